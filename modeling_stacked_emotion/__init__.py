@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stacked encoders for multi-label emotion classification; the files here are also what goes to the Hub."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from .configuration_stacked_emotion import StackedEmotionConfig
+from .modeling_stacked_emotion import (
+    StackedEmotionClassifierOutput,
+    StackedEmotionForSequenceClassification,
+    StackedEmotionModel,
+    StackedEmotionModelOutput,
+    StackedEmotionPreTrainedModel,
+)
+from .pipeline_stacked_emotion import StackedEmotionPipeline
+from .text_stacked_emotion import NORMALIZATIONS, split_words
+from .tokenization_stacked_emotion import StackedEmotionTokenizer
+
+__all__ = [
+    "NORMALIZATIONS",
+    "StackedEmotionClassifierOutput",
+    "StackedEmotionConfig",
+    "StackedEmotionForSequenceClassification",
+    "StackedEmotionModel",
+    "StackedEmotionModelOutput",
+    "StackedEmotionPipeline",
+    "StackedEmotionPreTrainedModel",
+    "StackedEmotionTokenizer",
+    "split_words",
+]
+
+# With this package imported the Auto classes use it, and no remote code is asked for.
+AutoConfig.register(StackedEmotionConfig.model_type, StackedEmotionConfig)
+AutoModel.register(StackedEmotionConfig, StackedEmotionModel)
+AutoModelForSequenceClassification.register(StackedEmotionConfig, StackedEmotionForSequenceClassification)
+AutoTokenizer.register(StackedEmotionConfig, fast_tokenizer_class=StackedEmotionTokenizer)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of the stacked multi-label emotion classifier."""
+
+import re
+from typing import Any, ClassVar
+
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+MIXERS = ("meta_learner", "none")
+POOLINGS = ("attention", "mean", "max", "last")
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_stacked_emotion.StackedEmotionConfig",
+    "AutoModel": "modeling_stacked_emotion.StackedEmotionModel",
+    "AutoModelForSequenceClassification": "modeling_stacked_emotion.StackedEmotionForSequenceClassification",
+}
+CUSTOM_PIPELINES = {
+    "emotion-classification": {
+        "impl": "pipeline_stacked_emotion.StackedEmotionPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+        "type": "text",
+    }
+}
+
+# An encoder's name becomes a module name, a folder name and the prefix of its batch keys.
+_ENCODER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+class StackedEmotionConfig(PreTrainedConfig):
+    r"""
+    Everything that shapes a [`StackedEmotionModel`]: which encoders are stacked and what is built on the stack.
+
+    Args:
+        encoders (`dict[str, dict]`, *optional*):
+            Encoder name to the encoder's own configuration as a dict (`config.to_dict()`, with `model_type`). One or
+            more, stacked in the order of their names, whatever order they are given in. Names are identifiers such as
+            `marbert`. A configuration that carries `auto_map` is refused: the encoders never run remote code.
+        mixer (`str`, *optional*, defaults to `"meta_learner"`):
+            What is learnt over the stack: `"meta_learner"` (its output is concatenated with the stack) or `"none"`.
+        meta_hidden_size (`int`, *optional*, defaults to 128):
+            Width of the meta-learner's output.
+        lstm_hidden_size (`int`, *optional*, defaults to 128):
+            Width of the Bi-LSTM per direction; its output is twice as wide.
+        lstm_num_layers (`int`, *optional*, defaults to 1):
+            Layers of the Bi-LSTM; 0 leaves it out.
+        pooling (`str`, *optional*, defaults to `"attention"`):
+            How word states become one text state: `"attention"`, `"mean"`, `"max"` or `"last"`.
+        dropout (`float`, *optional*, defaults to 0.1):
+            Dropout ratio in [0, 1) before the Bi-LSTM, between its layers and before the classifiers.
+        prior_probability (`float`, *optional*, defaults to 0.05):
+            The probability in (0, 1) that an untrained classifier gives to every label, by its bias
+            -log((1 - p) / p) (Lin et al. 2017, Focal Loss for Dense Object Detection, section 4.1).
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the initial weights of linear layers.
+        thresholds (`list[float]`, *optional*):
+            One probability in [0, 1] per label, in the order of `id2label`: a label is predicted at or above it.
+            0.5 each when absent.
+        kwargs:
+            Fields of [`PreTrainedConfig`], above all `id2label` or `num_labels`.
+
+    Raises:
+        `ValueError`, `TypeError`: At construction and at saving, for every field out of its range.
+    """
+
+    model_type = "stacked_emotion"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "auxiliary_logits",
+        "pooler_output",
+        "word_attention",
+        "encoder_weights",
+    ]
+
+    encoders: dict[str, dict[str, Any]] | None = None
+    mixer: str = "meta_learner"
+    meta_hidden_size: int = 128
+    lstm_hidden_size: int = 128
+    lstm_num_layers: int = 1
+    pooling: str = "attention"
+    dropout: float = 0.1
+    prior_probability: float = 0.05
+    initializer_range: float = 0.02
+    thresholds: list[float] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.problem_type = "multi_label_classification"
+        super().__post_init__(**kwargs)
+        self.label2id = {label: index for index, label in self.id2label.items()}
+        # Always the flat names: a repository's code stays beside its weights, wherever it was loaded from.
+        self.auto_map = dict(AUTO_MAP)
+        self.custom_pipelines = {task: dict(entry) for task, entry in CUSTOM_PIPELINES.items()}
+        self.validate()
+        if self.encoders is not None:
+            # JSON files of transformers are sorted by key: a saved order would be another one when loaded.
+            self.encoders = dict(sorted(self.encoders.items()))
+
+    @property
+    def labels(self) -> list[str]:
+        """Label names in the order of the logits."""
+        return [self.id2label[index] for index in range(self.num_labels)]
+
+    def validate(self) -> None:
+        """Check every field; raises `ValueError` or `TypeError` with what was expected and got."""
+        super().validate()
+        if self.encoders is not None:
+            _check_encoders(self.encoders)
+        _check_choice("mixer", self.mixer, MIXERS)
+        _check_choice("pooling", self.pooling, POOLINGS)
+        _check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
+        _check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
+        _check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
+        _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
+        prior = _number(self.prior_probability)
+        _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
+        _check_number("initializer_range", self.initializer_range, _number(self.initializer_range) > 0, "above 0")
+        self._check_labels()
+        self._check_thresholds()
+
+    def _check_labels(self) -> None:
+        if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
+            raise ValueError(
+                f"`id2label` must number the labels from 0 without gaps, got the ids {list(self.id2label)}."
+            )
+        if len(set(self.id2label.values())) != len(self.id2label):
+            raise ValueError(f"`id2label` must name every label once, got {list(self.id2label.values())}.")
+
+    def _check_thresholds(self) -> None:
+        if self.thresholds is None:
+            return
+        if not isinstance(self.thresholds, list):
+            raise TypeError(f"`thresholds` must be a list of floats, got {type(self.thresholds).__name__}.")
+        if len(self.thresholds) != self.num_labels:
+            raise ValueError(
+                f"`thresholds` must have one value per label ({self.num_labels}), got {len(self.thresholds)}."
+            )
+        for label, value in zip(self.labels, self.thresholds, strict=True):
+            _check_number(f"thresholds[{label}]", value, 0.0 <= _number(value) <= 1.0, "in [0, 1]")
+
+
+def _check_encoders(encoders: Any) -> None:
+    if not isinstance(encoders, dict):
+        raise TypeError(f"`encoders` must be a dict of name to configuration, got {type(encoders).__name__}.")
+    if not encoders:
+        raise ValueError("`encoders` must name at least one encoder, got an empty dict.")
+    for name, entry in encoders.items():
+        if not isinstance(name, str) or not _ENCODER_NAME.fullmatch(name):
+            raise ValueError(
+                f"An encoder's name must be letters, digits and underscores, starting with a letter, got {name!r}."
+            )
+        if not isinstance(entry, dict):
+            raise TypeError(f"`encoders[{name!r}]` must be a dict (`config.to_dict()`), got {type(entry).__name__}.")
+        if "auto_map" in entry:
+            raise ValueError(f"`encoders[{name!r}]` carries `auto_map`: encoders with remote code are not accepted.")
+        if entry.get("model_type") not in CONFIG_MAPPING:
+            raise ValueError(
+                f"`encoders[{name!r}]` needs a `model_type` that transformers knows, got {entry.get('model_type')!r}."
+            )
+        if entry.get("is_encoder_decoder"):
+            raise ValueError(
+                f"`encoders[{name!r}]` is an encoder-decoder ({entry['model_type']}): use an encoder-only model."
+            )
+
+
+def _check_choice(field: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{field}` must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def _check_integer(field: str, value: Any, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{field}` must be an integer, got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"`{field}` must be at least {minimum}, got {value}.")
+
+
+def _number(value: Any) -> float:
+    """The value as a float, or NaN (which passes no range) where it is not a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else float("nan")
+
+
+def _check_number(field: str, value: Any, is_inside: bool, expected: str) -> None:
+    if not is_inside:
+        raise ValueError(f"`{field}` must be a number {expected}, got {value!r}.")

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layers on top of the encoders: words from tokens, meta-learner, Bi-LSTM, pooling."""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def average_tokens(states: torch.Tensor, word_ids: torch.Tensor, num_words: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Average the states of the tokens of each word.
+
+    A product with the normalised (word x token) membership matrix: deterministic on every device, where a scatter is
+    not, and cheap beside the encoder.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch_size, seq_len, hidden_size)`): Token states.
+        word_ids (`torch.Tensor` of shape `(batch_size, seq_len)`): Word of each token from 1 on; 0 for none.
+        num_words (`int`): Words of the longest text of the batch.
+
+    Returns:
+        Word states of shape `(batch_size, num_words, hidden_size)`, zero for a word without tokens, and a boolean
+        tensor of shape `(batch_size, num_words)` that says which words have tokens.
+    """
+    words = torch.arange(1, num_words + 1, device=word_ids.device)
+    membership = (word_ids.unsqueeze(1) == words.unsqueeze(-1)).to(states.dtype)
+    counts = membership.sum(dim=-1, keepdim=True)
+    return torch.bmm(membership / counts.clamp(min=1), states), counts.squeeze(-1) > 0
+
+
+def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:
+    """Softmax in fp32 over the entries where `mask` holds; zeros where it holds nowhere."""
+    scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)
+    return torch.softmax(scores, dim=dim) * mask
+
+
+class MetaLearner(nn.Module):
+    """
+    Learns over the stack how to combine the encoders, word by word.
+
+    Every encoder's word states are projected to one width; a softmax over the encoders, computed from the whole
+    stack, weighs the projections. An encoder that has no token for a word gets no weight there.
+
+    Args:
+        hidden_sizes (`list[int]`): Widths of the encoders, in their order.
+        meta_hidden_size (`int`): Width of the output.
+        dropout (`float`): Dropout ratio on the stack.
+    """
+
+    def __init__(self, hidden_sizes: list[int], meta_hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.projections = nn.ModuleList(nn.Linear(size, meta_hidden_size) for size in hidden_sizes)
+        self.norms = nn.ModuleList(nn.LayerNorm(meta_hidden_size) for _ in hidden_sizes)
+        self.gate = nn.Linear(sum(hidden_sizes), len(hidden_sizes))
+
+    def forward(self, states: list[torch.Tensor], has_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            states (`list[torch.Tensor]`): Word states per encoder, `(batch_size, num_words, hidden_size)`.
+            has_tokens (`torch.Tensor` of shape `(batch_size, num_words, num_encoders)`): Who has tokens for a word.
+
+        Returns:
+            Combined states `(batch_size, num_words, meta_hidden_size)` and encoder weights
+            `(batch_size, num_words, num_encoders)`, which sum to 1 for every word that has a token.
+        """
+        weights = _masked_softmax(self.gate(self.dropout(torch.cat(states, dim=-1))), has_tokens, dim=-1)
+        projected = torch.stack(
+            [
+                nn.functional.gelu(norm(projection(self.dropout(state))))
+                for state, projection, norm in zip(states, self.projections, self.norms, strict=True)
+            ],
+            dim=-2,
+        )
+        combined = torch.einsum("bwn,bwnd->bwd", weights.to(projected.dtype), projected)
+        return combined, weights
+
+
+class BiLSTM(nn.Module):
+    """
+    A bidirectional LSTM over the real words only: padding is never seen, so it cannot change a result.
+
+    Args:
+        input_size (`int`): Width of the input.
+        hidden_size (`int`): Width per direction.
+        num_layers (`int`): Layers, at least 1.
+        dropout (`float`): Dropout ratio between layers.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
+
+    def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            states (`torch.Tensor` of shape `(batch_size, num_words, input_size)`): Word states.
+            lengths (`torch.Tensor` of shape `(batch_size,)`): Real words of each text, at least 1, on the CPU.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_words, 2 * hidden_size)`, zero behind each text's end.
+        """
+        packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
+        output, _ = self.lstm(packed)
+        return pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])[0]
+
+
+class Pooling(nn.Module):
+    """
+    One state per text from its word states, with the share each word has in it.
+
+    Args:
+        hidden_size (`int`): Width of the word states.
+        mode (`str`):
+            `"attention"` (additive, Bahdanau et al. 2015, as used over words by Yang et al. 2016), `"mean"`, `"max"`
+            or `"last"` (each half of the width from the end its direction of the Bi-LSTM arrives at).
+    """
+
+    def __init__(self, hidden_size: int, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        if mode == "attention":
+            self.projection = nn.Linear(hidden_size, hidden_size)
+            self.context = nn.Linear(hidden_size, 1, bias=False)
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            states (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`): Word states.
+            mask (`torch.Tensor` of shape `(batch_size, num_words)`): True for real words; at least one a row.
+
+        Returns:
+            Text states `(batch_size, hidden_size)` and word shares `(batch_size, num_words)`, fp32, summing to 1.
+        """
+        if self.mode == "max":
+            pooled, winners = states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).max(dim=1)
+            shares = torch.zeros(mask.shape, device=states.device)
+            return pooled, shares.scatter_add_(
+                1, winners, torch.ones_like(winners, dtype=shares.dtype)
+            ) / pooled.shape[-1]
+        if self.mode == "last":
+            last = mask.sum(dim=1) - 1
+            rows = torch.arange(len(states), device=states.device)
+            forward, backward = states.chunk(2, dim=-1)
+            shares = torch.zeros(mask.shape, device=states.device)
+            shares[rows, last] += 0.5
+            shares[:, 0] += 0.5
+            return torch.cat([forward[rows, last], backward[:, 0]], dim=-1), shares
+        if self.mode == "attention":
+            scores = self.context(torch.tanh(self.projection(states))).squeeze(-1)
+            shares = _masked_softmax(scores, mask, dim=-1)
+        else:
+            shares = mask.float() / mask.sum(dim=-1, keepdim=True)
+        return torch.bmm(shares.unsqueeze(1).to(states.dtype), states).squeeze(1), shares

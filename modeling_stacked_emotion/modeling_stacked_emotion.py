@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders stacked word by word, a meta-learner over the stack, a Bi-LSTM, pooling, and a multi-label classifier."""
+
+import inspect
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, logging
+
+from .configuration_stacked_emotion import StackedEmotionConfig
+from .layers_stacked_emotion import BiLSTM, MetaLearner, Pooling, average_tokens
+
+
+@dataclass
+class StackedEmotionModelOutput(ModelOutput):
+    """
+    Output of [`StackedEmotionModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`):
+            Word states, zero behind each text's end; with the meta-learner's output and after the Bi-LSTM if any.
+        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`): Text states.
+        word_mask (`torch.BoolTensor` of shape `(batch_size, num_words)`): True for real words.
+        word_attention (`torch.Tensor` of shape `(batch_size, num_words)`): Share of each word in the text state.
+        encoder_weights (`torch.Tensor` of shape `(batch_size, num_words, num_encoders)`, *optional*):
+            How much each encoder counts for each word; with the meta-learner only.
+        meta_state (`torch.Tensor` of shape `(batch_size, meta_hidden_size)`, *optional*):
+            Mean over the words of the meta-learner's output.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    word_mask: torch.Tensor | None = None
+    word_attention: torch.Tensor | None = None
+    encoder_weights: torch.Tensor | None = None
+    meta_state: torch.Tensor | None = None
+
+
+@dataclass
+class StackedEmotionClassifierOutput(ModelOutput):
+    """
+    Output of [`StackedEmotionForSequenceClassification`].
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*): Binary cross-entropy, mean over texts and labels, fp32.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): One logit per label.
+        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): The meta-learner's own.
+        pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    auxiliary_logits: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    word_attention: torch.Tensor | None = None
+    encoder_weights: torch.Tensor | None = None
+
+
+class StackedEmotionPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, the batch format and the one way to load pretrained encoders."""
+
+    config_class = StackedEmotionConfig
+    base_model_prefix = "stacked_emotion"
+    supports_gradient_checkpointing = True
+    # The encoders decide: what is asked for is passed on, and an encoder that cannot do it says so.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # The loss is a mean over the batch, so the Trainer has to divide it by the steps of gradient accumulation.
+    accepts_loss_kwargs = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.LSTM):
+            for name, parameter in module.named_parameters():
+                if name.startswith("weight_ih"):
+                    init.xavier_uniform_(parameter)
+                elif name.startswith("weight_hh"):
+                    init.orthogonal_(parameter)
+                else:
+                    init.zeros_(parameter)
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_encoders(
+        cls,
+        encoders: Mapping[str, str | os.PathLike[str]],
+        *,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        attn_implementation: str | None = None,
+        **config_fields: Any,
+    ) -> "StackedEmotionPreTrainedModel":
+        """
+        A new model on pretrained encoders, in fp32 whatever they are stored in. The rest starts at random.
+
+        Args:
+            encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
+            token, cache_dir, local_files_only: As everywhere on the Hub.
+            attn_implementation (`str`, *optional*): Passed to every encoder.
+            config_fields: Fields of [`StackedEmotionConfig`], such as `id2label` and `mixer`.
+        """
+        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        configs = {name: AutoConfig.from_pretrained(path, **hub) for name, path in encoders.items()}
+        entries = {name: _portable_dict(config) for name, config in configs.items()}
+        config = StackedEmotionConfig(encoders=entries, attn_implementation=attn_implementation, **config_fields)
+        model = cls(config)
+        modules: nn.ModuleDict = getattr(model, cls.base_model_prefix, model).encoders  # type: ignore[union-attr]
+        for name, path in encoders.items():
+            arguments = _encoder_arguments(configs[name], attn_implementation)
+            modules[name] = _load_encoder(name, path, **hub, **arguments)
+        return model
+
+
+class StackedEmotionModel(StackedEmotionPreTrainedModel):
+    """
+    Word states and a text state from the stacked encoders.
+
+    The inputs are what [`StackedEmotionTokenizer`] returns: for every encoder `<encoder>_input_ids`,
+    `<encoder>_attention_mask` and `<encoder>_word_ids`, each `(batch_size, seq_len)` with a `seq_len` of its own.
+    """
+
+    _keys_to_ignore_on_load_unexpected = (r"^classifier\.", r"^auxiliary_classifier\.")
+
+    def __init__(self, config: StackedEmotionConfig) -> None:
+        requested_attention = config._attn_implementation
+        super().__init__(config)
+        if not config.encoders:
+            raise ValueError(
+                "`config.encoders` is empty: use `from_encoders` to build a model on pretrained encoders."
+            )
+        encoder_configs = {
+            name: AutoConfig.for_model(**{**entry, "dtype": None}) for name, entry in config.encoders.items()
+        }
+        self.encoders = nn.ModuleDict(
+            {
+                name: AutoModel.from_config(entry, **_encoder_arguments(entry, requested_attention))
+                for name, entry in encoder_configs.items()
+            }
+        )
+        hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
+        width = sum(hidden_sizes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.mixer: MetaLearner | None = None
+        if config.mixer == "meta_learner":
+            self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size, config.dropout)
+            width += config.meta_hidden_size
+        self.bilstm: BiLSTM | None = None
+        if config.lstm_num_layers:
+            self.bilstm = BiLSTM(width, config.lstm_hidden_size, config.lstm_num_layers, config.dropout)
+            width = 2 * config.lstm_hidden_size
+        self.pooling = Pooling(width, config.pooling)
+        self.output_size = width
+        # A ModuleDict hides its members from the parent class, which would ask them otherwise.
+        members = (encoder._no_split_modules or () for encoder in self.encoders.children())
+        self._no_split_modules = sorted({name for names in members for name in names})
+        self.post_init()
+
+    def encode_words(self, **inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """
+        The encoders' part: word states before anything is learnt over them.
+
+        Returns:
+            Word states per encoder `(batch_size, num_words, hidden_size)`, which encoder has tokens for which word
+            `(batch_size, num_words, num_encoders)`, and the words of each text `(batch_size,)`, at least 1.
+        """
+        _check_inputs(inputs, list(self.encoders))
+        word_ids = {name: inputs[f"{name}_word_ids"] for name in self.encoders}
+        num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
+        longest = int(num_words.max())
+        states, has_tokens = [], []
+        device = num_words.device
+        for name, encoder in self.encoders.items():
+            hidden = encoder(
+                input_ids=inputs[f"{name}_input_ids"], attention_mask=inputs[f"{name}_attention_mask"]
+            ).last_hidden_state
+            words, present = average_tokens(hidden, word_ids[name].to(hidden.device), longest)
+            # Under a device map the encoders may live on different devices; the stack lives with the inputs.
+            states.append(words.to(device))
+            has_tokens.append(present.to(device))
+        return states, torch.stack(has_tokens, dim=-1), num_words
+
+    def mix_words(
+        self, states: list[torch.Tensor], has_tokens: torch.Tensor, num_words: torch.Tensor
+    ) -> StackedEmotionModelOutput:
+        """The learner's part: mixer, Bi-LSTM and pooling over the word states that `encode_words` returns."""
+        mask = torch.arange(has_tokens.shape[1], device=num_words.device) < num_words.unsqueeze(-1)
+        encoder_weights = meta_state = None
+        if self.mixer is not None:
+            mixed, encoder_weights = self.mixer(states, has_tokens)
+            states = [*states, mixed]
+            share = mask.to(mixed.dtype) / num_words.unsqueeze(-1)
+            meta_state = torch.bmm(share.unsqueeze(1).to(mixed.dtype), mixed).squeeze(1)
+        words = self.dropout(torch.cat(states, dim=-1))
+        if self.bilstm is not None:
+            words = self.bilstm(words, num_words.cpu())
+        pooled, word_attention = self.pooling(words, mask)
+        return StackedEmotionModelOutput(
+            last_hidden_state=words,
+            pooler_output=pooled,
+            word_mask=mask,
+            word_attention=word_attention,
+            encoder_weights=encoder_weights,
+            meta_state=meta_state,
+        )
+
+    def forward(self, return_dict: bool | None = None, **inputs: torch.Tensor) -> StackedEmotionModelOutput | tuple:
+        """
+        Args:
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
+            inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder.
+        """
+        output = self.mix_words(*self.encode_words(**inputs))
+        return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+
+
+class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
+    """
+    [`StackedEmotionModel`] with a classifier of independent labels, and the meta-learner's auxiliary classifier.
+
+    Example:
+    ```python
+    >>> encoders = {"bert": "google-bert/bert-base-uncased", "electra": "google/electra-small-discriminator"}
+    >>> tokenizer = StackedEmotionTokenizer.from_encoders(encoders)
+    >>> model = StackedEmotionForSequenceClassification.from_encoders(encoders, id2label={0: "joy", 1: "anger"})
+    >>> model(**tokenizer(["at last!"], padding=True, return_tensors="pt")).logits.shape
+    torch.Size([1, 2])
+    ```
+    """
+
+    def __init__(self, config: StackedEmotionConfig) -> None:
+        super().__init__(config)
+        self.stacked_emotion = StackedEmotionModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(self.stacked_emotion.output_size, config.num_labels)
+        self.auxiliary_classifier: nn.Linear | None = None
+        if config.mixer == "meta_learner":
+            self.auxiliary_classifier = nn.Linear(config.meta_hidden_size, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self.classifier or module is self.auxiliary_classifier:
+            prior = self.config.prior_probability
+            init.constant_(module.bias, -math.log((1 - prior) / prior))
+
+    def forward(
+        self, labels: torch.Tensor | None = None, return_dict: bool | None = None, **inputs: torch.Tensor
+    ) -> StackedEmotionClassifierOutput | tuple:
+        """
+        Args:
+            labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): 0/1 per label; gives the loss.
+            return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
+            inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder.
+        """
+        outputs = self.stacked_emotion(return_dict=True, **inputs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        auxiliary_logits = None
+        if self.auxiliary_classifier is not None:
+            auxiliary_logits = self.auxiliary_classifier(self.dropout(outputs.meta_state))
+        loss = None
+        if labels is not None:
+            if labels.shape != logits.shape:
+                raise ValueError(
+                    f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}. "
+                    "Check `config.num_labels`."
+                )
+            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
+        output = StackedEmotionClassifierOutput(
+            loss=loss,
+            logits=logits,
+            auxiliary_logits=auxiliary_logits,
+            pooler_output=outputs.pooler_output,
+            word_attention=outputs.word_attention,
+            encoder_weights=outputs.encoder_weights,
+        )
+        return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+
+    def emotion_pipeline(self, tokenizer: Any, **options: Any) -> Any:
+        """A [`StackedEmotionPipeline`] on this model; `options` are those of any transformers pipeline."""
+        # Imported here because few need it; being named here, the file is saved with the model.
+        from .pipeline_stacked_emotion import StackedEmotionPipeline
+
+        return StackedEmotionPipeline(model=self, tokenizer=tokenizer, **options)
+
+
+# So that `save_pretrained` puts the code beside the weights. The config names both classes in any case.
+StackedEmotionModel.register_for_auto_class("AutoModel")
+StackedEmotionForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+
+
+def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:
+    return bool(config.return_dict if return_dict is None else return_dict)
+
+
+def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
+    expected = {f"{name}_{field}" for name in encoders for field in ("input_ids", "attention_mask", "word_ids")}
+    if missing := sorted(expected - inputs.keys()):
+        raise ValueError(f"The inputs lack {', '.join(missing)}: use this model's StackedEmotionTokenizer.")
+    if unknown := sorted(inputs.keys() - expected):
+        raise TypeError(
+            f"Unexpected inputs {', '.join(unknown)}: the encoders of this model are {', '.join(encoders)}."
+        )
+
+
+def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None) -> dict[str, Any]:
+    """How an encoder is built: without its pooler, which nothing trains, and with the attention that was asked for."""
+    arguments: dict[str, Any] = {}
+    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
+        arguments["add_pooling_layer"] = False
+    # sdpa is the default wherever an encoder supports it; passed on, it would be an error for those that do not.
+    if attn_implementation not in (None, "sdpa"):
+        arguments["attn_implementation"] = attn_implementation
+    return arguments
+
+
+def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> PreTrainedModel:
+    """One pretrained encoder in fp32. Heads that come with it are left out; weights that do not come are an error."""
+    verbosity = logging.get_verbosity()
+    # The report of transformers lists the heads left out as a warning; what matters is checked here.
+    logging.set_verbosity_error()
+    try:
+        encoder, report = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)
+    finally:
+        logging.set_verbosity(verbosity)
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"Encoder {name!r}: {path} lacks {len(missing)} weights of a {type(encoder).__name__}, e.g. {missing[0]}."
+        )
+    return encoder
+
+
+def _portable_dict(config: PreTrainedConfig) -> dict[str, Any]:
+    """The encoder's config as a dict, without the dtype it was stored in or the path of a folder on this machine."""
+    entry = config.to_dict()
+    entry.pop("dtype", None)
+    if Path(entry.get("_name_or_path", "")).is_dir():
+        del entry["_name_or_path"]
+    return entry

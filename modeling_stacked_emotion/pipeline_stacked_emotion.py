@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline stored with the model: the emotions over their thresholds, and the words that decided."""
+
+from typing import Any
+
+import torch
+from transformers import BatchEncoding, Pipeline
+
+
+class StackedEmotionPipeline(Pipeline):
+    r"""
+    Text to emotions: only the labels at or above their thresholds, and the words that counted most.
+
+    Call options:
+        threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of `config.thresholds`.
+        top_words (`int`, *optional*, defaults to 3): How many words to name, by their share in the decision.
+
+    Returns, for each text, a dict with
+
+    - **text** (`str`) -- The text.
+    - **emotions** (`list[dict]`) -- `label`, `score` (probability) and `threshold`, best first; may be empty.
+    - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share in [0, 1]); best first.
+
+    Example:
+    ```python
+    >>> classifier = pipeline("emotion-classification", model="user/stacked-emotion", trust_remote_code=True)
+    >>> classifier("thank you so much, I did not see that coming!")
+    {'text': ..., 'emotions': [{'label': 'gratitude', 'score': 0.97, 'threshold': 0.41}, ...], 'words': [...]}
+    ```
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def _sanitize_parameters(
+        self, threshold: float | None = None, top_words: int | None = None, **tokenizer_options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        options: dict[str, Any] = {}
+        if threshold is not None:
+            if not 0.0 <= threshold <= 1.0:
+                raise ValueError(f"`threshold` must be in [0, 1], got {threshold}.")
+            options["threshold"] = threshold
+        if top_words is not None:
+            options["top_words"] = top_words
+        return tokenizer_options, {}, options
+
+    def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
+        """One text to a batch of one, with the text and its words for the answer."""
+        encoded = self.tokenizer([inputs], padding=True, return_words=True, **tokenizer_options)
+        words = encoded.pop("words")
+        tensors = {key: torch.from_numpy(value) for key, value in encoded.items()}
+        return {**tensors, "text": inputs, "words": words[0]}
+
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
+        context = {"text": model_inputs.pop("text"), "words": model_inputs.pop("words")}
+        outputs = self.model(**BatchEncoding(model_inputs))
+        return {**context, "logits": outputs.logits, "word_attention": outputs.word_attention}
+
+    def postprocess(
+        self, model_outputs: dict[str, Any], threshold: float | None = None, top_words: int = 3
+    ) -> dict[str, Any]:
+        """The emotions and words of one text."""
+        text, words = model_outputs["text"], model_outputs["words"]
+        # A batch holds lists, a single text the thing itself.
+        if isinstance(text, list):
+            text, words = text[0], words[0]
+        return describe_emotions(
+            self.model.config,
+            text,
+            words,
+            model_outputs["logits"][0].float().sigmoid().tolist(),
+            model_outputs["word_attention"][0].float().tolist(),
+            threshold=threshold,
+            top_words=top_words,
+        )
+
+
+def describe_emotions(
+    config: Any,
+    text: str,
+    words: list[tuple[int, int]],
+    probabilities: list[float],
+    word_attention: list[float],
+    threshold: float | None = None,
+    top_words: int = 3,
+) -> dict[str, Any]:
+    """
+    What the pipeline says of one text.
+
+    Args:
+        config ([`StackedEmotionConfig`]): Labels and thresholds.
+        text (`str`): The text.
+        words (`list[tuple[int, int]]`): Character spans of its words.
+        probabilities (`list[float]`): One per label.
+        word_attention (`list[float]`): One share per word; longer rows are padding.
+        threshold (`float`, *optional*): One for all labels instead of the config's own.
+        top_words (`int`, *optional*, defaults to 3): How many words to name.
+    """
+    thresholds = config.thresholds or [0.5] * config.num_labels
+    if threshold is not None:
+        thresholds = [threshold] * config.num_labels
+    emotions: list[dict[str, Any]] = [
+        {"label": config.id2label[index], "score": score, "threshold": limit}
+        for index, (score, limit) in enumerate(zip(probabilities, thresholds, strict=True))
+        if score >= limit
+    ]
+    weighted: list[dict[str, Any]] = [
+        {"word": text[start:end], "start": start, "end": end, "weight": weight}
+        for (start, end), weight in zip(words, word_attention, strict=False)
+    ]
+    return {
+        "text": text,
+        "emotions": sorted(emotions, key=lambda emotion: -emotion["score"]),
+        "words": sorted(weighted, key=lambda word: -word["weight"])[:top_words],
+    }

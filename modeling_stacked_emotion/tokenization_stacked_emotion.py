@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tokenizer for several encoders: every encoder keeps its own vocabulary, all of them share the words."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import logging
+
+from .text_stacked_emotion import NORMALIZATIONS, NormalizedText, clean_surrogates, normalize, split_words
+
+logger = logging.get_logger(__name__)
+
+_CONFIG_FILE = "tokenizer_config.json"
+_CLASS_REFERENCE = "tokenization_stacked_emotion.StackedEmotionTokenizer"
+# The fields an encoder has in a batch; all of them are padded with zeros but the ids.
+_FIELDS = ("input_ids", "attention_mask", "word_ids")
+_MIN_TOKENS = 8
+
+Span = tuple[int, int]
+
+
+class StackedEmotionTokenizer:
+    r"""
+    Tokenises a text with every encoder's own tokenizer and says which word each token belongs to.
+
+    A text is split into words once ([`~text_stacked_emotion.split_words`]). Every encoder sees exactly the ids that
+    its own tokenizer gives for the text, after the encoder's normalisation; character offsets lead from each token to
+    its word. The result holds, for every encoder, `<encoder>_input_ids`, `<encoder>_attention_mask` and
+    `<encoder>_word_ids`, where word ids count from 1 and 0 means "special token, white space or padding".
+
+    Args:
+        tokenizers (`dict[str, PreTrainedTokenizerFast]`):
+            Encoder name to fast tokenizer, in the order of the model's encoders.
+        normalizations (`dict[str, str]`, *optional*):
+            Encoder name to `"none"` (default), `"tweet"` or `"arabert"`.
+        max_words (`int`, *optional*, defaults to 128): Words kept of a text, by all encoders.
+        max_tokens (`int`, *optional*, defaults to 128):
+            Tokens kept of a text, special tokens included. The text is cut at the last word that fits every encoder.
+
+    Example:
+    ```python
+    >>> tokenizer = StackedEmotionTokenizer.from_encoders({"bert": "google-bert/bert-base-uncased"})
+    >>> encoded = tokenizer("so unfair!")
+    >>> encoded["bert_input_ids"], encoded["bert_word_ids"]
+    ([101, 2061, 15571, 999, 102], [0, 1, 2, 3, 0])
+    ```
+    """
+
+    is_fast = True
+    padding_side = "right"
+    truncation_side = "right"
+    # The stock pipelines pad `<encoder>_input_ids` with 0 too: the attention mask hides whatever stands there.
+    pad_token_id = 0
+    _auto_class: str | None = None
+
+    def __init__(
+        self,
+        tokenizers: Mapping[str, PreTrainedTokenizerFast],
+        normalizations: Mapping[str, str] | None = None,
+        max_words: int = 128,
+        max_tokens: int = 128,
+    ) -> None:
+        self.tokenizers = {name: _generic(tokenizer, name) for name, tokenizer in tokenizers.items()}
+        self.normalizations = dict.fromkeys(self.tokenizers, "none") | dict(normalizations or {})
+        self.max_words = max_words
+        self.max_tokens = max_tokens
+        self._validate()
+        # Own copies: padding and truncation are state of a backend, and a user may call `tokenizers[name]`.
+        self._backends = {name: _backend(tokenizer) for name, tokenizer in self.tokenizers.items()}
+
+    def _validate(self) -> None:
+        if not self.tokenizers:
+            raise ValueError("`tokenizers` must name at least one tokenizer, got none.")
+        if unknown := set(self.normalizations) - set(self.tokenizers):
+            raise ValueError(
+                f"`normalizations` names {sorted(unknown)}, but the encoders are {list(self.tokenizers)}."
+            )
+        for name, normalization in self.normalizations.items():
+            if normalization not in NORMALIZATIONS:
+                raise ValueError(
+                    f"`normalizations[{name!r}]` must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}."
+                )
+        if self.max_words < 1:
+            raise ValueError(f"`max_words` must be at least 1, got {self.max_words}.")
+        _check_max_tokens(self.max_tokens)
+        for name, tokenizer in self.tokenizers.items():
+            if self.max_tokens > tokenizer.model_max_length:
+                raise ValueError(
+                    f"`max_tokens` is {self.max_tokens}, but encoder {name!r} takes at most "
+                    f"{tokenizer.model_max_length} tokens. Lower `max_tokens`."
+                )
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The keys of a batch, `<encoder>_<field>`, encoder by encoder."""
+        return [f"{name}_{field}" for name in self.tokenizers for field in _FIELDS]
+
+    @property
+    def model_max_length(self) -> int:
+        """The limit in tokens, special tokens included."""
+        return self.max_tokens
+
+    def __len__(self) -> int:
+        return max(len(tokenizer) for tokenizer in self.tokenizers.values())
+
+    def __repr__(self) -> str:
+        encoders = ", ".join(
+            f"{name}: {len(tok)} tokens, {self.normalizations[name]}" for name, tok in self.tokenizers.items()
+        )
+        return f"StackedEmotionTokenizer({encoders}; max_words={self.max_words}, max_tokens={self.max_tokens})"
+
+    # ------------------------------------------------------------------------------------------------ text to ids
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        padding: bool | str = False,
+        truncation: bool = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        return_tensors: str | None = None,
+        return_words: bool = False,
+        return_truncated: bool = False,
+    ) -> BatchEncoding:
+        """
+        Tokenise one text or a list of texts for all encoders.
+
+        Args:
+            text (`str` or `list[str]`): What to tokenise. Lone surrogates are read as U+FFFD.
+            padding (`bool` or `str`, *optional*, defaults to `False`):
+                `True` or `"longest"` pads every encoder to its own longest row, `"max_length"` all to the limit.
+            truncation (`bool`, *optional*, defaults to `True`): Keep to `max_words` and the limit in tokens.
+            max_length (`int`, *optional*): Limit in tokens for this call instead of `max_tokens`.
+            pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
+            return_tensors (`str`, *optional*): `"pt"` or `"np"`; rows of different lengths need `padding`.
+            return_words (`bool`, *optional*, defaults to `False`):
+                Add `words`: for each text the character spans of its words; word id `i` is `words[i - 1]`.
+            return_truncated (`bool`, *optional*, defaults to `False`):
+                Add `truncated`: for each text whether its end was cut off.
+
+        Returns:
+            [`BatchEncoding`] with the keys of `model_input_names`.
+
+        Raises:
+            `TypeError`: If a text is not a string.
+        """
+        is_single = isinstance(text, str)
+        texts = _check_texts([text] if isinstance(text, str) else text)
+        limit = max_length or self.max_tokens
+        _check_max_tokens(limit)
+        words, rows, truncated = self._encode(texts, limit if truncation else None)
+        if is_single and return_tensors is None and not padding:
+            data: dict[str, Any] = {key: value[0] for key, value in _lists(rows).items()}
+        elif padding or return_tensors is not None:
+            multiple = pad_to_multiple_of if padding else None
+            length = limit if padding == "max_length" else None
+            if not padding and any(len(set(flat.lengths.tolist())) > 1 for flat in rows.values()):
+                raise ValueError("Texts of different lengths make no tensor: pass `padding=True`.")
+            data = self._padded(rows, multiple, length)
+        else:
+            data = _lists(rows)
+        if return_words:
+            data["words"] = words[0] if is_single and return_tensors is None else words
+        if return_truncated:
+            data["truncated"] = bool(truncated[0]) if is_single and return_tensors is None else truncated
+        return BatchEncoding(data, tensor_type=None if return_words or return_truncated else return_tensors)
+
+    def _encode(
+        self, texts: list[str], max_tokens: int | None
+    ) -> tuple[list[list[Span]], dict[str, "_Flat"], list[bool]]:
+        """Word spans, per encoder the ids and word ids, and which texts were cut to stay within both limits."""
+        if max_tokens is None:
+            words = [split_words(text) for text in texts]
+            return words, {name: self._align(name, texts, words) for name in self.tokenizers}, [False] * len(texts)
+        kept, words = _cut_to_words(texts, self.max_words)
+        rows = {name: self._align(name, kept, words) for name in self.tokenizers}
+        too_long = np.flatnonzero(np.max([flat.lengths for flat in rows.values()], axis=0) > max_tokens).tolist()
+        if too_long:
+            cut = [self._cut_to_tokens(kept[index], words[index], max_tokens) for index in too_long]
+            cut_words = [split_words(text) for text in cut]
+            for name, flat in rows.items():
+                flat.replace(too_long, self._align(name, cut, cut_words))
+            for index, text, spans in zip(too_long, cut, cut_words, strict=True):
+                kept[index], words[index] = text, spans
+        truncated = [len(after) < len(before) for before, after in zip(texts, kept, strict=True)]
+        if any(truncated):
+            logger.warning_once(
+                f"A text was cut to {self.max_words} words and {max_tokens} tokens (said once; "
+                "`return_truncated=True` tells which)."
+            )
+        return words, rows, truncated
+
+    def _cut_to_tokens(self, text: str, words: list[Span], max_tokens: int) -> str:
+        """The longest beginning of `text`, in whole words if one fits, that every encoder keeps in `max_tokens`."""
+        while text:
+            overflow = [
+                start for name in self.tokenizers if (start := self._overflow(name, text, max_tokens)) is not None
+            ]
+            if not overflow:
+                return text
+            cut = min(*overflow, len(text) - 1)
+            ends = [end for _, end in words if end <= cut]
+            text = text[: ends[-1] if ends else cut]
+            words = words[: len(ends)]
+        return text
+
+    def _overflow(self, name: str, text: str, max_tokens: int) -> int | None:
+        """Offset in `text` of the first token beyond the limit, or `None` if all fit."""
+        normalized = normalize(text, self.normalizations[name])
+        backend = self._backends[name]
+        encoding = backend.encode(normalized.text)
+        num_special = backend.num_special_tokens_to_add(is_pair=False)
+        if len(encoding.ids) <= max_tokens:
+            return None
+        offsets = [
+            span for span, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special
+        ]
+        start = offsets[max_tokens - num_special][0]
+        return start if normalized.origin is None else int(normalized.origin[start])
+
+    def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> "_Flat":
+        """Tokenise `texts` for one encoder; each token belongs to the word its first visible character stands in."""
+        normalized = [normalize(text, self.normalizations[name]) for text in texts]
+        encodings = self._backends[name].encode_batch([item.text for item in normalized])
+        lengths = np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(encodings))
+        total = int(lengths.sum())
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
+        offsets = np.fromiter(
+            chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)), np.int64, 2 * total
+        ).reshape(total, 2)
+        row = np.repeat(np.arange(len(texts)), lengths)
+        starts, ends = _original_offsets(offsets, row, normalized)
+        return _Flat(ids, _word_ids(starts, ends, row, texts, words), lengths)
+
+    # ------------------------------------------------------------------------------------------------ padding
+
+    def _padded(
+        self, rows: dict[str, "_Flat"], multiple: int | None, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        data = {}
+        for name, flat in rows.items():
+            width = length or max(int(flat.lengths.max(initial=0)), 1)
+            if multiple:
+                width = -(-width // multiple) * multiple
+            mask = np.arange(width) < flat.lengths[:, None]
+            pad_id = self.tokenizers[name].pad_token_id
+            for field, values, fill in zip(_FIELDS, (flat.ids, None, flat.word_ids), (pad_id or 0, 0, 0), strict=True):
+                if values is None:
+                    data[f"{name}_{field}"] = mask.astype(np.int64)
+                    continue
+                padded = np.full(mask.shape, fill, dtype=np.int64)
+                padded[mask] = values
+                data[f"{name}_{field}"] = padded
+        return data
+
+    def pad(
+        self,
+        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchEncoding:
+        """
+        Pad tokenised texts, every encoder to its own longest row.
+
+        Args:
+            encoded_inputs (`list[dict]` or `dict` of lists):
+                Rows as `__call__` gives them for single texts, or a batch of unpadded lists. Further keys whose
+                values have one shape, such as `labels`, are stacked.
+            padding (`bool` or `str`, *optional*, defaults to `True`): `True`, `"longest"` or `"max_length"`.
+            max_length (`int`, *optional*): The length for `"max_length"` instead of `max_tokens`.
+            pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
+            return_tensors (`str`, *optional*): `"pt"` or `"np"`.
+
+        Returns:
+            [`BatchEncoding`] of arrays `(batch_size, seq_len)`, `seq_len` differing between encoders.
+        """
+        if isinstance(encoded_inputs, Mapping):
+            batch = {key: list(values) for key, values in encoded_inputs.items()}
+        else:
+            batch = {key: [row[key] for row in encoded_inputs] for key in encoded_inputs[0]}
+        rows = {}
+        for name in self.tokenizers:
+            missing = [key for key in (f"{name}_input_ids", f"{name}_word_ids") if key not in batch]
+            if missing:
+                raise ValueError(f"The rows to pad lack {missing}: they must come from this tokenizer.")
+            ids, word_ids = batch.pop(f"{name}_input_ids"), batch.pop(f"{name}_word_ids")
+            batch.pop(f"{name}_attention_mask", None)
+            lengths = np.array([len(row) for row in ids], dtype=np.int64)
+            total = int(lengths.sum())
+            rows[name] = _Flat(
+                np.fromiter(chain.from_iterable(ids), np.int64, total),
+                np.fromiter(chain.from_iterable(word_ids), np.int64, total),
+                lengths,
+            )
+        length = (max_length or self.max_tokens) if padding == "max_length" else None
+        data = self._padded(rows, pad_to_multiple_of, length) | {
+            key: np.asarray(values) for key, values in batch.items()
+        }
+        return BatchEncoding(data, tensor_type=return_tensors)
+
+    # ------------------------------------------------------------------------------------------------ ids to text
+
+    def batch_decode(
+        self,
+        sequences: Sequence[Sequence[int]] | np.ndarray,
+        encoder: str | None = None,
+        skip_special_tokens: bool = True,
+    ) -> list[str]:
+        """
+        The texts of rows of ids of one encoder.
+
+        Args:
+            sequences (`list[list[int]]` or array of shape `(batch_size, seq_len)`): Rows of `<encoder>_input_ids`.
+            encoder (`str`, *optional*): Whose ids they are; the first encoder's by default.
+            skip_special_tokens (`bool`, *optional*, defaults to `True`): Leave special tokens and padding out.
+        """
+        name = encoder or next(iter(self.tokenizers))
+        if name not in self.tokenizers:
+            raise ValueError(f"`encoder` must be one of {list(self.tokenizers)}, got {encoder!r}.")
+        return self.tokenizers[name].batch_decode(sequences, skip_special_tokens=skip_special_tokens)
+
+    def decode(self, token_ids: Sequence[int], encoder: str | None = None, skip_special_tokens: bool = True) -> str:
+        """The text of one row of ids of one encoder; see [`~StackedEmotionTokenizer.batch_decode`]."""
+        return self.batch_decode([token_ids], encoder, skip_special_tokens)[0]
+
+    # ------------------------------------------------------------------------------------------------ disk and Hub
+
+    @classmethod
+    def from_encoders(
+        cls,
+        encoders: Mapping[str, str | os.PathLike[str]],
+        normalizations: Mapping[str, str] | None = None,
+        max_words: int = 128,
+        max_tokens: int = 128,
+        **hub_kwargs: Any,
+    ) -> "StackedEmotionTokenizer":
+        """
+        Put together the tokenizers of pretrained encoders.
+
+        Args:
+            encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
+            normalizations, max_words, max_tokens: As for the class.
+            hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, passed to [`AutoTokenizer`].
+        """
+        tokenizers = {name: AutoTokenizer.from_pretrained(path, **hub_kwargs) for name, path in encoders.items()}
+        return cls(tokenizers, normalizations, max_words, max_tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        subfolder: str = "",
+        **kwargs: Any,
+    ) -> "StackedEmotionTokenizer":
+        """
+        Load a saved tokenizer.
+
+        Args:
+            pretrained_model_name_or_path (`str`): Folder or Hub id.
+            revision, token, cache_dir, local_files_only, force_download, subfolder: As everywhere on the Hub.
+            kwargs:
+                `normalizations`, `max_words` and `max_tokens` override what was saved; anything else that
+                [`AutoTokenizer`] hands on has no meaning here.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            folder = Path(
+                snapshot_download(
+                    str(pretrained_model_name_or_path),
+                    revision=revision,
+                    token=token,
+                    cache_dir=cache_dir,
+                    local_files_only=local_files_only,
+                    force_download=force_download,
+                    allow_patterns=[f"*{_CONFIG_FILE}", "*_tokenizer/*"],
+                )
+            )
+        folder = folder / subfolder
+        config_file = folder / _CONFIG_FILE
+        if not config_file.is_file():
+            raise FileNotFoundError(f"{folder} has no {_CONFIG_FILE}: it is not a saved StackedEmotionTokenizer.")
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        if config.get("tokenizer_class") != cls.__name__:
+            raise ValueError(f"{config_file} is of a {config.get('tokenizer_class')}, expected {cls.__name__}.")
+        tokenizers = {
+            name: PreTrainedTokenizerFast.from_pretrained(folder / f"{name}_tokenizer") for name in config["encoders"]
+        }
+        settings = {key: kwargs.get(key, config[key]) for key in ("normalizations", "max_words", "max_tokens")}
+        return cls(tokenizers, **settings)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **_: Any) -> tuple[str, ...]:
+        """
+        Write the tokenizers to `<encoder>_tokenizer/`, the settings to `tokenizer_config.json`, and the code beside.
+
+        Returns:
+            `tuple[str, ...]`: The files written.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        files: list[str] = []
+        for name, tokenizer in self.tokenizers.items():
+            files += tokenizer.save_pretrained(folder / f"{name}_tokenizer")
+        config = {
+            "tokenizer_class": type(self).__name__,
+            "auto_map": {"AutoTokenizer": [None, _CLASS_REFERENCE]},
+            "encoders": list(self.tokenizers),
+            "normalizations": self.normalizations,
+            "max_words": self.max_words,
+            "max_tokens": self.max_tokens,
+        }
+        config_file = folder / _CONFIG_FILE
+        config_file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        code = custom_object_save(self, folder)
+        return (*files, str(config_file), *map(str, code))
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoTokenizer") -> None:
+        """Called by [`AutoTokenizer`] on custom classes; the saved configuration names the class in any case."""
+        cls._auto_class = auto_class
+
+
+class _Flat:
+    """The rows of one encoder, end to end: `ids` and `word_ids` of shape (num_tokens,), `lengths` (batch_size,)."""
+
+    __slots__ = ("ids", "lengths", "word_ids")
+
+    def __init__(self, ids: np.ndarray, word_ids: np.ndarray, lengths: np.ndarray) -> None:
+        self.ids = ids
+        self.word_ids = word_ids
+        self.lengths = lengths
+
+    def replace(self, indices: list[int], other: "_Flat") -> None:
+        """Put the rows of `other` in place of the rows `indices`."""
+        for field in ("ids", "word_ids"):
+            rows = np.split(getattr(self, field), np.cumsum(self.lengths)[:-1])
+            for index, row in zip(
+                indices, np.split(getattr(other, field), np.cumsum(other.lengths)[:-1]), strict=True
+            ):
+                rows[index] = row
+            setattr(self, field, np.concatenate(rows))
+        self.lengths[indices] = other.lengths
+
+
+def _lists(rows: dict[str, _Flat]) -> dict[str, list[list[int]]]:
+    data = {}
+    for name, flat in rows.items():
+        ends = np.cumsum(flat.lengths)
+        spans = list(zip((ends - flat.lengths).tolist(), ends.tolist(), strict=True))
+        ids, word_ids = flat.ids.tolist(), flat.word_ids.tolist()
+        data[f"{name}_input_ids"] = [ids[start:end] for start, end in spans]
+        data[f"{name}_attention_mask"] = [[1] * (end - start) for start, end in spans]
+        data[f"{name}_word_ids"] = [word_ids[start:end] for start, end in spans]
+    return data
+
+
+def _check_max_tokens(max_tokens: int) -> None:
+    if max_tokens < _MIN_TOKENS:
+        raise ValueError(f"The limit in tokens must be at least {_MIN_TOKENS}, got {max_tokens}.")
+
+
+def _check_texts(texts: Sequence[str]) -> list[str]:
+    checked = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"Text {index} must be a string, got {type(text).__name__}.")
+        checked.append(clean_surrogates(text))
+    return checked
+
+
+def _cut_to_words(texts: list[str], max_words: int) -> tuple[list[str], list[list[Span]]]:
+    """Each text up to the end of its word number `max_words`, with the spans of the words kept."""
+    kept, words = [], []
+    for text in texts:
+        spans = split_words(text, max_words + 1)
+        if len(spans) > max_words:
+            spans.pop()
+            text = text[: spans[-1][1]]
+        kept.append(text)
+        words.append(spans)
+    return kept, words
+
+
+def _original_offsets(
+    offsets: np.ndarray, row: np.ndarray, normalized: list[NormalizedText]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of the tokens in the original texts; empty tokens stay empty."""
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    if all(item.origin is None for item in normalized):
+        return starts, ends
+    # One entry more per text, so that the offset just behind its end exists.
+    sizes = np.array([len(item.text) + 1 for item in normalized])
+    base = np.cumsum(sizes) - sizes
+    origin = np.concatenate(
+        [np.arange(len(item.text) + 1) if item.origin is None else np.append(item.origin, 0) for item in normalized]
+    )
+    is_empty = starts == ends
+    first = origin[base[row] + starts]
+    behind_last = origin[base[row] + np.maximum(ends - 1, 0)] + 1
+    return first, np.where(is_empty, first, behind_last)
+
+
+def _word_ids(
+    starts: np.ndarray, ends: np.ndarray, row: np.ndarray, texts: list[str], words: list[list[Span]]
+) -> np.ndarray:
+    """
+    The word of each token, counted from 1 within its text.
+
+    A token belongs to the word its start stands in or, when it starts with white space, to the next word if that
+    begins before the token's end; else, and for empty tokens, to none (0).
+    """
+    num_words = np.array([len(spans) for spans in words])
+    if not num_words.sum():
+        return np.zeros(len(starts), dtype=np.int64)
+    # All texts on one axis, a gap of one between them: a sorted search then serves the whole batch.
+    sizes = np.array([len(text) + 1 for text in texts])
+    base = np.cumsum(sizes) - sizes
+    spans = np.fromiter(chain.from_iterable(chain.from_iterable(words)), np.int64, 2 * int(num_words.sum()))
+    spans = spans.reshape(-1, 2) + np.repeat(base, num_words)[:, None]
+    word_starts, word_ends = spans[:, 0], spans[:, 1]
+    starts, ends = starts + base[row], ends + base[row]
+    word = np.searchsorted(word_starts, starts, side="right") - 1
+    is_inside = (word >= 0) & (starts < word_ends[word])
+    word = np.where(is_inside, word, word + 1)
+    begins_within = word_starts[np.minimum(word, len(word_starts) - 1)] < ends
+    belongs = (is_inside | ((word < len(word_starts)) & begins_within)) & (starts < ends)
+    first_word = np.cumsum(num_words) - num_words
+    return np.where(belongs, word - first_word[row] + 1, 0)
+
+
+def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer as the one class that is rebuilt from `tokenizer.json` alone, whatever architecture it is of."""
+    if type(tokenizer) is PreTrainedTokenizerFast:
+        return tokenizer
+    if not getattr(tokenizer, "is_fast", False):
+        raise TypeError(
+            f"Encoder {name!r} has no fast tokenizer (got {type(tokenizer).__name__}): character offsets need one."
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_backend(tokenizer),
+        model_max_length=tokenizer.model_max_length,
+        **tokenizer.special_tokens_map,
+    )
+
+
+def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.no_padding()
+    backend.no_truncation()
+    return backend

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training and evaluation of multi-label emotion classifiers, ours or any of transformers."""
