@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of the stacked multi-label emotion classifier."""
 
+import math
 import re
 from typing import Any, ClassVar
 
@@ -83,6 +84,7 @@ class StackedEmotionConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
+        _check_id2label(self.id2label, kwargs.get("num_labels"))
         super().__post_init__(**kwargs)
         self.label2id = {label: index for index, label in self.id2label.items()}
         # Always the flat names: a repository's code stays beside its weights, wherever it was loaded from.
@@ -111,7 +113,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
         prior = _number(self.prior_probability)
         _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
-        _check_number("initializer_range", self.initializer_range, _number(self.initializer_range) > 0, "above 0")
+        deviation = _number(self.initializer_range)
+        _check_number("initializer_range", self.initializer_range, 0.0 < deviation < math.inf, "above 0")
         self._check_labels()
         self._check_thresholds()
 
@@ -136,6 +139,20 @@ class StackedEmotionConfig(PreTrainedConfig):
             _check_number(f"thresholds[{label}]", value, 0.0 <= _number(value) <= 1.0, "in [0, 1]")
 
 
+def _check_id2label(id2label: Any, num_labels: int | None) -> None:
+    """What must hold before the base class makes integers of the ids, which are strings in JSON."""
+    if id2label is None:
+        return
+    if not isinstance(id2label, dict):
+        raise TypeError(f"`id2label` must be a dict of id to label, got {type(id2label).__name__}.")
+    if not all(str(index).isdecimal() for index in id2label):
+        raise ValueError(f"`id2label` must number the labels from 0 without gaps, got the ids {list(id2label)}.")
+    if not all(isinstance(label, str) for label in id2label.values()):
+        raise TypeError(f"`id2label` must name every label by a string, got {list(id2label.values())}.")
+    if num_labels not in (None, len(id2label)):
+        raise ValueError(f"`num_labels` is {num_labels}, but `id2label` names {len(id2label)} labels: pass only one.")
+
+
 def _check_encoders(encoders: Any) -> None:
     if not isinstance(encoders, dict):
         raise TypeError(f"`encoders` must be a dict of name to configuration, got {type(encoders).__name__}.")
@@ -150,7 +167,8 @@ def _check_encoders(encoders: Any) -> None:
             raise TypeError(f"`encoders[{name!r}]` must be a dict (`config.to_dict()`), got {type(entry).__name__}.")
         if "auto_map" in entry:
             raise ValueError(f"`encoders[{name!r}]` carries `auto_map`: encoders with remote code are not accepted.")
-        if entry.get("model_type") not in CONFIG_MAPPING:
+        # A list, as the value may be anything that JSON holds, hashable or not.
+        if entry.get("model_type") not in list(CONFIG_MAPPING):
             raise ValueError(
                 f"`encoders[{name!r}]` needs a `model_type` that transformers knows, got {entry.get('model_type')!r}."
             )

@@ -102,12 +102,13 @@ class BiLSTM(nn.Module):
         """
         Args:
             states (`torch.Tensor` of shape `(batch_size, num_words, input_size)`): Word states.
-            lengths (`torch.Tensor` of shape `(batch_size,)`): Real words of each text, at least 1, on the CPU.
+            lengths (`torch.Tensor` of shape `(batch_size,)`): Real words of each text, at least 1.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_words, 2 * hidden_size)`, zero behind each text's end.
         """
-        packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
+        # On the CPU because packing wants them there; moved here because a device map moves every input of a layer.
+        packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
         output, _ = self.lstm(packed)
         return pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])[0]
 

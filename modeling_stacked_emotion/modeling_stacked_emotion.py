@@ -102,7 +102,8 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         **config_fields: Any,
     ) -> "StackedEmotionPreTrainedModel":
         """
-        A new model on pretrained encoders, in fp32 whatever they are stored in. The rest starts at random.
+        A new model on pretrained encoders, in fp32 whatever they are stored in, in evaluation mode as after
+        `from_pretrained`. The rest starts at random.
 
         Args:
             encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
@@ -119,7 +120,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         for name, path in encoders.items():
             arguments = _encoder_arguments(configs[name], attn_implementation)
             modules[name] = _load_encoder(name, path, **hub, **arguments)
-        return model
+        return model.eval()
 
 
 class StackedEmotionModel(StackedEmotionPreTrainedModel):
@@ -161,9 +162,10 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             width = 2 * config.lstm_hidden_size
         self.pooling = Pooling(width, config.pooling)
         self.output_size = width
-        # A ModuleDict hides its members from the parent class, which would ask them otherwise.
-        members = (encoder._no_split_modules or () for encoder in self.encoders.children())
-        self._no_split_modules = sorted({name for names in members for name in names})
+        # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
+        # no part to keep together is kept together as a whole, and so is each layer of our own.
+        members = (encoder._no_split_modules or [type(encoder).__name__] for encoder in self.encoders.children())
+        self._no_split_modules = sorted({"BiLSTM", "MetaLearner", "Pooling"}.union(*members))
         self.post_init()
 
     def encode_words(self, **inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -175,7 +177,8 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             `(batch_size, num_words, num_encoders)`, and the words of each text `(batch_size,)`, at least 1.
         """
         _check_inputs(inputs, list(self.encoders))
-        word_ids = {name: inputs[f"{name}_word_ids"] for name in self.encoders}
+        # What the mask hides belongs to no word, whatever stands there.
+        word_ids = {name: inputs[f"{name}_word_ids"] * inputs[f"{name}_attention_mask"] for name in self.encoders}
         num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
         longest = int(num_words.max())
         states, has_tokens = [], []
@@ -197,13 +200,13 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         mask = torch.arange(has_tokens.shape[1], device=num_words.device) < num_words.unsqueeze(-1)
         encoder_weights = meta_state = None
         if self.mixer is not None:
-            mixed, encoder_weights = self.mixer(states, has_tokens)
+            mixed, encoder_weights = (output.to(mask.device) for output in self.mixer(states, has_tokens))
             states = [*states, mixed]
             share = mask.to(mixed.dtype) / num_words.unsqueeze(-1)
             meta_state = torch.bmm(share.unsqueeze(1).to(mixed.dtype), mixed).squeeze(1)
         words = self.dropout(torch.cat(states, dim=-1))
         if self.bilstm is not None:
-            words = self.bilstm(words, num_words.cpu())
+            words = self.bilstm(words, num_words)
         pooled, word_attention = self.pooling(words, mask)
         return StackedEmotionModelOutput(
             last_hidden_state=words,

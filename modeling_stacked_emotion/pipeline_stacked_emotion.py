@@ -43,6 +43,8 @@ class StackedEmotionPipeline(Pipeline):
                 raise ValueError(f"`threshold` must be in [0, 1], got {threshold}.")
             options["threshold"] = threshold
         if top_words is not None:
+            if top_words < 0:
+                raise ValueError(f"`top_words` must be at least 0, got {top_words}.")
             options["top_words"] = top_words
         return tokenizer_options, {}, options
 
@@ -62,14 +64,10 @@ class StackedEmotionPipeline(Pipeline):
         self, model_outputs: dict[str, Any], threshold: float | None = None, top_words: int = 3
     ) -> dict[str, Any]:
         """The emotions and words of one text."""
-        text, words = model_outputs["text"], model_outputs["words"]
-        # A batch holds lists, a single text the thing itself.
-        if isinstance(text, list):
-            text, words = text[0], words[0]
         return describe_emotions(
             self.model.config,
-            text,
-            words,
+            model_outputs["text"],
+            model_outputs["words"],
             model_outputs["logits"][0].float().sigmoid().tolist(),
             model_outputs["word_attention"][0].float().tolist(),
             threshold=threshold,

@@ -2,10 +2,9 @@
 """Text as the model sees it: words split once for all encoders, and normalised text that remembers its origin."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import regex
 
 # One word is, in this order: a link; a mention or hashtag; a run of letters, digits and marks of one kind of script
@@ -19,7 +18,7 @@ _WORD = regex.compile(
     | [@\#][\p{{L}}\p{{M}}\p{{N}}_]+
     | [0-9\#*]\uFE0F?\u20E3
     | \p{{Regional_Indicator}}{{1,2}}
-    | (?:(?![0-9\#*\u00A9\u00AE]){_EMOJI_UNIT})(?:(?<=\u200D){_EMOJI_UNIT})*
+    | {_EMOJI_UNIT}(?:(?<=\u200D){_EMOJI_UNIT})*
     | [{_CJK}]\p{{M}}*
     | [\p{{L}}\p{{M}}\p{{N}}_--[{_CJK}]]+(?:['’][\p{{L}}\p{{M}}\p{{N}}--[{_CJK}]]+)*
     | ([^\s\p{{C}}])\1*
@@ -62,12 +61,12 @@ class NormalizedText:
 
     Attributes:
         text (`str`): The text an encoder's tokenizer gets.
-        origin (`np.ndarray` of shape `(len(text),)`, *optional*):
+        origin (`list[int]` of length `len(text)`, *optional*):
             For each character its offset in the original text; non-decreasing. `None` where nothing has changed.
     """
 
     text: str
-    origin: np.ndarray | None = None
+    origin: list[int] | None = None
 
     def sub(
         self, pattern: regex.Pattern[str], replacement: str | Callable[[regex.Match[str]], str]
@@ -76,19 +75,22 @@ class NormalizedText:
         if pattern.search(self.text) is None:
             return self
         pieces: list[str] = []
-        origins: list[np.ndarray] = []
+        origins: list[int] = []
         position = 0
-        origin = np.arange(len(self.text)) if self.origin is None else self.origin
+        origin: Sequence[int] = range(len(self.text)) if self.origin is None else self.origin
+        last = len(origin) - 1
         for match in pattern.finditer(self.text):
             new = replacement if isinstance(replacement, str) else replacement(match)
             start, end = match.span()
             pieces += (self.text[position:start], new)
-            inside = start + np.minimum(np.arange(len(new)), max(end - start - 1, 0))
-            origins += (origin[position:start], origin[np.minimum(inside, len(origin) - 1)])
+            origins += origin[position:start]
+            # What is inserted between two characters takes the origin of the second, or of the last one of all.
+            final = min(max(end - 1, start), last)
+            origins += [origin[min(index, final)] for index in range(start, start + len(new))]
             position = end
         pieces.append(self.text[position:])
-        origins.append(origin[position:])
-        return NormalizedText("".join(pieces), np.concatenate(origins))
+        origins += origin[position:]
+        return NormalizedText("".join(pieces), origins)
 
 
 _Rule = tuple[regex.Pattern[str], str | Callable[[regex.Match[str]], str]]
@@ -109,7 +111,8 @@ _TWEET_RULES: list[_Rule] = [
 # What the authors of AraBERT prescribe for the v0.2 models (Antoun et al. 2020 and the notes of their release 1.0,
 # with emoji kept as for the Twitter models): entities, diacritics and tatweel, links, e-mail addresses and mentions,
 # markup, characters repeated more than twice, white space around everything but letters, digits and brackets and
-# between words and numbers, characters outside their vocabulary, surplus white space.
+# between words and numbers, characters outside their vocabulary, surplus white space. Addresses and links are sought
+# from the start of a run of their characters only: a long run takes linear time.
 _ARABIC_LETTERS = r"\u0621-\u063A\u0641-\u064A"
 _ARABERT_KEPT = (
     r"0-9\u0621-\u063A\u0640-\u066C\u0671-\u0674a-zA-Z\[\]!\"#$%'()*+,.:;\-<=·>?@\\^_ـ`{|}~—٪’،؟୍“؛”ۚ»\s«–…‘"
@@ -120,9 +123,15 @@ _ARABERT_RULES: list[_Rule] = [
         regex.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});"),
         lambda match: html.unescape(match.group()),
     ),
-    (regex.compile(r"[\u064B-\u0652\u0640]"), ""),
-    (regex.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), " [بريد] "),
-    (regex.compile(r"(?:https?://|www\.)\S+|\b[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*\.[a-z]{2,6}\b(?:/\S*)?"), " [رابط] "),
+    (regex.compile(r"[\u064B-\u0652\u0640]+"), ""),
+    (regex.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++"), " [بريد] "),
+    (
+        regex.compile(
+            r"(?:https?://|www\.)\S+"
+            r"|(?<![a-zA-Z0-9-]|[a-zA-Z0-9-]\.)[a-zA-Z0-9-]++(?:\.[a-zA-Z0-9-]++)*\.[a-z]{2,6}\b(?:/\S*)?"
+        ),
+        " [رابط] ",
+    ),
     (regex.compile(r"@\w+"), " [مستخدم] "),
     (regex.compile(r"</?[A-Za-z][^<>]*>"), " "),
     (regex.compile(r"(\D)\1{2,}"), _twice),

@@ -4,13 +4,14 @@
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
@@ -25,6 +26,9 @@ _CLASS_REFERENCE = "tokenization_stacked_emotion.StackedEmotionTokenizer"
 # The fields an encoder has in a batch; all of them are padded with zeros but the ids.
 _FIELDS = ("input_ids", "attention_mask", "word_ids")
 _MIN_TOKENS = 8
+# A text is looked at up to so many characters per token of the limit: no word of a natural text is longer, and a
+# megabyte in one piece takes no longer than a page.
+_CHARACTERS_PER_TOKEN = 100
 
 Span = tuple[int, int]
 
@@ -45,7 +49,8 @@ class StackedEmotionTokenizer:
             Encoder name to `"none"` (default), `"tweet"` or `"arabert"`.
         max_words (`int`, *optional*, defaults to 128): Words kept of a text, by all encoders.
         max_tokens (`int`, *optional*, defaults to 128):
-            Tokens kept of a text, special tokens included. The text is cut at the last word that fits every encoder.
+            Tokens kept of a text, special tokens included. The text is cut at the last word that fits every encoder,
+            and in any case behind its first `100 * max_tokens` characters.
 
     Example:
     ```python
@@ -90,14 +95,16 @@ class StackedEmotionTokenizer:
                 raise ValueError(
                     f"`normalizations[{name!r}]` must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}."
                 )
-        if self.max_words < 1:
-            raise ValueError(f"`max_words` must be at least 1, got {self.max_words}.")
-        _check_max_tokens(self.max_tokens)
+        _check_integer("max_words", self.max_words, minimum=1)
+        self._check_limit("max_tokens", self.max_tokens)
+
+    def _check_limit(self, field: str, limit: int) -> None:
+        _check_integer(field, limit, minimum=_MIN_TOKENS)
         for name, tokenizer in self.tokenizers.items():
-            if self.max_tokens > tokenizer.model_max_length:
+            if limit > tokenizer.model_max_length:
                 raise ValueError(
-                    f"`max_tokens` is {self.max_tokens}, but encoder {name!r} takes at most "
-                    f"{tokenizer.model_max_length} tokens. Lower `max_tokens`."
+                    f"`{field}` is {limit}, but encoder {name!r} takes at most {tokenizer.model_max_length} tokens. "
+                    f"Lower `{field}`."
                 )
 
     @property
@@ -125,7 +132,7 @@ class StackedEmotionTokenizer:
         self,
         text: str | Sequence[str],
         padding: bool | str = False,
-        truncation: bool = True,
+        truncation: bool | str = True,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
         return_tensors: str | None = None,
@@ -138,8 +145,11 @@ class StackedEmotionTokenizer:
         Args:
             text (`str` or `list[str]`): What to tokenise. Lone surrogates are read as U+FFFD.
             padding (`bool` or `str`, *optional*, defaults to `False`):
-                `True` or `"longest"` pads every encoder to its own longest row, `"max_length"` all to the limit.
-            truncation (`bool`, *optional*, defaults to `True`): Keep to `max_words` and the limit in tokens.
+                `True` or `"longest"` pads every encoder to its own longest row, `"max_length"` all to the limit;
+                the rows are then numpy arrays.
+            truncation (`bool` or `str`, *optional*, defaults to `True`):
+                Keep to `max_words` and the limit in tokens. The names that transformers gives to `True` and `False`
+                are understood as well.
             max_length (`int`, *optional*): Limit in tokens for this call instead of `max_tokens`.
             pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
             return_tensors (`str`, *optional*): `"pt"` or `"np"`; rows of different lengths need `padding`.
@@ -153,27 +163,25 @@ class StackedEmotionTokenizer:
 
         Raises:
             `TypeError`: If a text is not a string.
+            `ValueError`: If `max_length` is out of the encoders' range, or rows of different lengths make no tensor.
         """
         is_single = isinstance(text, str)
-        texts = _check_texts([text] if isinstance(text, str) else text)
-        limit = max_length or self.max_tokens
-        _check_max_tokens(limit)
-        words, rows, truncated = self._encode(texts, limit if truncation else None)
-        if is_single and return_tensors is None and not padding:
-            data: dict[str, Any] = {key: value[0] for key, value in _lists(rows).items()}
-        elif padding or return_tensors is not None:
-            multiple = pad_to_multiple_of if padding else None
-            length = limit if padding == "max_length" else None
-            if not padding and any(len(set(flat.lengths.tolist())) > 1 for flat in rows.values()):
-                raise ValueError("Texts of different lengths make no tensor: pass `padding=True`.")
-            data = self._padded(rows, multiple, length)
-        else:
-            data = _lists(rows)
+        texts = _check_texts(text)
+        limit = self.max_tokens if max_length is None else max_length
+        self._check_limit("max_length", limit)
+        is_truncated = _is_on("truncation", truncation, "do_not_truncate", ("longest_first", "only_first"))
+        words, rows, truncated = self._encode(texts, limit if is_truncated else None)
+        data = self._batch(rows, padding, limit, pad_to_multiple_of, return_tensors)
+        context: dict[str, Any] = {}
         if return_words:
-            data["words"] = words[0] if is_single and return_tensors is None else words
+            context["words"] = words
         if return_truncated:
-            data["truncated"] = bool(truncated[0]) if is_single and return_tensors is None else truncated
-        return BatchEncoding(data, tensor_type=None if return_words or return_truncated else return_tensors)
+            context["truncated"] = truncated
+        if is_single and return_tensors is None:
+            data, context = ({key: value[0] for key, value in part.items()} for part in (data, context))
+        encoding = BatchEncoding(data, tensor_type=return_tensors)
+        encoding.update(context)
+        return encoding
 
     def _encode(
         self, texts: list[str], max_tokens: int | None
@@ -182,7 +190,7 @@ class StackedEmotionTokenizer:
         if max_tokens is None:
             words = [split_words(text) for text in texts]
             return words, {name: self._align(name, texts, words) for name in self.tokenizers}, [False] * len(texts)
-        kept, words = _cut_to_words(texts, self.max_words)
+        kept, words = _cut_to_words(texts, self.max_words, _CHARACTERS_PER_TOKEN * max_tokens)
         rows = {name: self._align(name, kept, words) for name in self.tokenizers}
         too_long = np.flatnonzero(np.max([flat.lengths for flat in rows.values()], axis=0) > max_tokens).tolist()
         if too_long:
@@ -226,7 +234,7 @@ class StackedEmotionTokenizer:
             span for span, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special
         ]
         start = offsets[max_tokens - num_special][0]
-        return start if normalized.origin is None else int(normalized.origin[start])
+        return start if normalized.origin is None else normalized.origin[start]
 
     def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> "_Flat":
         """Tokenise `texts` for one encoder; each token belongs to the word its first visible character stands in."""
@@ -244,15 +252,30 @@ class StackedEmotionTokenizer:
 
     # ------------------------------------------------------------------------------------------------ padding
 
-    def _padded(
-        self, rows: dict[str, "_Flat"], multiple: int | None, length: int | None = None
-    ) -> dict[str, np.ndarray]:
+    def _batch(
+        self,
+        rows: dict[str, "_Flat"],
+        padding: bool | str,
+        limit: int,
+        multiple: int | None,
+        return_tensors: str | None,
+    ) -> dict[str, Any]:
+        """The rows as lists or, where they are padded or become tensors, as arrays."""
+        if _is_on("padding", padding, "do_not_pad", ("longest", "max_length")):
+            return self._padded(rows, limit if padding == "max_length" else 1, multiple or 1)
+        if return_tensors is None:
+            return _lists(rows)
+        if any(len(set(flat.lengths.tolist())) > 1 for flat in rows.values()):
+            raise ValueError("Texts of different lengths make no tensor: pass `padding=True`.")
+        return self._padded(rows, 1, 1)
+
+    def _padded(self, rows: dict[str, "_Flat"], width: int, multiple: int) -> dict[str, np.ndarray]:
+        """Arrays of each encoder's longest row, of `width` at least, rounded up to a `multiple`."""
         data = {}
         for name, flat in rows.items():
-            width = length or max(int(flat.lengths.max(initial=0)), 1)
-            if multiple:
-                width = -(-width // multiple) * multiple
-            mask = np.arange(width) < flat.lengths[:, None]
+            longest = int(flat.lengths.max(initial=width))
+            longest = -(-longest // multiple) * multiple
+            mask = np.arange(longest) < flat.lengths[:, None]
             pad_id = self.tokenizers[name].pad_token_id
             for field, values, fill in zip(_FIELDS, (flat.ids, None, flat.word_ids), (pad_id or 0, 0, 0), strict=True):
                 if values is None:
@@ -278,14 +301,21 @@ class StackedEmotionTokenizer:
             encoded_inputs (`list[dict]` or `dict` of lists):
                 Rows as `__call__` gives them for single texts, or a batch of unpadded lists. Further keys whose
                 values have one shape, such as `labels`, are stacked.
-            padding (`bool` or `str`, *optional*, defaults to `True`): `True`, `"longest"` or `"max_length"`.
+            padding (`bool` or `str`, *optional*, defaults to `True`): As for `__call__`.
             max_length (`int`, *optional*): The length for `"max_length"` instead of `max_tokens`.
             pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
             return_tensors (`str`, *optional*): `"pt"` or `"np"`.
 
         Returns:
             [`BatchEncoding`] of arrays `(batch_size, seq_len)`, `seq_len` differing between encoders.
+
+        Raises:
+            `ValueError`: If there are no rows, rows lack a key, or a further key's values are of several shapes.
         """
+        limit = self.max_tokens if max_length is None else max_length
+        self._check_limit("max_length", limit)
+        if not encoded_inputs:
+            raise ValueError("There are no rows to pad: expected at least one.")
         if isinstance(encoded_inputs, Mapping):
             batch = {key: list(values) for key, values in encoded_inputs.items()}
         else:
@@ -304,10 +334,8 @@ class StackedEmotionTokenizer:
                 np.fromiter(chain.from_iterable(word_ids), np.int64, total),
                 lengths,
             )
-        length = (max_length or self.max_tokens) if padding == "max_length" else None
-        data = self._padded(rows, pad_to_multiple_of, length) | {
-            key: np.asarray(values) for key, values in batch.items()
-        }
+        data = self._batch(rows, padding, limit, pad_to_multiple_of, return_tensors)
+        data |= {key: _stack(key, values) for key, values in batch.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
 
     # ------------------------------------------------------------------------------------------------ ids to text
@@ -377,13 +405,17 @@ class StackedEmotionTokenizer:
             pretrained_model_name_or_path (`str`): Folder or Hub id.
             revision, token, cache_dir, local_files_only, force_download, subfolder: As everywhere on the Hub.
             kwargs:
-                `normalizations`, `max_words` and `max_tokens` override what was saved; anything else that
-                [`AutoTokenizer`] hands on has no meaning here.
+                `normalizations` (of some encoders or all), `max_words` and `max_tokens` override what was saved;
+                anything else that [`AutoTokenizer`] hands on has no meaning here.
+
+        Raises:
+            `FileNotFoundError`: If there is no such folder or Hub id, or no tokenizer in it.
+            `ValueError`: If it holds another kind of tokenizer.
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
-            folder = Path(
-                snapshot_download(
+            try:
+                snapshot = snapshot_download(
                     str(pretrained_model_name_or_path),
                     revision=revision,
                     token=token,
@@ -392,7 +424,9 @@ class StackedEmotionTokenizer:
                     force_download=force_download,
                     allow_patterns=[f"*{_CONFIG_FILE}", "*_tokenizer/*"],
                 )
-            )
+            except HFValidationError as error:
+                raise FileNotFoundError(f"{folder} is neither a folder nor the id of a repository.") from error
+            folder = Path(snapshot)
         folder = folder / subfolder
         config_file = folder / _CONFIG_FILE
         if not config_file.is_file():
@@ -403,8 +437,12 @@ class StackedEmotionTokenizer:
         tokenizers = {
             name: PreTrainedTokenizerFast.from_pretrained(folder / f"{name}_tokenizer") for name in config["encoders"]
         }
-        settings = {key: kwargs.get(key, config[key]) for key in ("normalizations", "max_words", "max_tokens")}
-        return cls(tokenizers, **settings)
+        return cls(
+            tokenizers,
+            config["normalizations"] | dict(kwargs.get("normalizations") or {}),
+            kwargs.get("max_words", config["max_words"]),
+            kwargs.get("max_tokens", config["max_tokens"]),
+        )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **_: Any) -> tuple[str, ...]:
         """
@@ -471,12 +509,27 @@ def _lists(rows: dict[str, _Flat]) -> dict[str, list[list[int]]]:
     return data
 
 
-def _check_max_tokens(max_tokens: int) -> None:
-    if max_tokens < _MIN_TOKENS:
-        raise ValueError(f"The limit in tokens must be at least {_MIN_TOKENS}, got {max_tokens}.")
+def _check_integer(field: str, value: Any, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{field}` must be an integer, got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"`{field}` must be at least {minimum}, got {value}.")
 
 
-def _check_texts(texts: Sequence[str]) -> list[str]:
+def _is_on(field: str, value: bool | str, off: str, on: tuple[str, ...]) -> bool:
+    """Whether an option is switched on that transformers takes as a bool or by name."""
+    if value in (False, off):
+        return False
+    if value in (True, *on):
+        return True
+    raise ValueError(f"`{field}` must be a bool or one of {', '.join((off, *on))}, got {value!r}.")
+
+
+def _check_texts(texts: str | Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        return [clean_surrogates(texts)]
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(f"`text` must be a string or a list of strings, got {type(texts).__name__}.")
     checked = []
     for index, text in enumerate(texts):
         if not isinstance(text, str):
@@ -485,15 +538,24 @@ def _check_texts(texts: Sequence[str]) -> list[str]:
     return checked
 
 
-def _cut_to_words(texts: list[str], max_words: int) -> tuple[list[str], list[list[Span]]]:
-    """Each text up to the end of its word number `max_words`, with the spans of the words kept."""
+def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"`{key}` has values of several shapes: only the tokenizer's own keys are padded.") from error
+
+
+def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tuple[list[str], list[list[Span]]]:
+    """Each text up to the end of its last word within both limits, with the spans of the words kept."""
     kept, words = [], []
     for text in texts:
-        spans = split_words(text, max_words + 1)
-        if len(spans) > max_words:
+        is_cut = len(text) > max_characters
+        spans = split_words(text[:max_characters] if is_cut else text, max_words + 1)
+        # The last word before a cut may go on behind it; alone, its beginning is all there is to keep.
+        if len(spans) > max_words or (is_cut and len(spans) > 1):
+            is_cut = True
             spans.pop()
-            text = text[: spans[-1][1]]
-        kept.append(text)
+        kept.append(text[: spans[-1][1] if spans else 0] if is_cut else text)
         words.append(spans)
     return kept, words
 
@@ -509,7 +571,7 @@ def _original_offsets(
     sizes = np.array([len(item.text) + 1 for item in normalized])
     base = np.cumsum(sizes) - sizes
     origin = np.concatenate(
-        [np.arange(len(item.text) + 1) if item.origin is None else np.append(item.origin, 0) for item in normalized]
+        [np.arange(len(item.text) + 1) if item.origin is None else np.array([*item.origin, 0]) for item in normalized]
     )
     is_empty = starts == ends
     first = origin[base[row] + starts]

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +16,7 @@ def tune_thresholds(
     labels: npt.ArrayLike,
     probabilities: npt.ArrayLike,
     *,
-    strategy: Literal["per_label", "global"] = "per_label",
+    strategy: str = "per_label",
     shrinkage: float = 0.0,
     default: float = 0.5,
 ) -> npt.NDArray[np.float64]:

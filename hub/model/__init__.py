@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model repositories: their folder and their card."""

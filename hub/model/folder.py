@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A complete model repository as a folder: all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+
+def write_model_folder(folder: str | os.PathLike[str], model: Any, tokenizer: Any, files: Mapping[str, str]) -> Path:
+    """
+    Write code, weights, configuration, tokenizers and further files to `folder`.
+
+    Everything is written to a folder beside it first and moved when complete, so that a full disk or a kill leaves
+    what was there before.
+
+    Args:
+        folder (`str`): The repository's folder; what else is in it stays.
+        model ([`PreTrainedModel`]): Saved as safetensors.
+        tokenizer: Its tokenizer.
+        files (`dict[str, str]`): File name to text, such as the card.
+
+    Returns:
+        `Path`: The folder.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f".{target.name}.", dir=target.resolve().parent))
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        for name, text in files.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        for entry in sorted(partial.iterdir()):
+            destination = target / entry.name
+            if entry.is_dir() and destination.exists():
+                shutil.rmtree(destination)
+            entry.replace(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target

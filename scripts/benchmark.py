@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the stack costs beside its encoders called alone, A and B by turns in one run.
+
+Usage:
+    python -m scripts.benchmark [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
+
+Three parts, each a ratio of times: tokenising (against the three tokenizers called alone), the forward pass and the
+training step (against the three encoders called alone on the same batches). Timings of a shared machine are noisy:
+each round times both sides, and the median of the rounds' ratios is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts._errors import user_errors
+
+DEFAULT_TEXTS = Path(__file__).resolve().parent / "data" / "english" / "train.jsonl"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--encoders",
+        nargs="+",
+        metavar="NAME=FOLDER",
+        help="encoders to stack (default: three of MiniLM's size with random weights)",
+    )
+    parser.add_argument("--texts", default=str(DEFAULT_TEXTS), help="file with texts (default: the embedded ones)")
+    parser.add_argument("--label_names", help="labels of that file, where it has ids only")
+    parser.add_argument("--num_texts", type=int, default=4096, help="texts to tokenise (default: 4096)")
+    parser.add_argument("--batch_size", type=int, default=64, help="texts per batch (default: 64)")
+    parser.add_argument("--num_batches", type=int, default=4, help="batches of a timed round (default: 4)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds (default: 7)")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--profile", action="store_true", help="print where the training step's time goes")
+    parser.add_argument("--json", metavar="OUT", help="write the numbers to this file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Measure and print; returns the numbers."""
+    options = make_parser().parse_args(argv)
+
+    import torch
+    import transformers
+
+    from trainer_ext.data import read_file
+    from trainer_ext.precision import fastest_precision
+
+    transformers.logging.disable_progress_bar()
+    transformers.set_seed(0)
+    with user_errors(), tempfile.TemporaryDirectory() as scratch:
+        texts = read_file(options.texts, label_names=options.label_names)[0]["text"][: options.num_texts]
+        encoders = _encoders(options.encoders, list(texts), Path(scratch))
+        tokenizer, model = _load(encoders)
+    precision = fastest_precision() if options.precision == "auto" else options.precision
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    model.to(device)
+    threads = torch.get_num_threads()
+    print(f"{len(texts):,} texts, batches of {options.batch_size}, {precision} on {device}, {threads} threads")
+    print("encoders: " + ", ".join(f"{name} {_millions(encoder)} M" for name, encoder in _parts(model).items()))
+    print(f"whole model: {_millions(model)} M parameters\n")
+
+    results: dict[str, float] = {}
+    _report("tokenize", results, *_tokenize_pair(encoders, tokenizer, list(texts), options), len(texts), options)
+    batches = _batches(tokenizer, list(texts), options, device)
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    size = options.batch_size * len(batches)
+    _report("forward", results, *_forward_pair(model, batches, dtype), size, options)
+    stack_step, alone_step = _training_pair(model, batches, dtype)
+    _report("training_step", results, stack_step, alone_step, size, options)
+    if options.profile:
+        with torch.profiler.profile() as profile:
+            stack_step()
+        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return results
+
+
+def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:
+    from trainer_ext.scratch_encoders import ScratchEncoder
+
+    if named:
+        pairs = [entry.partition("=") for entry in named]
+        if wrong := [name for name, separator, folder in pairs if not (name and separator and folder)]:
+            raise ValueError(f"--encoders takes NAME=FOLDER, got {wrong[0]!r}.")
+        return {name: folder for name, _, folder in pairs}
+    size: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "max_tokens": 512}
+    kinds = {"words": ("bert", "wordpiece"), "bytes": ("roberta", "byte_bpe"), "pieces": ("electra", "unigram")}
+    return {
+        name: str(ScratchEncoder(architecture, tokenizer, 4000, **size).build(texts, scratch / name))
+        for name, (architecture, tokenizer) in kinds.items()
+    }
+
+
+def _load(encoders: dict[str, str]) -> tuple[Any, Any]:
+    from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+
+    tokenizer = StackedEmotionTokenizer.from_encoders(encoders)
+    return tokenizer, StackedEmotionForSequenceClassification.from_encoders(encoders, num_labels=28)
+
+
+def _parts(model: Any) -> dict[str, Any]:
+    return dict(model.stacked_emotion.encoders.items())
+
+
+def _millions(module: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.1f}"
+
+
+def _batches(tokenizer: Any, texts: list[str], options: argparse.Namespace, device: Any) -> list[dict[str, Any]]:
+    """Batches as training makes them: texts of like length together; spread over all lengths."""
+    ordered = sorted(texts, key=len)
+    groups = [ordered[start : start + options.batch_size] for start in range(0, len(ordered), options.batch_size)]
+    groups = [group for group in groups if len(group) == options.batch_size] or [ordered]
+    step = max(len(groups) / options.num_batches, 1.0)
+    chosen = [groups[int(index * step + step / 2)] for index in range(min(options.num_batches, len(groups)))]
+    return [dict(tokenizer(group, padding=True, return_tensors="pt").to(device)) for group in chosen]
+
+
+def _tokenize_pair(
+    encoders: dict[str, str], tokenizer: Any, texts: list[str], options: argparse.Namespace
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    from transformers import AutoTokenizer
+
+    own = [AutoTokenizer.from_pretrained(folder) for folder in encoders.values()]
+    groups = [texts[start : start + options.batch_size] for start in range(0, len(texts), options.batch_size)]
+
+    def stack() -> None:
+        for group in groups:
+            tokenizer(group)
+
+    def alone() -> None:
+        for each in own:
+            for group in groups:
+                each(group, truncation=True, max_length=tokenizer.max_tokens)
+
+    return stack, alone
+
+
+def _forward_pair(
+    model: Any, batches: list[dict[str, Any]], dtype: Any
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    import torch
+
+    def stack() -> None:
+        model.eval()
+        with torch.inference_mode(), _autocast(batches, dtype):
+            for batch in batches:
+                model(**batch)
+        _synchronize()
+
+    def alone() -> None:
+        model.eval()
+        with torch.inference_mode(), _autocast(batches, dtype):
+            for batch in batches:
+                for name, encoder in _parts(model).items():
+                    encoder(input_ids=batch[f"{name}_input_ids"], attention_mask=batch[f"{name}_attention_mask"])
+        _synchronize()
+
+    return stack, alone
+
+
+def _training_pair(
+    model: Any, batches: list[dict[str, Any]], dtype: Any
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of each side is forward, backward and AdamW; alone, the loss is the mean of the encoder's states."""
+    import torch
+
+    first = next(iter(batches[0].values()))
+    labels = (torch.rand(len(first), 28, device=first.device) < 0.05).float()
+    optimizers = {name: torch.optim.AdamW(encoder.parameters(), 1e-6) for name, encoder in _parts(model).items()}
+    whole = torch.optim.AdamW(model.parameters(), 1e-6)
+
+    def stack() -> None:
+        model.train()
+        for batch in batches:
+            with _autocast(batches, dtype):
+                outputs = model(**batch, labels=labels)
+                auxiliary = torch.nn.functional.binary_cross_entropy_with_logits(
+                    outputs.auxiliary_logits.float(), labels
+                )
+            (outputs.loss + auxiliary).backward()
+            whole.step()
+            whole.zero_grad()
+        _synchronize()
+
+    def alone() -> None:
+        model.train()
+        for batch in batches:
+            for name, encoder in _parts(model).items():
+                with _autocast(batches, dtype):
+                    states = encoder(
+                        input_ids=batch[f"{name}_input_ids"], attention_mask=batch[f"{name}_attention_mask"]
+                    ).last_hidden_state
+                states.float().mean().backward()
+                optimizers[name].step()
+                optimizers[name].zero_grad()
+        _synchronize()
+
+    return stack, alone
+
+
+def _autocast(batches: list[dict[str, Any]], dtype: Any) -> Any:
+    import torch
+
+    device = next(iter(batches[0].values())).device
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _synchronize() -> None:
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def _report(
+    part: str,
+    results: dict[str, float],
+    stack: Callable[[], None],
+    alone: Callable[[], None],
+    num_texts: int,
+    options: argparse.Namespace,
+) -> None:
+    """Time both sides by turns and print texts/s and the median ratio."""
+    stack()
+    alone()
+    times: list[tuple[float, float]] = [(_seconds(stack), _seconds(alone)) for _ in range(options.rounds)]
+    ratio = statistics.median(ours / theirs for ours, theirs in times)
+    ours, theirs = (num_texts / statistics.median(column) for column in zip(*times, strict=True))
+    spread = sorted(a / b for a, b in times)
+    results |= {f"{part}_ratio": ratio, f"{part}_texts_per_second": ours, f"{part}_alone_texts_per_second": theirs}
+    print(
+        f"{part:<14} stack {ours:>9,.0f} texts/s   encoders alone {theirs:>9,.0f} texts/s   "
+        f"time ratio {ratio:.2f} ({spread[0]:.2f} to {spread[-1]:.2f})"
+    )
+
+
+def _seconds(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

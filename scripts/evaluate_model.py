@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Evaluate a saved model on a file.
+
+Usage:
+    python -m scripts.evaluate_model --model DIR --data FILE [--json OUT]
+
+The thresholds are the model's own; nothing is tuned on the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts._errors import user_errors
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.evaluate_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
+    parser.add_argument("--data", required=True, metavar="FILE", help="csv, tsv, jsonl or parquet with labels")
+    parser.add_argument("--json", metavar="OUT", help="write the results to this file")
+    parser.add_argument("--text_column", help="column of the texts (default: found by name)")
+    parser.add_argument("--label_column", help="column of the labels (default: found by name)")
+    parser.add_argument("--split", default="test", help="first word of the keys (default: test)")
+    parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
+    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Predict, measure, print the table; returns the flat results."""
+    options = make_parser().parse_args(argv)
+
+    import numpy as np
+    import transformers
+    from tqdm import tqdm
+
+    from trainer_ext.data import read_file
+    from trainer_ext.evaluation import evaluate_split, results_table
+    from trainer_ext.prediction import load_classifier, predict_probabilities
+
+    transformers.logging.disable_progress_bar()
+    with user_errors():
+        model, tokenizer = load_classifier(options.model, options.device)
+        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        rows, _ = read_file(
+            options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
+        )
+    texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
+    probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
+    thresholds = np.asarray(getattr(model.config, "thresholds", None) or [0.5] * len(names))
+    labels = np.asarray(rows["labels"], dtype=np.int64)
+    results = evaluate_split(options.split, labels, probabilities, thresholds, names)
+    print(f"\nResults on {options.data} (thresholds of the model):\n")
+    print(results_table(options.split, results, names))
+    if options.json:
+        finite = {key: value for key, value in results.items() if value == value}
+        partial = Path(f"{options.json}.partial")
+        partial.write_text(json.dumps(finite, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(options.json)
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Emotions of texts, with the words that decided.
+
+Usage:
+    python -m scripts.predict --model DIR "first text" "second text"
+    python -m scripts.predict --model DIR --input texts.txt --json > emotions.jsonl
+    cat texts.txt | python -m scripts.predict --model DIR --json
+
+A file or standard input holds one text per line and may be of any length: it is read as it is classified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from scripts._errors import EXIT_BAD_INPUT, user_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_BAR_WIDTH = 20
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --input or stdin")
+    parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
+    parser.add_argument("--input", metavar="FILE", help="text file, UTF-8, one text per line")
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of bars and colours")
+    parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
+    parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
+    parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
+    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Classify and print, text by text."""
+    options = make_parser().parse_args(argv)
+    with user_errors():
+        _check(options)
+    import transformers
+
+    from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
+    from trainer_ext.prediction import iter_predictions, load_classifier
+
+    transformers.logging.disable_progress_bar()
+    with ExitStack() as stack:
+        with user_errors():
+            texts = _texts(options, stack)
+            model, tokenizer = load_classifier(options.model, options.device)
+        show = _print_json if options.json else _Printer()
+        try:
+            for result in iter_predictions(model, tokenizer, texts, options.batch_size):
+                show(
+                    describe_emotions(
+                        model.config,
+                        result.text,
+                        result.words,
+                        result.probabilities.tolist(),
+                        result.word_attention,
+                        threshold=options.threshold,
+                        top_words=options.top_words,
+                    )
+                )
+            sys.stdout.flush()
+        except UnreadableTextError as error:
+            sys.stdout.flush()
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(EXIT_BAD_INPUT) from error
+        except BrokenPipeError:
+            # The reader has seen enough; without this Python complains once more on exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class UnreadableTextError(ValueError):
+    """A line that is no text; names file and row."""
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.texts and options.input:
+        raise ValueError("Give texts as arguments or a file with --input, not both.")
+    if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
+        raise ValueError(f"--threshold must be in [0, 1], got {options.threshold}.")
+    if options.batch_size < 1 or options.top_words < 0:
+        raise ValueError("--batch_size must be at least 1 and --top_words at least 0.")
+
+
+def _texts(options: argparse.Namespace, stack: ExitStack) -> Iterable[str]:
+    from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+
+    if options.texts:
+        return [clean_surrogates(text) for text in options.texts]
+    if options.input:
+        return _lines(stack.enter_context(open(options.input, "rb")), options.input)  # noqa: PTH123
+    return _lines(sys.stdin.buffer, "standard input")
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    for row, line in enumerate(stream, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UnreadableTextError(
+                f"{name}, row {row}: not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8."
+            ) from error
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    print(json.dumps(result, ensure_ascii=False))
+
+
+class _Printer:
+    """Text with the deciding words highlighted, then a bar per emotion; plain text where no terminal is."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console: Console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def __call__(self, result: dict[str, Any]) -> None:
+        from rich.text import Text
+
+        shown = Text(result["text"])
+        for rank, word in enumerate(result["words"]):
+            shown.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
+        self.console.print(shown)
+        if not result["emotions"]:
+            self.console.print("  no emotion over its threshold", style="dim")
+        width = max((len(emotion["label"]) for emotion in result["emotions"]), default=0)
+        for emotion in result["emotions"]:
+            filled = round(emotion["score"] * _BAR_WIDTH)
+            bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+            self.console.print(
+                Text.assemble(f"  {emotion['label']:<{width}} ", (bar, "cyan"), f" {emotion['score']:.2f}")
+            )
+        if result["words"]:
+            words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in result["words"])
+            self.console.print(f"  words: {words}", style="dim")
+        self.console.print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests share: three tiny encoders with three vocabularies, a tokenizer and a model of them, no network."""
+
+from __future__ import annotations
+
+import os
+
+# Read when the libraries are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers.utils import logging
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.scratch_encoders import ScratchEncoder
+
+logging.disable_progress_bar()
+
+CORPUS = [
+    "I am so happy today!",
+    "what a lovely surprise, thank you so much",
+    "this makes me really angry",
+    "I can't believe he said that to her...",
+    "so sad to hear the news 😢",
+    "we laughed until we cried 😂😂",
+    "I'm scared of the dark and of the sea",
+    "that was disgusting, never again!!!",
+    "why would anyone do this?",
+    "thanks @friend for the help",
+    "read this: https://example.com/story?id=7",
+    "best day of my life #blessed ❤️",
+    "I miss my old dog every single day",
+    "no way, you did it, congratulations 🎉",
+    "he is proud of his little sister",
+    "I was wrong and I'm sorry",
+    "are you sure? I don't get it 🤔",
+    "the movie was boring and too long",
+    "oh god, the exam is tomorrow 😱",
+    "hope everything turns out well 🙏🏽",
+    "my heart is broken",
+    "nothing matters any more",
+    "he hates waiting in the rain",
+    "you're the kindest person I know",
+    "wow, 100 points in 3 minutes!",
+    "it works, it finally works :)",
+    "please stop shouting at me",
+    "the family 👨‍👩‍👧 is together again",
+    "she loves him, he loves tea ☕",
+    "I feel nervous before every flight ✈️",
+    "who cares about the weather",
+    "good grief, not again",
+    "a quiet evening with a book",
+    "they lost the match in the last minute",
+    "an honest answer is all I want",
+    "أنا سعيد جدا اليوم",
+    "شكرا لك يا صديقي ❤️",
+    "هذا الخبر محزن للغاية 😢",
+    "لا أستطيع أن أصدق ما حدث",
+    "أنا غاضب من هذا الكلام!",
+    "الحمد لله على كل حال 🙏",
+    "خايفة من الامتحان بكرة 😰",
+    "مبروك النجاح يا بطل 🎉",
+    "اشتقت لك كثيرا",
+    "ليش تسوي كذا؟",
+    "والله فرحت من قلبي",
+    "الجو جميل والقهوة أجمل ☕",
+    "مللت من الانتظار...",
+    "قلبي مكسور 💔",
+    "ما هذا القرف",
+    "فخور بك يا أخي",
+    "أتمنى لكم يوما سعيدا",
+    "الحُبُّ أجملُ ما في الحياة",
+    "يا رب ارحم موتانا",
+    "ضحكت حتى بكيت 😂",
+    "لماذا أنت حزين يا صديقي؟",
+    "تفاءلوا بالخير تجدوه #تفاؤل",
+    "صباح الخير من القاهرة 🇪🇬",
+    "أخيرا انتهى الأسبوع ١٢٣",
+    "I love قهوة in the morning",
+    "today was بصراحة very hard",
+    "yes, أكيد, of course 👍🏿",
+]
+
+LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
+
+ENCODERS = {
+    "bert_wp": ScratchEncoder(
+        "bert", "wordpiece", vocab_size=300, hidden_size=32, num_hidden_layers=1, num_attention_heads=2
+    ),
+    "roberta_bb": ScratchEncoder(
+        "roberta", "byte_bpe", vocab_size=400, hidden_size=24, num_hidden_layers=1, num_attention_heads=2
+    ),
+    "electra_uni": ScratchEncoder(
+        "electra", "unigram", vocab_size=350, hidden_size=40, num_hidden_layers=1, num_attention_heads=2
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on every connection that would leave this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            pytest.fail(f"A test tried to connect to {address}.")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def encoder_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three tiny encoders of different architecture, width and vocabulary, saved as any encoder is saved."""
+    root = tmp_path_factory.mktemp("encoders")
+    torch.manual_seed(0)
+    return {name: spec.build(CORPUS, root / name) for name, spec in ENCODERS.items()}
+
+
+@pytest.fixture(scope="session")
+def tokenizer(encoder_folders: dict[str, Path]) -> StackedEmotionTokenizer:
+    """The tokenizer of the three tiny encoders, without normalisation."""
+    return StackedEmotionTokenizer.from_encoders(encoder_folders)
+
+
+@pytest.fixture
+def model(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassification:
+    """A stacked model of the three tiny encoders with four labels, the same in every test, in eval mode."""
+    torch.manual_seed(0)
+    built = StackedEmotionForSequenceClassification.from_encoders(encoder_folders, id2label=LABELS)
+    return built.eval()

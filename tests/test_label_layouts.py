@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of trainer_ext.label_layouts: text and label columns are found, wrong ones named with row and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emotion_samples import LABELS, MATRIX, NAMES, TEXTS, check, message, write, write_jsonl, write_parquet
+
+from trainer_ext.data import DataError, read_file
+
+
+@pytest.mark.parametrize("kind", [int, float, bool])
+def test_label_columns_in_jsonl_and_parquet(tmp_path: Path, kind: type) -> None:
+    columns = {name: [kind(row[i]) for row in MATRIX] for i, name in enumerate(LABELS)}
+    for path in (
+        write_jsonl(tmp_path, "a.jsonl", tweet_id=[1, 2, 3, 4], text=TEXTS, **columns),
+        write_jsonl(tmp_path, "a.json", text=TEXTS, **columns),
+        write_parquet(tmp_path, "a.parquet", tweet_id=[1, 2, 3, 4], text=TEXTS, **columns),
+    ):
+        data, names = read_file(path)
+        assert names == LABELS
+        check(data)
+
+
+@pytest.mark.parametrize(("zero", "one"), [("False", "True"), ("0.0", "1.0"), (" 0", "1 "), ("false", "TRUE")])
+def test_spellings_of_zero_and_one(tmp_path: Path, zero: str, one: str) -> None:
+    content = f"text,anger,joy\na,{zero},{one}\nb,{one},{zero}\n"
+    data, names = read_file(write(tmp_path, "a.csv", content))
+    assert names == ["anger", "joy"]
+    check(data, ["a", "b"], [[0.0, 1.0], [1.0, 0.0]])
+
+
+def test_label_names_choose_and_order_columns(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,anger,note,joy\na,0,hm,1\nb,1,,0\n")
+    data, names = read_file(path, label_names=["joy", "anger"])
+    assert names == ["joy", "anger"]
+    check(data, ["a", "b"], [[1.0, 0.0], [0.0, 1.0]])
+    check(read_file(path, label_names=["joy"])[0], ["a", "b"], [[1.0], [0.0]])
+
+
+def test_text_column_is_found_in_order_and_case_insensitively(tmp_path: Path) -> None:
+    check(read_file(write(tmp_path, "a.csv", "Content,joy\na,1\n"))[0], ["a"], [[1.0]])
+    path = write(tmp_path, "b.csv", "content,TEXT,joy\nc,t,1\n")
+    check(read_file(path, label_names=["joy"])[0], ["t"], [[1.0]])
+    check(read_file(path, text_column="content", label_names=["joy"])[0], ["c"], [[1.0]])
+
+
+def test_label_column_is_chosen(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, "a.jsonl", text=TEXTS, mood=NAMES, note=["x", "y", "z", "w"])
+    check(read_file(path, label_column="mood")[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "kwargs", "place", "parts"),
+    [
+        ("a,joy\nx,1\n", {}, ", row 1", ["no text column, expected one of text, tweet", "present: 'a', 'joy'"]),
+        ("text,joy\nx,1\n", {"text_column": "t"}, ", row 1, column 't'", ["text_column", "present: 'text', 'joy'"]),
+        ("text,joy\nx,1\n", {"label_column": "l"}, ", row 1, column 'l'", ["label_column", "'text', 'joy'"]),
+        ("text,joy\nx,1\n", {"label_names": ["joy", "fear"]}, ", row 1, column 'fear'", ["no such column"]),
+        ("text,id\nx,1\n", {}, ", row 1", ["no labels, expected 0/1 columns or a column called labels"]),
+        ("text,a,b\nx,y,z\n", {"label_names": ["joy"]}, ", row 1", ["no label column", "label_column"]),
+        ("text,joy,fear\nx,1,0\ny,0,1\nz,2,0\n", {}, ", row 4, column 'joy'", ["expected 0 or 1, got '2'"]),
+        ("text,joy,fear\nx,1,0\ny,0,\nz,2,0\n", {}, ", row 3, column 'fear'", ["expected 0 or 1, got ''"]),
+        ("text,joy,likes\nx,1,17\n", {}, ", row 2, column 'likes'", ["got '17'", "name the columns", "label_names"]),
+        ("text,joy,label\nx,1,fear\n", {}, ", row 1, column 'label'", ["beside the 0/1 column 'joy'"]),
+        ('text,joy\n"x\ny",1\nz,no\n', {}, ", row 4, column 'joy'", ["expected 0 or 1, got 'no'"]),
+    ],
+)
+def test_broken_columns_in_csv(
+    tmp_path: Path, content: str, kwargs: dict[str, Any], place: str, parts: list[str]
+) -> None:
+    path = write(tmp_path, "a.csv", content)
+    with pytest.raises(DataError, match=message(path, place, *parts)):
+        read_file(path, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("columns", "place", "parts"),
+    [
+        ({"text": ["a", None], "joy": [1, 0]}, ", row 2, column 'text'", ["expected a text, got null"]),
+        ({"text": ["a", 5], "joy": [1, 0]}, ", row 2, column 'text'", ["expected a text, got 5"]),
+        ({"text": ["a", float("nan")], "joy": [1, 0]}, ", row 2, column 'text'", ["expected a text, got nan"]),
+        ({"text": ["a", "b"], "joy": [1, None]}, ", row 2, column 'joy'", ["expected 0 or 1, got null"]),
+        ({"text": ["a", "b"], "joy": [1, [1]]}, ", row 2, column 'joy'", ["expected 0 or 1, got [1]"]),
+    ],
+)
+def test_broken_columns_in_jsonl(tmp_path: Path, columns: dict[str, Any], place: str, parts: list[str]) -> None:
+    path = write_jsonl(tmp_path, "a.jsonl", **columns)
+    with pytest.raises(DataError, match=message(path, place, *parts)):
+        read_file(path)
+
+
+def test_missing_text_in_parquet(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, "a.parquet", text=["a", "b", None], joy=[1, 0, 1])
+    with pytest.raises(DataError, match=message(path, ", row 3, column 'text'", "expected a text, got null")):
+        read_file(path)
+
+
+def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f"text,joy\nx,1\ny,{'z' * 1000}\n")
+    with pytest.raises(DataError, match=r"got 'z{56}[.]{3}; correct the value$"):
+        read_file(path)
+
+
+def test_label_names_of_a_model_that_the_columns_do_not_match(tmp_path: Path) -> None:
+    columns = {"text": ["a", "b"], "joy": [0, 1], "anger": [1, 0]}
+    path = write_jsonl(tmp_path, "a.jsonl", **columns)
+    parts = ["no such column, expected it for label_names (2 of 3 labels missing: 'fear', 'grief'); correct the name"]
+    with pytest.raises(DataError, match=message(path, ", column 'fear'", *parts, "present: 'text', 'joy', 'anger'")):
+        read_file(path, label_names=["fear", "joy", "grief"])
+    parts = ["no label column, expected 'fear' or a column called labels (2 of 2 labels missing: 'fear', 'grief'); "]
+    with pytest.raises(DataError, match=message(path, "", *parts, "present: 'text', 'joy', 'anger'")):
+        read_file(path, label_names=["fear", "grief"])
+    with pytest.raises(DataError, match=message(path, ", column 'c0'", "(28 of 30 labels missing: 'c0', ", "'c27')")):
+        read_file(path, label_names=["joy", "anger", *(f"c{i}" for i in range(28))])

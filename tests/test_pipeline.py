@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stock text-classification pipeline and the one stored with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import pipeline
+
+from modeling_stacked_emotion import (
+    StackedEmotionForSequenceClassification,
+    StackedEmotionPipeline,
+    StackedEmotionTokenizer,
+    split_words,
+)
+from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
+
+TEXTS = [
+    "I am so happy today!",
+    "",
+    "she loves him, he loves tea ☕ and I can't believe he said that to her... nothing matters any more",
+    "أنا سعيد جدا اليوم",
+    "the family 👨‍👩‍👧 is together again 🎉",
+]
+LABELS = ["anger", "joy", "sadness", "fear"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Products of so small matrices cost several threads more time to meet than to compute."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def spread(model: StackedEmotionForSequenceClassification) -> StackedEmotionForSequenceClassification:
+    """The model with scores from near 0 to near 1, and thresholds among them."""
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)
+        model.classifier.bias.copy_(torch.tensor([-2.0, 2.0, 0.0, 1.0]))
+    model.config.thresholds = [0.3, 0.95, 0.5, 0.6]
+    return model
+
+
+@pytest.fixture
+def emotions(spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer) -> Any:
+    return spread.emotion_pipeline(tokenizer)
+
+
+def probabilities(model: StackedEmotionForSequenceClassification, tokenizer: Any, text: str) -> dict[str, float]:
+    with torch.no_grad():
+        logits = model(**tokenizer([text], padding=True, return_tensors="pt")).logits[0]
+    return dict(zip(LABELS, logits.sigmoid().tolist(), strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------- stock pipeline
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_stock_pipeline_gives_the_sigmoid_of_every_label(
+    spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, batch_size: int
+) -> None:
+    classifier = pipeline("text-classification", model=spread, tokenizer=tokenizer, top_k=None)
+    results = classifier(TEXTS, batch_size=batch_size)
+    assert len(results) == 5
+    for text, result in zip(TEXTS, results, strict=True):
+        scores = {entry["label"]: entry["score"] for entry in result}
+        assert scores == pytest.approx(probabilities(spread, tokenizer, text), abs=1e-5)
+
+
+def test_stock_pipeline_from_a_folder(
+    spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, tmp_path: Path
+) -> None:
+    spread.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    classifier = pipeline("text-classification", model=str(tmp_path), top_k=None)
+    scores = {entry["label"]: entry["score"] for entry in classifier([TEXTS[0]])[0]}
+    assert scores == pytest.approx(probabilities(spread, tokenizer, TEXTS[0]), abs=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------- own pipeline
+
+
+def test_pipeline_gives_exactly_the_labels_at_or_over_their_thresholds(
+    emotions: Any, spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
+) -> None:
+    num_emotions = 0
+    for text, result in zip(TEXTS, emotions(TEXTS), strict=True):
+        scores = probabilities(spread, tokenizer, text)
+        thresholds = dict(zip(LABELS, spread.config.thresholds, strict=True))
+        expected = {label: score for label, score in scores.items() if score >= thresholds[label]}
+        found = result["emotions"]
+        assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(expected, abs=1e-5)
+        assert all(entry["threshold"] == thresholds[entry["label"]] for entry in found)
+        assert [entry["score"] for entry in found] == sorted((entry["score"] for entry in found), reverse=True)
+        num_emotions += len(found)
+    assert 0 < num_emotions < 20
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.0, 4), (1.0, 0)])
+def test_one_threshold_for_all_labels(emotions: Any, threshold: float, expected: int) -> None:
+    found = emotions(TEXTS[0], threshold=threshold)["emotions"]
+    assert len(found) == expected
+    assert {entry["threshold"] for entry in found} <= {threshold}
+
+
+def test_thresholds_are_one_half_where_the_model_has_none(emotions: Any) -> None:
+    emotions.model.config.thresholds = None
+    found = emotions(TEXTS[0])["emotions"]
+    assert {entry["threshold"] for entry in found} == {0.5}
+    assert min(entry["score"] for entry in found) >= 0.5
+
+
+def test_a_score_equal_to_its_threshold_counts(spread: StackedEmotionForSequenceClassification) -> None:
+    result = describe_emotions(spread.config, "so sad", [(0, 2), (3, 6)], [0.3, 0.94, 0.5, 0.59], [0.25, 0.75, 0.0])
+    assert [entry["label"] for entry in result["emotions"]] == ["sadness", "anger"]
+    assert result["words"] == [
+        {"word": "sad", "start": 3, "end": 6, "weight": 0.75},
+        {"word": "so", "start": 0, "end": 2, "weight": 0.25},
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5])
+def test_batched_equals_single(emotions: Any, batch_size: int) -> None:
+    for text, batched in zip(TEXTS, emotions(TEXTS, batch_size=batch_size, threshold=0.0, top_words=99), strict=True):
+        single = emotions(text, threshold=0.0, top_words=99)
+        assert batched["text"] == single["text"] == text
+        for field, key in (("emotions", "score"), ("words", "weight")):
+            name = field.removesuffix("s") if field == "words" else "label"
+            first = sorted((entry.get("start", 0), entry[name], entry[key]) for entry in batched[field])
+            second = sorted((entry.get("start", 0), entry[name], entry[key]) for entry in single[field])
+            assert [entry[:2] for entry in first] == [entry[:2] for entry in second]
+            assert [entry[2] for entry in first] == pytest.approx([entry[2] for entry in second], abs=1e-5)
+
+
+def test_words_are_those_of_the_text_with_their_shares(
+    emotions: Any, spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
+) -> None:
+    for text in TEXTS:
+        words = emotions(text, top_words=99)["words"]
+        assert sorted((word["start"], word["end"]) for word in words) == split_words(text)
+        assert all(text[word["start"] : word["end"]] == word["word"] for word in words)
+        assert [word["weight"] for word in words] == sorted((word["weight"] for word in words), reverse=True)
+        with torch.no_grad():
+            attention = spread(**tokenizer([text], padding=True, return_tensors="pt")).word_attention[0].tolist()
+        in_order = [word["weight"] for word in sorted(words, key=lambda word: word["start"])]
+        assert in_order == pytest.approx(attention[: len(words)], abs=1e-6)
+    assert emotions(TEXTS[1])["words"] == []
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, 3), ({"top_words": 1}, 1), ({"top_words": 0}, 0)])
+def test_top_words(emotions: Any, options: dict[str, int], expected: int) -> None:
+    words = emotions(TEXTS[0], **options)["words"]
+    assert words == emotions(TEXTS[0], top_words=99)["words"][:expected]
+    assert len(words) == expected
+
+
+def test_tokenizer_options_are_passed_on(emotions: Any) -> None:
+    assert len(emotions(TEXTS[2], top_words=99, max_length=12)["words"]) < len(split_words(TEXTS[2])) / 2
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_out_of_range_is_an_error(emotions: Any, threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"`threshold` must be in \[0, 1\], got"):
+        emotions(TEXTS[0], threshold=threshold)
+
+
+def test_negative_top_words_are_an_error(emotions: Any) -> None:
+    with pytest.raises(ValueError, match="`top_words` must be at least 0, got -1"):
+        emotions(TEXTS[0], top_words=-1)
+
+
+def test_a_text_that_is_no_string_is_an_error(emotions: Any) -> None:
+    with pytest.raises(TypeError, match="must be a string, got int"):
+        emotions(7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pipeline_in_half_precision(
+    spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, dtype: torch.dtype
+) -> None:
+    expected = spread.emotion_pipeline(tokenizer)(TEXTS[0], threshold=0.0)["emotions"]
+    classifier = spread.to(dtype).emotion_pipeline(tokenizer)
+    assert isinstance(classifier, StackedEmotionPipeline)
+    scores = {entry["label"]: entry["score"] for entry in classifier(TEXTS[0], threshold=0.0)["emotions"]}
+    assert scores == pytest.approx({entry["label"]: entry["score"] for entry in expected}, abs=0.03)

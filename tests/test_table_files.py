@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of trainer_ext.table_files: every format read to the same table, broken files named with row and column."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from emotion_samples import COLUMNS_CSV, LABELS, check, message, write, write_parquet
+
+from trainer_ext.data import read_file
+from trainer_ext.table_files import DataError, read_table, short_list
+
+
+@pytest.mark.parametrize("content", [COLUMNS_CSV, "\ufeff" + COLUMNS_CSV, COLUMNS_CSV.replace("\n", "\r\n")])
+def test_csv_with_label_columns(tmp_path: Path, content: str) -> None:
+    data, names = read_file(write(tmp_path, "a.csv", content))
+    assert names == LABELS
+    check(data)
+
+
+def test_gzip_is_read(tmp_path: Path) -> None:
+    check(read_file(write(tmp_path, "a.csv.gz", gzip.compress(COLUMNS_CSV.encode())))[0])
+
+
+def test_semeval_2018_file_keeps_quotes(tmp_path: Path) -> None:
+    content = 'ID\tTweet\tanger\tjoy\n2018-1\t"Worry is a down payment\t0\t1\n2018-2\t"whole"\t1\t0\n'
+    for name in ("E-c-En-train.txt", "a.tsv"):
+        data, names = read_file(write(tmp_path, name, content))
+        assert names == ["anger", "joy"]
+        check(data, ['"Worry is a down payment', '"whole"'], [[0.0, 1.0], [1.0, 0.0]])
+
+
+def test_tsv_with_quoted_fields(tmp_path: Path) -> None:
+    content = 'text\tjoy\n"a\tb ""c"""\t1\n"two\nlines"\t0\nit\'s 5" long\t1\n'
+    check(
+        read_file(write(tmp_path, "a.tsv", content))[0], ['a\tb "c"', "two\nlines", "it's 5\" long"], [[1], [0], [1]]
+    )
+
+
+def test_tsv_with_plain_quotes(tmp_path: Path) -> None:
+    content = 'text\tjoy\n"Worry" he said\t1\n"open\t0\nend"\t1\n'
+    check(read_file(write(tmp_path, "a.tsv", content))[0], ['"Worry" he said', '"open', 'end"'], [[1], [0], [1]])
+
+
+def test_headerless_goemotions_file(tmp_path: Path) -> None:
+    content = 'I said "hi\t1\tabc\n"quoted"\t0,2\tdef\n2 3\t2\tghi\n'
+    path = write(tmp_path, "a.tsv", content)
+    names_file = write(tmp_path, "names.txt", "anger\r\njoy\r\nsadness\r\n\r\n")
+    for label_names in (LABELS, names_file, str(names_file)):
+        data, names = read_file(path, label_names=label_names)
+        assert names == LABELS
+        check(data, ['I said "hi', '"quoted"', "2 3"], [[0, 1, 0], [1, 0, 1], [0, 0, 1]])
+
+
+def test_texts_are_kept_exactly(tmp_path: Path) -> None:
+    texts = ["null", "NA", "nan", "None", "", " padded ", "1"]
+    path = write(tmp_path, "a.csv", "text,joy\n" + "".join(f"{text},1\n" for text in texts))
+    check(read_file(path)[0], texts, [[1.0]] * 7)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message(tmp_path / "a.csv", "", "no such file; correct the path")):
+        read_table(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=message(tmp_path, "", "is a folder, expected a file")):
+        read_table(tmp_path)
+
+
+NEWLINE_CSV = 'text,joy\n"one\ntwo\r\nthree",1\n\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place", "parts"),
+    [
+        ("a.xlsx", "x", "", ["expected a file in .csv, .tsv, .txt, .jsonl, .json", "got '.xlsx'"]),
+        ("a.csv", "", "", ["the file is empty"]),
+        ("a.jsonl", "\ufeff\n \n", "", ["the file is empty"]),
+        ("a.csv", "text,joy\n\n", ", row 1", ["has a header but no rows"]),
+        ("a.tsv", "\ntext\tjoy\n", ", row 2", ["has a header but no rows"]),
+        ("a.csv", b"text,joy\nok,1\ncaf\xe9,0\n", ", row 3", ["UTF-8, got byte 0xe9 at offset 17; save the file as"]),
+        ("a.csv", b"\xef\xbb\xbftext,joy\n\xff,1\n", ", row 2", ["got byte 0xff at offset 12"]),
+        ("a.csv.gz", "text,joy\n", "", ["expected gzip", "compress the file again"]),
+        ("a.parquet", "text,joy\na,1\n", "", ["expected a Parquet file"]),
+        ("a.csv", NEWLINE_CSV + "a,1,0\n", ", row 6", ["expected 2 fields, got 3"]),
+        ("a.csv", NEWLINE_CSV + "a\n", ", row 6", ["expected 2 fields, got 1"]),
+        ("a.csv", NEWLINE_CSV + 'b,1\n"open,1\nc,0\n', ", row 7", ["well-formed CSV", "close every quote"]),
+        ("a.csv", 'text,joy\na,1\n"b" c,1\n', ", row 3", ["well-formed CSV"]),
+        ("a.tsv", "text\tjoy\r\na\t1\r\nb\r\n", ", row 3", ["expected 2 fields, got 1"]),
+        ("a.tsv", "a\t1\tx\nb\t1,2\n", ", row 2", ["expected 3 fields, got 2"]),
+        ("a.csv", "text,joy,fear,joy\na,1,0,1\n", ", row 1, column 'joy'", ["the column occurs twice"]),
+        ("a.jsonl", '{"text": "a", "joy": 1}\n\n{"text": "b", \n', ", row 3", ["one JSON object", "at character"]),
+        ("a.jsonl", '{"text": "a", "joy": 1}\n[1]\n', ", row 2", ["expected one JSON object per line, got '[1]'"]),
+        ("a.jsonl", '{"text": "a", "joy": 1, "joy": 0}\n', ", row 1", ["key 'joy' occurs twice"]),
+    ],
+)
+def test_broken_files(tmp_path: Path, name: str, content: str | bytes, place: str, parts: list[str]) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(DataError, match=message(path, place, *parts)):
+        read_table(path)
+
+
+def test_field_that_swallows_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text,joy\na,1\n"b,1\n' + "some text,1\n" * 20000)
+    with pytest.raises(DataError, match=message(path, ", row 3", "close every quote")):
+        read_table(path)
+
+
+def test_parquet_without_rows_and_with_a_duplicated_column(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, "a.parquet", text=pa.array([], pa.string()), joy=pa.array([], pa.int8()))
+    with pytest.raises(DataError, match=message(path, "", "has columns but no rows")):
+        read_table(path)
+    pq.write_table(pa.table([pa.array(["a"]), pa.array([1]), pa.array([0])], names=["text", "joy", "joy"]), path)
+    with pytest.raises(DataError, match=message(path, ", column 'joy'", "the column occurs twice")):
+        read_table(path)
+
+
+def test_rows_are_the_lines_where_records_start(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "a.csv", "\n" + NEWLINE_CSV + "a,0\n"))
+    assert (table.header_row, list(table.rows)) == (2, [3, 7])
+    assert table.values("text") == ["one\ntwo\r\nthree", "a"]
+    table = read_table(write(tmp_path, "a.tsv", "a\t1\tx\n\nb\t2\ty\n"))
+    assert (table.header_row, list(table.rows)) == (None, [1, 3])
+    table = read_table(write(tmp_path, "a.jsonl", '\n{"text": "a"}\n\n{"joy": 1}\n'))
+    assert (table.header_row, list(table.rows)) == (None, [2, 4])
+    assert table.values("text") == ["a", None]
+    table = read_table(write_parquet(tmp_path, "a.parquet", text=["a", "b"]))
+    assert (table.header_row, list(table.rows)) == (None, [1, 2])
+
+
+def test_lists_of_names_are_cut_in_messages() -> None:
+    names = [f"n{i}" for i in range(31)]
+    assert short_list(names[:2]) == "'n0', 'n1'"
+    assert short_list(names[:30]).endswith("'n28', 'n29'")
+    assert short_list(names).endswith("'n28', 'n29', ...")

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe: one YAML file with the fields of data, model and training, each of which the command line may override."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .evaluation import THRESHOLD_STRATEGIES
+from .training_args import StackedEmotionTrainingArguments
+
+
+@dataclass
+class DataArguments:
+    """Where the texts and labels come from: the Hub or files, never both. See `trainer_ext.data` for the layouts."""
+
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub id of a data set."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
+    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, jsonl or parquet file to train on."})
+    validation_file: str | None = field(default=None, metadata={"help": "File for thresholds and the best epoch."})
+    test_file: str | None = field(default=None, metadata={"help": "File for the numbers that are reported."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by name if unset."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; found if unset."})
+    label_names: list[str] | str | None = field(
+        default=None, metadata={"help": "Labels in order, or a text file with one a line."}
+    )
+    train_split: str = field(default="train", metadata={"help": "Name of the training split on the Hub."})
+    validation_split: str = field(default="validation", metadata={"help": "Name of the validation split on the Hub."})
+    test_split: str = field(default="test", metadata={"help": "Name of the test split on the Hub."})
+    validation_ratio: float = field(
+        default=0.0, metadata={"help": "Share of the training rows to validate on where there is no such split."}
+    )
+    test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
+
+
+@dataclass
+class ModelArguments:
+    """Which encoders are stacked, and what is built on them. See [`StackedEmotionConfig`]."""
+
+    encoders: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "Name to Hub id or folder, or to a mapping: an encoder to start from scratch."},
+    )
+    normalizations: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "Encoder name to none, tweet or arabert."}
+    )
+    max_words: int = field(default=128, metadata={"help": "Words kept of a text."})
+    max_tokens: int = field(default=128, metadata={"help": "Tokens kept of a text, by every encoder."})
+    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner or none."})
+    meta_hidden_size: int = field(default=128, metadata={"help": "Width of the meta-learner."})
+    lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
+    lstm_num_layers: int = field(default=1, metadata={"help": "Layers of the Bi-LSTM; 0 leaves it out."})
+    pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
+    prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
+    threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
+    threshold_shrinkage: float = field(
+        default=0.0, metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one."}
+    )
+
+    def __post_init__(self) -> None:
+        # Needed only when training is over: too late to hear of a slip.
+        if self.threshold_strategy not in THRESHOLD_STRATEGIES:
+            raise ValueError(
+                f"`threshold_strategy` must be one of {', '.join(THRESHOLD_STRATEGIES)}, "
+                f"got {self.threshold_strategy!r}."
+            )
+        if self.threshold_shrinkage < 0:
+            raise ValueError(f"`threshold_shrinkage` must not be negative, got {self.threshold_shrinkage}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The three groups of fields, checked and complete."""
+
+    data: DataArguments
+    model: ModelArguments
+    training: StackedEmotionTrainingArguments
+
+
+_GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEmotionTrainingArguments}
+
+
+def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """
+    Read a recipe.
+
+    Args:
+        path (`str`): The YAML file: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
+            [`StackedEmotionTrainingArguments`].
+        overrides (`list[str]`): `--field value` pairs in YAML's own notation; `--encoders.bert PATH` sets one entry
+            of a mapping, a flag without a value is true.
+
+    Raises:
+        `FileNotFoundError`: If there is no such file.
+        `ValueError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no recipe {path}.")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
+    _apply_overrides(values, overrides)
+    # Training first: `label_names` are the names of the labels here, not of the model's inputs as in transformers.
+    groups = reversed(_GROUPS.items())
+    known = {entry.name: (group, entry) for group, cls in groups for entry in fields(cls) if entry.init}
+    arguments: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    for name, value in values.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
+            raise ValueError(f"{path}: unknown field `{name}`{hint}")
+        group, entry = known[name]
+        arguments[group][name] = _checked(entry, value)
+    return Recipe(**{group: cls(**arguments[group]) for group, cls in _GROUPS.items()})
+
+
+def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    position = 0
+    while position < len(overrides):
+        option = overrides[position]
+        if not option.startswith("--"):
+            raise ValueError(f"Expected `--field value`, got {option!r}.")
+        name, has_value, text = option[2:].partition("=")
+        position += 1
+        if not has_value:
+            if position < len(overrides) and not overrides[position].startswith("--"):
+                text = overrides[position]
+                position += 1
+            else:
+                text = "true"
+        *parents, last = name.split(".")
+        target = values
+        for parent in parents:
+            if not isinstance(target.setdefault(parent, {}), dict):
+                raise ValueError(f"`--{name}`: `{parent}` is not a mapping.")
+            target = target[parent]
+        target[last] = yaml.safe_load(text)
+
+
+def _checked(entry: Field[Any], value: Any) -> Any:
+    """The value in the field's type: YAML reads `1e-4` as a string, and `7` where a float is meant as an integer."""
+    annotation = str(entry.type)
+    if "float" in annotation and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    allowed = [kind for name, kind in _TYPES.items() if name in annotation]
+    if "Any" in annotation or not allowed or isinstance(value, tuple(allowed)) or (value is None and _optional(entry)):
+        return value
+    if annotation.startswith("str") and isinstance(value, int | float):
+        return str(value)
+    raise ValueError(f"`{entry.name}` must be of type {annotation}, got {value!r}.")
+
+
+_TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+
+
+def _optional(entry: Field[Any]) -> bool:
+    return "None" in str(entry.type) or "Optional" in str(entry.type) or entry.default is None
+
+
+def format_fields() -> str:
+    """Every field with its default and meaning, for `--help`; those of transformers itself are only counted."""
+    lines = []
+    inherited = set(StackedEmotionTrainingArguments.__mro__[1].__dataclass_fields__)
+    own = set(StackedEmotionTrainingArguments.__annotations__)
+    for group, cls in _GROUPS.items():
+        lines.append(f"\n{group}:")
+        for entry in fields(cls):
+            if group == "training" and entry.name in inherited - own:
+                continue
+            default = entry.default if entry.default is not MISSING else "{}"
+            lines.append(f"  --{entry.name:<28} {entry.metadata.get('help', '')} (default: {default})")
+    lines.append(f"  ... and the {len(inherited - own)} other fields of transformers.TrainingArguments.")
+    return "\n".join(lines)

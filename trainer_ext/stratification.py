@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Divides multi-label data into subsets with the same share of every label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def iterative_stratification(labels: npt.ArrayLike, ratios: Sequence[float], seed: int) -> npt.NDArray[np.int64]:
+    """Divide rows into subsets that keep the frequency of every label, the rarest labels first.
+
+    Algorithm 1 of Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label Data" (ECML PKDD 2011): the
+    label with the fewest rows left is dealt out, each of its rows to the subset that still wants most of that label,
+    then most rows; rows without labels come last. Remaining ties go to the first label or subset.
+
+    Args:
+        labels (`array-like` of shape `(num_rows, num_labels)`): The 0/1 labels.
+        ratios (`Sequence[float]`): Size of every subset, relative to their sum; each above 0.
+        seed (`int`): Seed of the order in which the rows are dealt out; at least 0.
+
+    Returns:
+        `np.ndarray` of shape `(num_rows,)`: The subset of every row, from 0 to `len(ratios) - 1`.
+    """
+    positive = np.asarray(labels) > 0
+    shares = np.asarray(ratios, dtype=np.float64) / np.sum(ratios)
+    rng = np.random.default_rng(seed)
+    subsets = np.full(len(positive), -1, dtype=np.int64)
+    num_left = positive.sum(axis=0)
+    label_need = shares[:, None] * num_left
+    row_need = (shares * len(positive)).tolist()
+    while num_left.any():
+        label = int(np.argmin(np.where(num_left > 0, num_left, len(positive) + 1)))
+        rows = rng.permutation(np.flatnonzero(positive[:, label] & (subsets < 0)))
+        subsets[rows] = _deal_out(len(rows), label_need[:, label].tolist(), row_need)
+        for subset in range(len(shares)):
+            label_need[subset] -= positive[rows[subsets[rows] == subset]].sum(axis=0)
+        num_left -= positive[rows].sum(axis=0)
+    rows = rng.permutation(np.flatnonzero(subsets < 0))
+    subsets[rows] = _deal_out(len(rows), list(row_need), row_need)
+    return subsets
+
+
+def _deal_out(num_rows: int, need: list[float], row_need: list[float]) -> list[int]:
+    """Choose a subset for each of `num_rows` rows; both needs are lowered in place."""
+    chosen = []
+    for _ in range(num_rows):
+        subset = max(range(len(need)), key=lambda subset: (need[subset], row_need[subset]))
+        need[subset] -= 1
+        row_need[subset] -= 1
+        chosen.append(subset)
+    return chosen
