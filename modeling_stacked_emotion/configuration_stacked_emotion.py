@@ -5,6 +5,7 @@ import math
 import re
 from typing import Any, ClassVar
 
+from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 MIXERS = ("meta_learner", "none")
@@ -110,6 +111,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         _check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
         _check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
         _check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
+        if self.pooling == "last" and not self.lstm_num_layers:
+            raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
         _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
         prior = _number(self.prior_probability)
         _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
@@ -163,6 +166,8 @@ def _check_encoders(encoders: Any) -> None:
             raise ValueError(
                 f"An encoder's name must be letters, digits and underscores, starting with a letter, got {name!r}."
             )
+        if hasattr(ModuleDict, name):
+            raise ValueError(f"An encoder cannot be called {name!r}: torch.nn.ModuleDict has a member of that name.")
         if not isinstance(entry, dict):
             raise TypeError(f"`encoders[{name!r}]` must be a dict (`config.to_dict()`), got {type(entry).__name__}.")
         if "auto_map" in entry:

@@ -164,8 +164,10 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self.output_size = width
         # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
         # no part to keep together is kept together as a whole, and so is each layer of our own.
-        members = (encoder._no_split_modules or [type(encoder).__name__] for encoder in self.encoders.children())
-        self._no_split_modules = sorted({"BiLSTM", "MetaLearner", "Pooling"}.union(*members))
+        whole = {"BiLSTM", "MetaLearner", "Pooling"}
+        for encoder in self.encoders.children():
+            whole.update(getattr(encoder, "_no_split_modules", None) or [type(encoder).__name__])
+        self._no_split_modules = sorted(whole)
         self.post_init()
 
     def encode_words(self, **inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -334,6 +336,8 @@ def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> 
     logging.set_verbosity_error()
     try:
         encoder, report = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"Encoder {name!r}: {path} cannot be loaded: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
     if missing := sorted(report["missing_keys"]):

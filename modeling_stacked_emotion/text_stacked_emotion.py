@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import regex
 
 # One word is, in this order: a link; a mention or hashtag; a run of letters, digits and marks of one kind of script
-# with inner apostrophes; a single CJK character; an emoji with its joiners, skin tone, flag or keycap; a run of the
-# same punctuation mark or symbol ("!!!"). White space and invisible control or format characters separate words.
+# with inner apostrophes, soft hyphens or non-joiners; a single CJK character; an emoji with its joiners, skin tone,
+# flag or keycap; a run of the same punctuation mark or symbol ("!!!"). White space and invisible control or format
+# characters separate words.
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _EMOJI_UNIT = r"\p{Extended_Pictographic}[\uFE0F\u200D\p{Emoji_Modifier}\U000E0020-\U000E007F]*"
 _WORD = regex.compile(
@@ -20,7 +21,7 @@ _WORD = regex.compile(
     | \p{{Regional_Indicator}}{{1,2}}
     | {_EMOJI_UNIT}(?:(?<=\u200D){_EMOJI_UNIT})*
     | [{_CJK}]\p{{M}}*
-    | [\p{{L}}\p{{M}}\p{{N}}_--[{_CJK}]]+(?:['’][\p{{L}}\p{{M}}\p{{N}}--[{_CJK}]]+)*
+    | [\p{{L}}\p{{M}}\p{{N}}_--[{_CJK}]]+(?:['’\u00AD\u200C][\p{{L}}\p{{M}}\p{{N}}--[{_CJK}]]+)*
     | ([^\s\p{{C}}])\1*
     """,
     regex.VERBOSE | regex.VERSION1,

@@ -194,12 +194,11 @@ class StackedEmotionTokenizer:
         rows = {name: self._align(name, kept, words) for name in self.tokenizers}
         too_long = np.flatnonzero(np.max([flat.lengths for flat in rows.values()], axis=0) > max_tokens).tolist()
         if too_long:
-            cut = [self._cut_to_tokens(kept[index], words[index], max_tokens) for index in too_long]
-            cut_words = [split_words(text) for text in cut]
+            for index in too_long:
+                kept[index], words[index] = self._cut_to_tokens(kept[index], words[index], max_tokens)
+            cut, cut_words = [kept[index] for index in too_long], [words[index] for index in too_long]
             for name, flat in rows.items():
                 flat.replace(too_long, self._align(name, cut, cut_words))
-            for index, text, spans in zip(too_long, cut, cut_words, strict=True):
-                kept[index], words[index] = text, spans
         truncated = [len(after) < len(before) for before, after in zip(texts, kept, strict=True)]
         if any(truncated):
             logger.warning_once(
@@ -208,19 +207,24 @@ class StackedEmotionTokenizer:
             )
         return words, rows, truncated
 
-    def _cut_to_tokens(self, text: str, words: list[Span], max_tokens: int) -> str:
-        """The longest beginning of `text`, in whole words if one fits, that every encoder keeps in `max_tokens`."""
+    def _cut_to_tokens(self, text: str, words: list[Span], max_tokens: int) -> tuple[str, list[Span]]:
+        """
+        The longest beginning of `text` that every encoder keeps in `max_tokens`, and its words: whole ones or, where
+        not even the first one fits, that word's beginning.
+        """
         while text:
             overflow = [
                 start for name in self.tokenizers if (start := self._overflow(name, text, max_tokens)) is not None
             ]
             if not overflow:
-                return text
+                break
             cut = min(*overflow, len(text) - 1)
-            ends = [end for _, end in words if end <= cut]
-            text = text[: ends[-1] if ends else cut]
-            words = words[: len(ends)]
-        return text
+            whole = [span for span in words if span[1] <= cut]
+            if whole:
+                cut = whole[-1][1]
+            words = whole or [(start, cut) for start, _ in words[:1] if start < cut]
+            text = text[:cut]
+        return text, words
 
     def _overflow(self, name: str, text: str, max_tokens: int) -> int | None:
         """Offset in `text` of the first token beyond the limit, or `None` if all fit."""
@@ -233,7 +237,10 @@ class StackedEmotionTokenizer:
         offsets = [
             span for span, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special
         ]
-        start = offsets[max_tokens - num_special][0]
+        start, end = offsets[max_tokens - num_special]
+        token = normalized.text[start:end]
+        if not token.isspace():
+            start += len(token) - len(token.lstrip())
         return start if normalized.origin is None else normalized.origin[start]
 
     def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> "_Flat":
@@ -563,19 +570,29 @@ def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tupl
 def _original_offsets(
     offsets: np.ndarray, row: np.ndarray, normalized: list[NormalizedText]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of the tokens in the original texts; empty tokens stay empty."""
+    """
+    Starts and ends of the tokens in the original texts; empty tokens stay empty.
+
+    White space in a normalised text may come from anything: from a word that was deleted, from the mark that it was
+    put behind. A token starts where its first visible character came from, and is empty if it has none.
+    """
     starts, ends = offsets[:, 0], offsets[:, 1]
     if all(item.origin is None for item in normalized):
         return starts, ends
-    # One entry more per text, so that the offset just behind its end exists.
+    # All texts on one axis, one space behind each, so that the offset just behind its end exists.
+    joined = " ".join([*(item.text for item in normalized), ""])
     sizes = np.array([len(item.text) + 1 for item in normalized])
-    base = np.cumsum(sizes) - sizes
+    base = (np.cumsum(sizes) - sizes)[row]
     origin = np.concatenate(
         [np.arange(len(item.text) + 1) if item.origin is None else np.array([*item.origin, 0]) for item in normalized]
     )
-    is_empty = starts == ends
-    first = origin[base[row] + starts]
-    behind_last = origin[base[row] + np.maximum(ends - 1, 0)] + 1
+    is_space = np.fromiter(map(str.isspace, joined), bool, len(joined))
+    visible = np.where(is_space, len(joined), np.arange(len(joined)))
+    next_visible = np.minimum.accumulate(visible[::-1])[::-1]
+    first_visible = next_visible[base + starts]
+    is_empty = first_visible >= base + ends
+    first = origin[np.where(is_empty, base + starts, first_visible)]
+    behind_last = origin[base + np.maximum(ends - 1, 0)] + 1
     return first, np.where(is_empty, first, behind_last)
 
 

@@ -50,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     transformers.logging.disable_progress_bar()
     with user_errors():
+        _check(options)
+    with user_errors(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, options.device)
+    with user_errors():
         names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         rows, _ = read_file(
             options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
@@ -68,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         partial.write_text(json.dumps(finite, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(options.json)
     return results
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.batch_size < 1:
+        raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
+    if options.json and not Path(options.json).parent.is_dir():
+        raise FileNotFoundError(f"--json {options.json}: there is no folder {Path(options.json).parent}.")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ A file or standard input holds one text per line and may be of any length: it is
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _BAR_WIDTH = 20
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,9 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from trainer_ext.prediction import iter_predictions, load_classifier
 
     transformers.logging.disable_progress_bar()
+    # Where the terminal cannot show a character, its code is better than no answer.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     with ExitStack() as stack:
         with user_errors():
             texts = _texts(options, stack)
+        with user_errors(f"--model {options.model} cannot be loaded"):
             model, tokenizer = load_classifier(options.model, options.device)
         show = _print_json if options.json else _Printer()
         try:
@@ -109,7 +116,8 @@ def _texts(options: argparse.Namespace, stack: ExitStack) -> Iterable[str]:
 def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
     for row, line in enumerate(stream, start=1):
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            # Editors on Windows begin a file with a mark that is no part of its first line.
+            yield line.decode("utf-8-sig" if row == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UnreadableTextError(
                 f"{name}, row {row}: not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8."
@@ -131,7 +139,8 @@ class _Printer:
     def __call__(self, result: dict[str, Any]) -> None:
         from rich.text import Text
 
-        shown = Text(result["text"])
+        # One for one, so that the spans stay right: a text is to be seen, not to command the terminal.
+        shown = Text(_CONTROLS.sub(" ", result["text"]))
         for rank, word in enumerate(result["words"]):
             shown.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
         self.console.print(shown)
@@ -146,7 +155,7 @@ class _Printer:
             )
         if result["words"]:
             words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in result["words"])
-            self.console.print(f"  words: {words}", style="dim")
+            self.console.print(f"  words: {_CONTROLS.sub(' ', words)}", style="dim")
         self.console.print()
 
 

@@ -9,14 +9,13 @@ Usage:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-from scripts._errors import user_errors
 
 HERE = Path(__file__).resolve().parent
 LANGUAGES = {"en": "english", "ar": "arabic"}
@@ -63,15 +62,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train on the embedded texts, then load the saved folder in a fresh process elsewhere and classify."""
     options = make_parser().parse_args(argv)
     folder = Path(options.output_dir or f"outputs/quickstart_{options.language}").resolve()
-    with user_errors():
-        if folder.is_file():
-            raise ValueError(f"--output_dir must be a folder, but {folder} is a file.")
 
     from scripts import train
 
     data = HERE / "data" / LANGUAGES[options.language]
-    files = [f"--{split}_file={data / split}.jsonl" for split in ("train", "validation", "test")]
-    train.main([str(HERE / "recipes" / "quickstart.yaml"), *files, f"--output_dir={folder}"])
+    paths = {f"{split}_file": data / f"{split}.jsonl" for split in ("train", "validation", "test")}
+    paths["output_dir"] = folder
+    # In quotes, as YAML would make something else of a path such as "/home/me/my: files".
+    fields = [f"--{field}={json.dumps(str(path))}" for field, path in paths.items()]
+    train.main([str(HERE / "recipes" / "quickstart.yaml"), *fields])
 
     print("\nLoaded from that folder by a fresh process that cannot import this project:\n", flush=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}

@@ -64,10 +64,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     transformers.logging.disable_progress_bar()
     with user_errors():
         recipe = load_recipe(options.recipe, overrides)
+        _check(recipe)
         data = _load_data(recipe)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data)
-    trainer, results = _fit(recipe, data, tokenizer, model)
+    trainer = _make_trainer(recipe, data, tokenizer, model)
+    outcome = trainer.train(resume_from_checkpoint=recipe.training.resume_from_checkpoint)
+    results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if trainer.is_world_process_zero():
         results |= _evaluate(recipe, data, tokenizer, trained)
@@ -76,11 +79,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return results
 
 
+def _check(recipe: Recipe) -> None:
+    """What would be found out only when training begins, or after it."""
+    training = recipe.training
+    if not recipe.model.encoders:
+        raise ValueError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
+    folder = Path(str(training.output_dir))
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"`output_dir` must be a folder, but {existing} is a file.")
+    for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        if getattr(training, field) < 1:
+            raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
+    checkpoint = training.resume_from_checkpoint
+    if checkpoint and not Path(checkpoint).is_dir():
+        raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
+
+
 def _load_data(recipe: Recipe) -> EmotionData:
     from trainer_ext.data import load_emotion_data
 
-    if not recipe.model.encoders:
-        raise ValueError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
     data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     print(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
@@ -92,6 +110,8 @@ def _load_data(recipe: Recipe) -> EmotionData:
 def _build_model(
     arguments: ModelArguments, data: EmotionData
 ) -> tuple[StackedEmotionTokenizer, StackedEmotionForSequenceClassification]:
+    from transformers import AutoConfig, AutoTokenizer
+
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
     from trainer_ext.scratch_encoders import scratch_encoder
 
@@ -102,6 +122,9 @@ def _build_model(
                 texts = data.splits["train"]["text"]
                 origin = str(scratch_encoder(origin, name).build(texts, Path(scratch) / name))
             encoders[name] = str(origin)
+            with user_errors(f"encoder {name!r}, {origin}, cannot be loaded"):
+                AutoConfig.from_pretrained(encoders[name])
+                AutoTokenizer.from_pretrained(encoders[name])
         tokenizer = StackedEmotionTokenizer.from_encoders(
             encoders, arguments.normalizations, arguments.max_words, arguments.max_tokens
         )
@@ -120,9 +143,7 @@ def _build_model(
     return tokenizer, model
 
 
-def _fit(
-    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
-) -> tuple[StackedEmotionTrainer, dict[str, float]]:
+def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> StackedEmotionTrainer:
     from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
     from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
 
@@ -137,20 +158,20 @@ def _fit(
         training.eval_strategy, training.load_best_model_at_end = "no", False
     # The checkpoints are not part of the repository that the folder becomes.
     training.output_dir = str(_checkpoints(training.output_dir))
-    trainer = StackedEmotionTrainer(
-        model=model,
-        args=training,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded.get("validation"),
-        data_collator=EmotionDataCollator(tokenizer),
-        processing_class=tokenizer,
-        compute_metrics=compute_validation_metrics,
-    )
+    with user_errors():
+        trainer = StackedEmotionTrainer(
+            model=model,
+            args=training,
+            train_dataset=encoded["train"],
+            eval_dataset=encoded.get("validation"),
+            data_collator=EmotionDataCollator(tokenizer),
+            processing_class=tokenizer,
+            compute_metrics=compute_validation_metrics,
+        )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
     print(f"Training {num_parameters / 1e6:.1f} million parameters in {precision} on {training.device}.")
-    outcome = trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
-    return trainer, {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+    return trainer
 
 
 def _checkpoints(output_dir: str) -> Path:

@@ -23,6 +23,8 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 from trainer_ext.scratch_encoders import ScratchEncoder
 
 logging.disable_progress_bar()
+# The models are tiny: threads would only wait for each other.
+torch.set_num_threads(1)
 
 CORPUS = [
     "I am so happy today!",
@@ -115,6 +117,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> list[str]:
+    """The short English, Arabic and mixed texts that the tiny tokenizers are trained on."""
+    return CORPUS
 
 
 @pytest.fixture(scope="session")

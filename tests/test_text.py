@@ -41,14 +41,18 @@ WORDS = [
     ("我很高兴 日本語text", ["我", "很", "高", "兴", "日", "本", "語", "text"]),
     ("カタ ดี 안녕 하세요", ["カ", "タ", "ดี", "안녕", "하세요"]),
     ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
-    ("zero\u200bwidth soft\u00adhyphen", ["zero", "width", "soft", "hyphen"]),
+    ("zero\u200bwidth soft\u00adhyphen", ["zero", "width", "soft\u00adhyphen"]),
+    ("می\u200cخواهم بروم", ["می\u200cخواهم", "بروم"]),
     ("a\x00b\x07 \ufeff", ["a", "b"]),
     ("\ufffd\ufffd", ["\ufffd\ufffd"]),
     ("ok😂😂", ["ok", "😂", "😂"]),
     ("👨‍👩‍👧👍🏽", ["👨‍👩‍👧", "👍🏽"]),
     ("👩🏽‍❤️‍💋‍👨🏿 🏳️‍🌈", ["👩🏽‍❤️‍💋‍👨🏿", "🏳️‍🌈"]),
     ("🇪🇬🇸🇦🇯", ["🇪🇬", "🇸🇦", "🇯"]),
-    ("🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f!", ["🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "!"]),
+    (
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f!",
+        ["🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "!"],
+    ),
     ("1️⃣2️⃣ #️⃣ *️⃣", ["1️⃣", "2️⃣", "#️⃣", "*️⃣"]),
     ("❤️ ❤ ©️ ™️", ["❤️", "❤", "©️", "™️"]),
     ("🤷‍♂️lol :) ¯\\_(ツ)", ["🤷‍♂️", "lol", ":", ")", "¯", "\\", "_", "(", "ツ", ")"]),
@@ -133,7 +137,7 @@ def test_split_words_stops_at_max_words() -> None:
     assert split_words("one two, three", max_words=9) == split_words("one two, three")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_words_are_ordered_and_leave_only_separators_out(text: str) -> None:
     position = 0
@@ -188,7 +192,7 @@ def test_sub_at_the_end_and_with_nothing_left() -> None:
     assert text.sub(regex.compile("b"), lambda match: match.group() * 3) == NormalizedText("abbb", [0, 1, 1, 1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS, st.sampled_from(NORMALIZATIONS))
 def test_origin_is_non_decreasing_and_within_the_text(text: str, normalization: str) -> None:
     normalized = normalize(text, normalization)
@@ -200,16 +204,18 @@ def test_origin_is_non_decreasing_and_within_the_text(text: str, normalization: 
     assert normalized.origin == sorted(normalized.origin)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_arabert_leaves_single_spaces_and_no_diacritics(text: str) -> None:
     normalized = normalize(text, "arabert").text
     assert normalized == " ".join(normalized.split())
-    assert not regex.search(r"[\u064B-\u0652\u0640&\p{C}--\u200D]", normalized, regex.VERSION1)
+    assert not regex.search(r"[\u064B-\u0652\u0640&\p{Cc}\p{Co}]", normalized)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("unit", ["a", "a.", "a-", "A.aa", "a'", " ", "<a", "&a", "@", "a@", "\u0640", "😂", "\n", "!?"])
+@pytest.mark.parametrize(
+    "unit", ["a", "a.", "a-", "A.aa", "a'", " ", "<a", "&a", "@", "a@", "\u0640", "😂", "\n", "!?"]
+)
 def test_long_texts_take_linear_time(unit: str, normalization: str) -> None:
     # The "@" of an address at the end makes every search for one look at the whole text.
     text = unit * (40_000 // len(unit)) + "@"

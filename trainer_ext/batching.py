@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 LENGTH_COLUMN = "length"
 
@@ -41,6 +42,28 @@ def tokenize_dataset(dataset: datasets.Dataset, tokenizer: Any) -> tuple[dataset
     removed = [column for column in dataset.column_names if column != "labels"]
     encoded = dataset.map(encode, batched=True, remove_columns=removed, keep_in_memory=True, desc="Tokenizing")
     return encoded, num_truncated
+
+
+class EpochLengthGroupedSampler(LengthGroupedSampler):
+    """
+    [`LengthGroupedSampler`] with an order that follows from seed and epoch alone.
+
+    The order of the original depends on every random number drawn before, so that a run resumed within an epoch would
+    see some texts twice and others never, and processes could come to disagree.
+
+    Args:
+        batch_size (`int`): Texts to group: those of an optimizer step.
+        lengths (`list[int]`): Length of every text.
+        seed (`int`): Seed of the first epoch; the next one's is 1 higher.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator().manual_seed(seed))
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader before every epoch."""
+        self.generator.manual_seed(self.seed + epoch)
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,14 @@ def evaluate_split(
     Every metric of a split, with the split's name before each key.
 
     Returns:
-        `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; the same with the
-        suffix `_at_0.5` (without the counts and the metrics that need no threshold, which would be the same again).
+        `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; and all of them again
+        at 0.5, with the suffix `_at_0.5`.
     """
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=label_names)
     default = multilabel_metrics(labels, probabilities, thresholds=0.5, label_names=label_names)
-    results = {f"{split}_{key}": value for key, value in tuned.items()}
-    for key, value in default.items():
-        if not key.startswith(("support/", "roc_auc/", "macro_roc_auc", "macro_average_precision")):
-            results[f"{split}_{key}{AT_DEFAULT}"] = value
-    return results
+    return {f"{split}_{key}": value for key, value in tuned.items()} | {
+        f"{split}_{key}{AT_DEFAULT}": value for key, value in default.items()
+    }
 
 
 def results_table(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import cache
 
@@ -25,12 +24,9 @@ def fastest_precision(use_cpu: bool = False) -> str:
         use_cpu (`bool`, *optional*, defaults to `False`): Look at the CPU even where there is a GPU.
 
     Returns:
-        `str`: `"bf16"`, `"fp16"` or `"fp32"`; the choice of `accelerate launch` if it made one. GPUs with bf16 units
-        get bf16, other CUDA devices fp16; a CPU is measured (some are 4 times faster in bf16, some slower).
+        `str`: `"bf16"`, `"fp16"` or `"fp32"`. GPUs with bf16 units get bf16, other CUDA devices fp16; a CPU is
+        measured (some are 4 times faster in bf16, some slower).
     """
-    launched_with = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched_with != "no":
-        return launched_with if launched_with in ("bf16", "fp16") else "fp32"
     if not use_cpu and torch.cuda.is_available():
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"
     if not use_cpu and torch.accelerator.is_available():

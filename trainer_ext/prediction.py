@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 
@@ -44,11 +44,16 @@ def iter_predictions(
         model ([`PreTrainedModel`]): A multi-label classifier, ours or any of transformers; put into evaluation mode.
         tokenizer: Its tokenizer.
         texts (`Iterable[str]`): Texts; consumed as the results are.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
+        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass, at least 1.
 
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
+
+    Raises:
+        `ValueError`: If `batch_size` is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     model.eval()
     iterator = iter(texts)
     while chunk := list(islice(iterator, batch_size * _BATCHES_PER_CHUNK)):
@@ -75,7 +80,8 @@ def _predict(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> list[P
     probabilities = outputs.logits.float().sigmoid().cpu().numpy()
     shares = outputs.word_attention.float().cpu().tolist() if has_words else [[] for _ in texts]
     return [
-        Prediction(text, row, spans, share[: len(spans)])
+        # The shares end at the last word that any encoder has a token for: words behind it had none.
+        Prediction(text, row, spans, (share + [0.0] * len(spans))[: len(spans)])
         for text, row, spans, share in zip(texts, probabilities, words, shares, strict=True)
     ]
 
@@ -101,11 +107,14 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
         `OSError`: If there is no such model.
         `ValueError`: If it is not a multi-label classifier.
     """
+    # First of all, as what is no classifier has a tokenizer and weights that fail in less telling ways.
+    problem_type = AutoConfig.from_pretrained(model).problem_type
+    if problem_type != "multi_label_classification":
+        raise ValueError(
+            f"{model} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
+            f"got {problem_type!r}."
+        )
     tokenizer = AutoTokenizer.from_pretrained(model)
     classifier = AutoModelForSequenceClassification.from_pretrained(model)
-    if classifier.config.problem_type != "multi_label_classification":
-        raise ValueError(
-            f"{model} is no multi-label classifier: its `problem_type` is {classifier.config.problem_type!r}."
-        )
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return classifier.to(device or accelerator or "cpu").eval(), tokenizer

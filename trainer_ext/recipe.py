@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -59,7 +62,9 @@ class ModelArguments:
     pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
     prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "sdpa, eager, flash_attention_2 ..."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
+    )
     threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
     threshold_shrinkage: float = field(
         default=0.0, metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one."}
@@ -85,6 +90,22 @@ class Recipe:
     training: StackedEmotionTrainingArguments
 
 
+class _Loader(yaml.SafeLoader):
+    """Only `true` and `false` are booleans, as in YAML 1.2: in `eval_strategy: no` stands a word."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
+
+# Fields of transformers that most runs set; `--help` shows them beside our own.
+COMMON_FIELDS = (
+    *("output_dir", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "lr_scheduler_type", "seed"),
+    *("activation_checkpointing", "resume_from_checkpoint", "report_to", "bf16", "fp16", "use_cpu"),
+)
 _GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEmotionTrainingArguments}
 
 
@@ -95,8 +116,8 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path (`str`): The YAML file: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
             [`StackedEmotionTrainingArguments`].
-        overrides (`list[str]`): `--field value` pairs in YAML's own notation; `--encoders.bert PATH` sets one entry
-            of a mapping, a flag without a value is true.
+        overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
+            one entry of a mapping, a flag without a value is true.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
@@ -105,24 +126,22 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no recipe {path}.")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    values = _parse(file.read_bytes(), path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
+    values.setdefault("output_dir", f"outputs/{file.stem}")
     _apply_overrides(values, overrides)
     # Training first: `label_names` are the names of the labels here, not of the model's inputs as in transformers.
     groups = reversed(_GROUPS.items())
-    known = {entry.name: (group, entry) for group, cls in groups for entry in fields(cls) if entry.init}
+    known = {name: (group, annotation) for group, cls in groups for name, annotation in _annotations(cls).items()}
     arguments: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
     for name, value in values.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
             raise ValueError(f"{path}: unknown field `{name}`{hint}")
-        group, entry = known[name]
-        arguments[group][name] = _checked(entry, value)
+        group, annotation = known[name]
+        arguments[group][name] = _checked(name, annotation, value)
     return Recipe(**{group: cls(**arguments[group]) for group, cls in _GROUPS.items()})
 
 
@@ -146,43 +165,52 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
             if not isinstance(target.setdefault(parent, {}), dict):
                 raise ValueError(f"`--{name}`: `{parent}` is not a mapping.")
             target = target[parent]
-        target[last] = yaml.safe_load(text)
+        # A path may hold what YAML takes for a comment or a mapping.
+        is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
+        target[last] = text if is_plain else _parse(text, f"The value of `--{name}`")
 
 
-def _checked(entry: Field[Any], value: Any) -> Any:
+def _parse(text: str | bytes, source: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {entry.name: hints[entry.name] for entry in fields(cls) if entry.init}
+
+
+def _checked(name: str, annotation: Any, value: Any) -> Any:
     """The value in the field's type: YAML reads `1e-4` as a string, and `7` where a float is meant as an integer."""
-    annotation = str(entry.type)
-    if "float" in annotation and isinstance(value, int | str) and not isinstance(value, bool):
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = [get_origin(member) or member for member in members]
+    if float in kinds and type(value) in (int, str):
         try:
             return float(value)
         except ValueError:
             pass
-    allowed = [kind for name, kind in _TYPES.items() if name in annotation]
-    if "Any" in annotation or not allowed or isinstance(value, tuple(allowed)) or (value is None and _optional(entry)):
+    # Not `isinstance`: a boolean would pass for an integer.
+    if type(value) in kinds:
         return value
-    if annotation.startswith("str") and isinstance(value, int | float):
+    if str in kinds and type(value) in (int, float):
         return str(value)
-    raise ValueError(f"`{entry.name}` must be of type {annotation}, got {value!r}.")
-
-
-_TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
-
-
-def _optional(entry: Field[Any]) -> bool:
-    return "None" in str(entry.type) or "Optional" in str(entry.type) or entry.default is None
+    raise ValueError(f"`{name}` must be of type {inspect.formatannotation(annotation)}, got {value!r}.")
 
 
 def format_fields() -> str:
-    """Every field with its default and meaning, for `--help`; those of transformers itself are only counted."""
+    """Every field with its default and meaning, for `--help`; of those of transformers only what most runs set."""
     lines = []
-    inherited = set(StackedEmotionTrainingArguments.__mro__[1].__dataclass_fields__)
-    own = set(StackedEmotionTrainingArguments.__annotations__)
+    shown = {*StackedEmotionTrainingArguments.__annotations__, *COMMON_FIELDS}
+    num_hidden = len(StackedEmotionTrainingArguments.__dataclass_fields__.keys() - shown)
     for group, cls in _GROUPS.items():
         lines.append(f"\n{group}:")
         for entry in fields(cls):
-            if group == "training" and entry.name in inherited - own:
+            if group == "training" and entry.name not in shown:
                 continue
             default = entry.default if entry.default is not MISSING else "{}"
-            lines.append(f"  --{entry.name:<28} {entry.metadata.get('help', '')} (default: {default})")
-    lines.append(f"  ... and the {len(inherited - own)} other fields of transformers.TrainingArguments.")
+            meaning = str(entry.metadata.get("help", "")).partition(". ")[0].rstrip(".")
+            lines.append(f"  --{entry.name:<28} {meaning}. (default: {default})")
+    lines.append(f"  ... and the {num_hidden} other fields of transformers.TrainingArguments.")
     return "\n".join(lines)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EvalPrediction, Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from .batching import EpochLengthGroupedSampler
 from .metrics import multilabel_metrics
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
@@ -21,8 +24,9 @@ class StackedEmotionTrainer(Trainer):
     """
     [`Trainer`] for multi-label emotion classifiers, ours or any `AutoModelForSequenceClassification`.
 
-    What it changes: parameters outside the encoders have a learning rate of their own, and the loss gets the BCE of
-    the `auxiliary_logits` if the model returns any.
+    What it changes: parameters outside the encoders have a learning rate of their own, the loss gets the BCE of the
+    `auxiliary_logits` if the model returns any, and grouping by length neither changes the order of the training texts
+    when a run is resumed nor that of the rows that `predict` returns.
     """
 
     args: StackedEmotionTrainingArguments
@@ -47,27 +51,35 @@ class StackedEmotionTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The optimizer of the arguments, over encoders and head, each with and without weight decay."""
-        if self.optimizer is None:
-            optimized = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(optimized))
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-            for name, parameter in optimized.named_parameters():
-                if parameter.requires_grad:
-                    groups.setdefault((_is_encoder(optimized, name), name in decayed), []).append(parameter)
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, optimized)
-            self.optimizer = optimizer_class(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self.args.learning_rate if is_encoder else self.args.head_learning_rate,
-                        "weight_decay": self.args.weight_decay if is_decayed else 0.0,
-                    }
-                    for (is_encoder, is_decayed), parameters in groups.items()
-                ],
-                **options,
-            )
-        return self.optimizer
+        """The Trainer's own optimizer, its groups (with and without weight decay) split into encoders and head."""
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        optimized = self.model if model is None else model
+        heads = {id(value) for name, value in optimized.named_parameters() if not _is_encoder(optimized, name)}
+        groups = []
+        for group in optimizer.param_groups:
+            encoder = [parameter for parameter in group["params"] if id(parameter) not in heads]
+            head = [parameter for parameter in group["params"] if id(parameter) in heads]
+            groups.append({**group, "params": encoder})
+            groups.append({**group, "params": head, "lr": self.args.head_learning_rate})
+        optimizer.param_groups = [group for group in groups if group["params"]]
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return EpochLengthGroupedSampler(sampler.batch_size, list(sampler.lengths), seed)
+        return sampler
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "random"
+        try:
+            return super().get_test_dataloader(test_dataset)
+        finally:
+            self.args.train_sampling_strategy = strategy
 
 
 def _is_encoder(model: nn.Module, name: str) -> bool:

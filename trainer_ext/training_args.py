@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import torch
@@ -52,11 +53,14 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
-        if self.head_learning_rate < 0 or self.auxiliary_loss_weight < 0:
-            raise ValueError("`head_learning_rate` and `auxiliary_loss_weight` must not be negative.")
+        for name in ("head_learning_rate", "auxiliary_loss_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if not (self.bf16 or self.fp16):
-            chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
+            chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+            if chosen == "no":
+                chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         super().__post_init__()

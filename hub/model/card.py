@@ -58,7 +58,9 @@ def render_card(
             [[key, results.get(f"{split}_{key}"), results.get(f"{split}_{key}_at_0.5")] for key in _SUMMARY]
         ),
         per_label=_rows(_label_rows(config, results, split)),
-        settings=_rows([[f"`{key}`", value] for key, value in settings.items()]),
+        settings=_rows(
+            [[f"`{key}`", f"{value:g}" if isinstance(value, float) else value] for key, value in settings.items()]
+        ),
         versions=", ".join(f"{package} {version}" for package, version in versions.items()),
     )
 

@@ -35,6 +35,9 @@ def write_model_folder(folder: str | os.PathLike[str], model: Any, tokenizer: An
         tokenizer.save_pretrained(partial)
         for name, text in files.items():
             (partial / name).write_text(text, encoding="utf-8")
+        # Tokenizers of encoders that an earlier model in this folder had.
+        for stale in {path.name for path in target.glob("*_tokenizer")} - {path.name for path in partial.iterdir()}:
+            shutil.rmtree(target / stale)
         for entry in sorted(partial.iterdir()):
             destination = target / entry.name
             if entry.is_dir() and destination.exists():

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of scripts.benchmark: both sides do the same work, and the ratios are those of the times."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts import benchmark
+
+PARTS = ("tokenize", "forward", "training_step")
+
+
+def options(**fields: Any) -> argparse.Namespace:
+    return argparse.Namespace(**({"batch_size": 4, "num_batches": 3, "rounds": 1} | fields))
+
+
+@pytest.fixture
+def wide(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassification:
+    """A model with the benchmark's 28 labels."""
+    return StackedEmotionForSequenceClassification.from_encoders(encoder_folders, num_labels=28)
+
+
+def test_run_prints_and_writes_the_numbers(
+    tmp_path: Path, encoder_folders: dict[str, Path], corpus: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(json.dumps({"text": text, "labels": ["joy"]}) + "\n" for text in corpus)
+    (tmp_path / "texts.jsonl").write_text(rows, encoding="utf-8")
+    encoders = [f"{name}={folder}" for name, folder in encoder_folders.items()]
+    small = ["--batch_size", "8", "--num_batches", "2", "--num_texts", "32", "--rounds", "1", "--precision", "fp32"]
+    files = ["--texts", str(tmp_path / "texts.jsonl"), "--json", str(tmp_path / "out.json")]
+    results = benchmark.main(["--encoders", *encoders, *small, *files])
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
+    said = capsys.readouterr().out
+    assert "32 texts, batches of 8, fp32" in said
+    for part in PARTS:
+        ours, theirs = results[f"{part}_texts_per_second"], results[f"{part}_alone_texts_per_second"]
+        assert results[f"{part}_ratio"] == pytest.approx(theirs / ours)
+        assert ours > 0
+        assert f"time ratio {results[f'{part}_ratio']:.2f}" in said
+
+
+def test_ratio_is_the_median_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([3.0, 1.0, 8.0, 2.0, 5.0, 1.0])
+    monkeypatch.setattr(benchmark, "_seconds", lambda function: next(times))
+    results: dict[str, float] = {}
+    benchmark._report("forward", results, lambda: None, lambda: None, 10, options(rounds=3))
+    assert results == {
+        "forward_ratio": 4.0,
+        "forward_texts_per_second": 2.0,
+        "forward_alone_texts_per_second": 10.0,
+    }
+
+
+@pytest.mark.parametrize("pair", [benchmark._forward_pair, benchmark._training_pair])
+def test_both_sides_give_the_encoders_the_same_batches(
+    pair: Any, wide: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, corpus: list[str]
+) -> None:
+    batches = benchmark._batches(tokenizer, corpus, options(), torch.device("cpu"))
+    seen: list[tuple[str, tuple[int, ...], bool]] = []
+    for name, encoder in benchmark._parts(wide).items():
+        encoder.register_forward_pre_hook(
+            lambda module, _, given, name=name: seen.append((name, given["input_ids"].shape, module.training)),
+            with_kwargs=True,
+        )
+    calls = []
+    for run in pair(wide, batches, None):
+        run()
+        calls.append(sorted(seen))
+        seen.clear()
+    assert calls[0] == calls[1]
+    assert len(calls[0]) == 3 * 3
+    assert {is_training for _, _, is_training in calls[0]} == {pair is benchmark._training_pair}
+
+
+def test_training_step_of_the_stack_trains_all_of_it(
+    wide: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, corpus: list[str]
+) -> None:
+    batches = benchmark._batches(tokenizer, corpus, options(), torch.device("cpu"))
+    before = {name: parameter.clone() for name, parameter in wide.named_parameters()}
+    benchmark._training_pair(wide, batches, None)[0]()
+    unchanged = [name for name, parameter in wide.named_parameters() if torch.equal(parameter, before[name])]
+    assert unchanged == []
+
+
+def test_batches_are_full_and_spread_over_all_lengths(tokenizer: StackedEmotionTokenizer) -> None:
+    texts = ["so " * (1 + 7 * index % 48) for index in range(48)]
+    batches = benchmark._batches(tokenizer, texts, options(), torch.device("cpu"))
+    lengths = [(batch["bert_wp_word_ids"].amax(dim=1)).tolist() for batch in batches]
+    # Twelve groups of four texts of like length; the middle one of each third.
+    assert lengths == [[9, 10, 11, 12], [25, 26, 27, 28], [41, 42, 43, 44]]
+
+
+def test_tokenizing_pair_gives_every_tokenizer_every_text(
+    encoder_folders: dict[str, Path],
+    tokenizer: StackedEmotionTokenizer,
+    corpus: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    call = StackedEmotionTokenizer.__call__
+
+    def recorded(self: StackedEmotionTokenizer, texts: list[str], **kwargs: Any) -> Any:
+        seen.extend(texts)
+        return call(self, texts, **kwargs)
+
+    monkeypatch.setattr(StackedEmotionTokenizer, "__call__", recorded)
+    folders = {name: str(folder) for name, folder in encoder_folders.items()}
+    stack, alone = benchmark._tokenize_pair(folders, tokenizer, corpus, options())
+    stack()
+    alone()
+    assert seen == corpus
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--encoders", "bert"], "--encoders takes NAME=FOLDER, got 'bert'."),
+        (["--texts", "nothing.csv"], "nothing.csv: no such file"),
+    ],
+)
+def test_bad_option(capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(arguments)
+    assert stopped.value.code == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert part in said

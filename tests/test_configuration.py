@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of configuration_stacked_emotion: every field is checked, and JSON gives back what was saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, BertConfig, ElectraConfig
+
+from modeling_stacked_emotion import StackedEmotionConfig
+
+BERT = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2).to_dict()
+ELECTRA = ElectraConfig(hidden_size=40, num_hidden_layers=1, num_attention_heads=2).to_dict()
+
+INVALID = [
+    ({"encoders": [1]}, TypeError, r"`encoders` must be a dict of name to configuration, got list\."),
+    ({"encoders": {}}, ValueError, r"`encoders` must name at least one encoder, got an empty dict\."),
+    ({"encoders": {"a-b": BERT}}, ValueError, r"name must be letters, digits and underscores.*got 'a-b'\."),
+    ({"encoders": {"1a": BERT}}, ValueError, r"starting with a letter, got '1a'\."),
+    ({"encoders": {"a.b": BERT}}, ValueError, r"got 'a\.b'\."),
+    ({"encoders": {"../a": BERT}}, ValueError, r"got '\.\./a'\."),
+    ({"encoders": {"a\n": BERT}}, ValueError, r"got 'a\\n'\."),
+    ({"encoders": {3: BERT}}, ValueError, r"starting with a letter, got 3\."),
+    ({"encoders": {"a": 3}}, TypeError, r"`encoders\['a'\]` must be a dict \(`config.to_dict\(\)`\), got int\."),
+    ({"encoders": {"a": BertConfig()}}, TypeError, r"must be a dict \(`config.to_dict\(\)`\), got BertConfig\."),
+    (
+        {"encoders": {"a": BERT | {"auto_map": {"AutoModel": "x.Y"}}}},
+        ValueError,
+        r"`encoders\['a'\]` carries `auto_map`: encoders with remote code are not accepted\.",
+    ),
+    ({"encoders": {"a": BERT | {"auto_map": {}}}}, ValueError, r"`encoders\['a'\]` carries `auto_map`"),
+    ({"encoders": {"a": BERT | {"auto_map": None}}}, ValueError, r"`encoders\['a'\]` carries `auto_map`"),
+    ({"encoders": {"a": {}}}, ValueError, r"`encoders\['a'\]` needs a `model_type` that .* knows, got None\."),
+    ({"encoders": {"a": {"model_type": "no-such"}}}, ValueError, r"transformers knows, got 'no-such'\."),
+    ({"encoders": {"a": {"model_type": ["bert"]}}}, ValueError, r"transformers knows, got \['bert'\]\."),
+    (
+        {"encoders": {"a": {"model_type": "t5", "is_encoder_decoder": True}}},
+        ValueError,
+        r"`encoders\['a'\]` is an encoder-decoder \(t5\): use an encoder-only model\.",
+    ),
+    ({"mixer": "attention"}, ValueError, r"`mixer` must be one of meta_learner, none, got 'attention'\."),
+    ({"mixer": None}, ValueError, r"`mixer` must be one of meta_learner, none, got None\."),
+    ({"pooling": "cls"}, ValueError, r"`pooling` must be one of attention, mean, max, last, got 'cls'\."),
+    ({"pooling": "last", "lstm_num_layers": 0}, ValueError, r"`lstm_num_layers` must be at least 1\."),
+    ({"encoders": {"half": BERT}}, ValueError, r"cannot be called 'half': torch\.nn\.ModuleDict has a member"),
+    ({"meta_hidden_size": 0}, ValueError, r"`meta_hidden_size` must be at least 1, got 0\."),
+    ({"meta_hidden_size": 2.0}, TypeError, r"`meta_hidden_size` must be an integer, got 2\.0\."),
+    ({"lstm_hidden_size": 0}, ValueError, r"`lstm_hidden_size` must be at least 1, got 0\."),
+    ({"lstm_hidden_size": True}, TypeError, r"`lstm_hidden_size` must be an integer, got True\."),
+    ({"lstm_num_layers": -1}, ValueError, r"`lstm_num_layers` must be at least 0, got -1\."),
+    ({"lstm_num_layers": "1"}, TypeError, r"`lstm_num_layers` must be an integer, got '1'\."),
+    ({"dropout": 1.0}, ValueError, r"`dropout` must be a number in \[0, 1\), got 1\.0\."),
+    ({"dropout": -0.1}, ValueError, r"`dropout` must be a number in \[0, 1\), got -0\.1\."),
+    ({"dropout": "0.1"}, ValueError, r"`dropout` must be a number in \[0, 1\), got '0\.1'\."),
+    ({"dropout": True}, ValueError, r"`dropout` must be a number in \[0, 1\), got True\."),
+    ({"dropout": float("nan")}, ValueError, r"`dropout` must be a number in \[0, 1\), got nan\."),
+    ({"prior_probability": 0.0}, ValueError, r"`prior_probability` must be a number in \(0, 1\), got 0\.0\."),
+    ({"prior_probability": 1}, ValueError, r"`prior_probability` must be a number in \(0, 1\), got 1\."),
+    ({"initializer_range": 0}, ValueError, r"`initializer_range` must be a number above 0, got 0\."),
+    ({"initializer_range": float("inf")}, ValueError, r"`initializer_range` must be a number above 0, got inf\."),
+    ({"id2label": ["joy"]}, TypeError, r"`id2label` must be a dict of id to label, got list\."),
+    ({"id2label": {"x": "joy"}}, ValueError, r"`id2label` must number .* from 0 without gaps, got the ids \['x'\]\."),
+    ({"id2label": {0: "joy", 2: "fear"}}, ValueError, r"from 0 without gaps, got the ids \[0, 2\]\."),
+    ({"id2label": {1: "joy"}}, ValueError, r"from 0 without gaps, got the ids \[1\]\."),
+    ({"id2label": {-1: "joy", 0: "fear"}}, ValueError, r"from 0 without gaps, got the ids \[-1, 0\]\."),
+    ({"id2label": {}}, ValueError, r"from 0 without gaps, got the ids \[\]\."),
+    ({"num_labels": 0}, ValueError, r"from 0 without gaps, got the ids \[\]\."),
+    ({"id2label": {0: "joy", 1: 1}}, TypeError, r"`id2label` must name every label by a string, got \['joy', 1\]\."),
+    ({"id2label": {0: "joy", 1: "joy"}}, ValueError, r"must name every label once, got \['joy', 'joy'\]\."),
+    (
+        {"id2label": {0: "joy"}, "num_labels": 3},
+        ValueError,
+        r"`num_labels` is 3, but `id2label` names 1 labels: pass only one\.",
+    ),
+    ({"thresholds": (0.5, 0.5)}, TypeError, r"`thresholds` must be a list of floats, got tuple\."),
+    ({"thresholds": [0.5]}, ValueError, r"`thresholds` must have one value per label \(2\), got 1\."),
+    ({"thresholds": [0.5, 1.5]}, ValueError, r"`thresholds\[LABEL_1\]` must be a number in \[0, 1\], got 1\.5\."),
+    ({"thresholds": ["a", 0.5]}, ValueError, r"`thresholds\[LABEL_0\]` must be a number in \[0, 1\], got 'a'\."),
+    ({"thresholds": [0.5, float("nan")]}, ValueError, r"`thresholds\[LABEL_1\]` must be .*, got nan\."),
+]
+
+
+@pytest.mark.parametrize(("fields", "error", "message"), INVALID)
+def test_invalid_fields_are_refused(fields: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        StackedEmotionConfig(**fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_themselves_are_valid() -> None:
+    config = StackedEmotionConfig(
+        encoders={"a": BERT},
+        meta_hidden_size=1,
+        lstm_hidden_size=1,
+        lstm_num_layers=0,
+        dropout=0,
+        thresholds=[0, 1.0],
+    )
+    assert (config.lstm_num_layers, config.dropout, config.thresholds) == (0, 0, [0, 1.0])
+
+
+def test_defaults() -> None:
+    config = StackedEmotionConfig()
+    assert config.encoders is None
+    assert (config.mixer, config.pooling, config.lstm_num_layers) == ("meta_learner", "attention", 1)
+    assert (config.meta_hidden_size, config.lstm_hidden_size) == (128, 128)
+    assert (config.dropout, config.prior_probability, config.initializer_range) == (0.1, 0.05, 0.02)
+    assert config.thresholds is None
+    assert config.num_labels == 2
+
+
+def test_the_task_is_always_multi_label() -> None:
+    # Anything else, or nothing at all, would make the stock pipeline take a softmax.
+    assert StackedEmotionConfig().problem_type == "multi_label_classification"
+    config = StackedEmotionConfig(problem_type="single_label_classification", num_labels=1)
+    assert config.problem_type == "multi_label_classification"
+
+
+def test_labels_follow_their_ids() -> None:
+    config = StackedEmotionConfig(id2label={1: "joy", "0": "fear", 2: "غضب"}, label2id={"joy": 7})
+    assert config.labels == ["fear", "joy", "غضب"]
+    assert config.label2id == {"fear": 0, "joy": 1, "غضب": 2}
+    assert config.num_labels == 3
+    assert StackedEmotionConfig(num_labels=3).labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert StackedEmotionConfig(num_labels=1, id2label={0: "joy"}).labels == ["joy"]
+
+
+def test_encoders_are_ordered_by_name() -> None:
+    config = StackedEmotionConfig(encoders={"b": BERT, "C": ELECTRA, "a": ELECTRA})
+    assert config.encoders is not None
+    assert list(config.encoders) == ["C", "a", "b"]
+    assert config.encoders["b"] == BERT
+
+
+def test_round_trip_through_json(tmp_path: Path) -> None:
+    config = StackedEmotionConfig(
+        encoders={"wp": BERT, "uni": ELECTRA},
+        mixer="none",
+        meta_hidden_size=7,
+        lstm_hidden_size=5,
+        lstm_num_layers=2,
+        pooling="max",
+        dropout=0.25,
+        prior_probability=0.1,
+        initializer_range=0.01,
+        thresholds=[0.25, 0.5, 1.0],
+        id2label={0: "joy", 1: "fear", 2: "غضب"},
+    )
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert saved["model_type"] == "stacked_emotion"
+    assert saved["auto_map"] == {
+        "AutoConfig": "configuration_stacked_emotion.StackedEmotionConfig",
+        "AutoModel": "modeling_stacked_emotion.StackedEmotionModel",
+        "AutoModelForSequenceClassification": ("modeling_stacked_emotion.StackedEmotionForSequenceClassification"),
+    }
+    assert saved["custom_pipelines"]["emotion-classification"]["impl"] == (
+        "pipeline_stacked_emotion.StackedEmotionPipeline"
+    )
+    for loaded in (StackedEmotionConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert type(loaded) is StackedEmotionConfig
+        assert loaded.labels == ["joy", "fear", "غضب"]
+        assert loaded.thresholds == [0.25, 0.5, 1.0]
+        assert loaded.encoders == json.loads(json.dumps({"uni": ELECTRA, "wp": BERT}))
+        assert (loaded.mixer, loaded.pooling, loaded.lstm_num_layers) == ("none", "max", 2)
+        assert (loaded.meta_hidden_size, loaded.lstm_hidden_size) == (7, 5)
+        assert (loaded.dropout, loaded.prior_probability, loaded.initializer_range) == (0.25, 0.1, 0.01)
+
+
+def test_the_class_references_stay_flat_wherever_a_file_came_from() -> None:
+    config = StackedEmotionConfig(auto_map={"AutoConfig": "someone/else--evil.Config"})
+    assert config.auto_map["AutoConfig"] == "configuration_stacked_emotion.StackedEmotionConfig"
+
+
+def test_a_saved_file_is_checked_when_it_is_loaded(tmp_path: Path) -> None:
+    StackedEmotionConfig(encoders={"a": BERT}).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    saved["encoders"]["a"]["auto_map"] = {"AutoModel": "evil.Model"}
+    file.write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(ValueError, match="carries `auto_map`"):
+        StackedEmotionConfig.from_pretrained(tmp_path)
+
+
+def test_a_changed_field_is_checked_when_it_is_saved(tmp_path: Path) -> None:
+    config = StackedEmotionConfig(encoders={"a": BERT})
+    config.thresholds = [0.1]
+    with pytest.raises(ValueError, match=r"one value per label \(2\), got 1"):
+        config.save_pretrained(tmp_path)
+    config.thresholds = [0.1, 0.9]
+    config.save_pretrained(tmp_path)
+    assert StackedEmotionConfig.from_pretrained(tmp_path).thresholds == [0.1, 0.9]
+
+
+def test_two_configurations_share_nothing() -> None:
+    first, second = StackedEmotionConfig(), StackedEmotionConfig()
+    first.auto_map["AutoConfig"] = "x"
+    first.custom_pipelines["emotion-classification"]["impl"] = "x"
+    assert second.auto_map["AutoConfig"] == "configuration_stacked_emotion.StackedEmotionConfig"
+    assert second.custom_pipelines["emotion-classification"]["impl"].startswith("pipeline_stacked_emotion")

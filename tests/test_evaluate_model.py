@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of scripts.evaluate_model: the numbers of training again, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from recipe_samples import LABELS, make_rows, write_rows
+
+from scripts import evaluate_model
+
+if TYPE_CHECKING:
+    from trained_model import Trained
+
+pytest_plugins = ["trained_model"]
+
+
+def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command, which must exit with 2 and say one line; return that line."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        evaluate_model.main(list(arguments))
+    assert stopped.value.code == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_numbers_are_those_of_training(trained: Trained, tmp_path: Path, split: str) -> None:
+    data, out = trained.data / f"{split}.jsonl", tmp_path / "results.json"
+    returned = evaluate_model.main(
+        ["--model", str(trained.folder), "--data", str(data), "--json", str(out), "--split", split]
+    )
+    written = json.loads(out.read_text(encoding="utf-8"))
+    expected = {
+        key: value
+        for key, value in trained.results.items()
+        if key.startswith(f"{split}_") and not key.endswith("_always_frequent")
+    }
+    assert len(expected) > 50
+    assert written == pytest.approx(expected, abs=1e-6)
+    assert written == returned
+
+
+def test_every_layout_gives_the_same_numbers(trained: Trained, tmp_path: Path) -> None:
+    rows = make_rows(30, 2)
+    vectors = [[int(label in row["labels"]) for label in LABELS] for row in rows]
+    header = "text\t" + "\t".join(reversed(LABELS))
+    lines = ["\t".join([row["text"], *map(str, reversed(vector))]) for row, vector in zip(rows, vectors, strict=True)]
+    (tmp_path / "columns.tsv").write_text("\n".join([header, *lines]), encoding="utf-8")
+    ids = [
+        {"sentence": row["text"], "which": [i for i in range(4) if vector[i]]}
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
+    write_rows(tmp_path / "ids.jsonl", ids)
+    named = ["--text_column", "sentence", "--label_column", "which"]
+    for name, options in (("columns.tsv", []), ("ids.jsonl", named)):
+        data = ["--data", str(tmp_path / name), "--batch_size", "7", *options]
+        results = evaluate_model.main(["--model", str(trained.folder), *data])
+        assert results["test_macro_f1"] == pytest.approx(trained.results["test_macro_f1"], abs=1e-6)
+        assert results["test_macro_roc_auc"] == pytest.approx(trained.results["test_macro_roc_auc"], abs=1e-6)
+
+
+def test_table_shows_the_numbers(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    results = evaluate_model.main(
+        ["--model", str(trained.folder), "--data", str(trained.data / "test.jsonl"), "--split", "mine"]
+    )
+    out = capsys.readouterr().out
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("macro_f1 ")]
+    assert row[1:3] == [f"{results['mine_macro_f1']:.3f}", f"{results['mine_macro_f1_at_0.5']:.3f}"]
+    for label in LABELS:
+        (row,) = [line.split() for line in out.splitlines() if line.startswith(f"{label} ")]
+        assert row[1] == f"{results[f'mine_support/{label}']:.0f}"
+
+
+BAD_FILES: list[tuple[str, bytes, list[str]]] = [
+    ("vectors.jsonl", b'{"text": "a", "labels": [0, 1, 0]}\n{"text": "b", "labels": [1, 1, 0]}\n', ["row 1", "got 3"]),
+    ("columns.csv", b"text,anger,fear,joy\na,0,1,0\n", ["row 1", "'sadness'", "no such column"]),
+    ("more.csv", b"text,labels\na,joy\nb,envy\n", ["row 3", "'labels'", "'envy'"]),
+    ("ids.csv", b"text,labels\na,1\nb,4\n", ["row 3", "'labels'", "from 0 to 3, got 4"]),
+    ("no_text.csv", b"words,labels\na,joy\n", ["row 1", "no text column"]),
+    ("ragged.csv", b"text,labels\na,joy\nb\n", ["row 3", "expected 2 fields, got 1"]),
+    ("latin.csv", "text,labels\né,joy\n".encode("latin-1"), ["row 2", "UTF-8"]),
+    ("empty.jsonl", b"", ["empty"]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "parts"), BAD_FILES, ids=[case[0] for case in BAD_FILES])
+def test_bad_file_is_named_with_row_and_column(
+    trained: Trained,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    content: bytes,
+    parts: list[str],
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    out = tmp_path / "out.json"
+    said = fails(capfd, "--model", str(trained.folder), "--data", str(tmp_path / name), "--json", str(out))
+    assert said.startswith(f"error: {tmp_path / name}")
+    for part in parts:
+        assert part in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--data", "nothing.csv"], "nothing.csv: no such file"),
+        (["--data", "nothing.csv", "--batch_size", "0"], "--batch_size must be at least 1, got 0"),
+        (["--data", "nothing.csv", "--json", "no/such/folder/out.json"], "there is no folder no/such/folder"),
+        (["--data", "nothing.csv", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], options: list[str], part: str) -> None:
+    assert part in fails(capfd, "--model", str(trained.folder), *options)
+
+
+def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], trained: Trained) -> None:
+    said = fails(capfd, "--model", "no_such_folder", "--data", str(trained.data / "test.jsonl"))
+    assert said.startswith("error: --model no_such_folder cannot be loaded: ")

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of scripts.predict: texts from anywhere, hard ones too, JSON and bars, clear errors, constant memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recipe_samples import LABELS, make_rows
+
+from scripts import predict
+from trainer_ext.prediction import load_classifier, predict_probabilities
+
+if TYPE_CHECKING:
+    from trained_model import Trained
+
+pytest_plugins = ["trained_model"]
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = [row["text"] for row in make_rows(20, 5)]
+
+
+def run_json(capfd: pytest.CaptureFixture[str], trained: Trained, *arguments: str) -> list[dict[str, Any]]:
+    capfd.readouterr()
+    predict.main(["--model", str(trained.folder), "--json", *arguments])
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err
+    return [json.loads(line) for line in said.out.split("\n")[:-1]]
+
+
+def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command, which must exit with 2 and say one line; return that line."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        predict.main(list(arguments))
+    assert stopped.value.code == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Put `content` on standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------------------- what is said
+
+
+def test_json_has_the_labels_at_their_thresholds(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    results = run_json(capfd, trained, *TEXTS)
+    model, tokenizer = load_classifier(str(trained.folder), "cpu")
+    thresholds = json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))["thresholds"]
+    assert len(results) == 20
+    num_emotions = 0
+    for text, row, result in zip(TEXTS, predict_probabilities(model, tokenizer, TEXTS), results, strict=True):
+        over = [index for index in range(4) if row[index] >= thresholds[index]]
+        num_emotions += len(over)
+        expected = sorted(
+            ((LABELS[index], float(row[index]), thresholds[index]) for index in over), key=lambda entry: -entry[1]
+        )
+        found = [(entry["label"], entry["score"], entry["threshold"]) for entry in result["emotions"]]
+        assert [entry[0] for entry in found] == [entry[0] for entry in expected]
+        assert [entry[1:] for entry in found] == [pytest.approx(entry[1:], abs=1e-5) for entry in expected]
+        assert result["text"] == text
+        assert all(text[word["start"] : word["end"]] == word["word"] for word in result["words"])
+    assert 0 < num_emotions < 80
+
+
+@pytest.mark.parametrize(("threshold", "num_labels"), [("0", 4), ("1", 0)])
+def test_threshold_option_is_for_all_labels(
+    trained: Trained, capfd: pytest.CaptureFixture[str], threshold: str, num_labels: int
+) -> None:
+    results = run_json(capfd, trained, "--threshold", threshold, *TEXTS[:3])
+    assert [len(result["emotions"]) for result in results] == [num_labels] * 3
+
+
+def test_top_words(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    (result,) = run_json(capfd, trained, "--top_words", "2", "so happy about the exam")
+    assert len(result["words"]) == 2
+    (everything,) = run_json(capfd, trained, "--top_words", "9", "so happy about the exam")
+    assert sorted(word["word"] for word in everything["words"]) == ["about", "exam", "happy", "so", "the"]
+    assert sum(word["weight"] for word in everything["words"]) == pytest.approx(1, abs=1e-4)
+    assert everything["words"][:2] == result["words"]
+
+
+def test_arguments_file_and_standard_input_agree(
+    trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from_arguments = run_json(capfd, trained, "--batch_size", "3", *TEXTS)
+    content = "\n".join(TEXTS).encode()
+    feed(monkeypatch, content)
+    assert run_json(capfd, trained, "--batch_size", "3") == from_arguments
+    (tmp_path / "texts.txt").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") + b"\r\n")
+    from_file = run_json(capfd, trained, "--batch_size", "3", "--input", str(tmp_path / "texts.txt"))
+    assert from_file == from_arguments
+
+
+def test_order_is_kept_over_many_chunks(
+    trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{'so ' * (index % 7)}happy {index}" for index in range(150)]
+    feed(monkeypatch, "\n".join(texts).encode())
+    assert [result["text"] for result in run_json(capfd, trained, "--batch_size", "2")] == texts
+
+
+def test_no_input_no_output(
+    trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(monkeypatch, b"")
+    assert run_json(capfd, trained) == []
+
+
+def test_bars_are_as_long_as_the_scores(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    (result,) = run_json(capfd, trained, "--threshold", "0", "so happy [bold] :joy:")
+    predict.main(["--model", str(trained.folder), "--threshold", "0", "so happy [bold] :joy:"])
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "so happy [bold] :joy:"
+    for line, emotion in zip(lines[1:5], result["emotions"], strict=True):
+        label, bar, score = line.split()
+        assert (label, score) == (emotion["label"], f"{emotion['score']:.2f}")
+        assert (bar.count("█"), len(bar)) == (round(20 * emotion["score"]), 20)
+    assert lines[5].startswith(f"  words: {result['words'][0]['word']} ")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_nothing_over_its_threshold_is_said(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    predict.main(["--model", str(trained.folder), "--threshold", "1", "hm"])
+    assert "no emotion over its threshold" in capfd.readouterr().out
+
+
+def test_highlight_stands_on_its_word_and_the_text_does_not_command_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", written)
+    text = "a\x07b\rc\x1b[2J happy"
+    start = text.index("happy")
+    words = [{"word": "happy", "start": start, "end": start + 5, "weight": 1.0}]
+    predict._Printer()({"text": text, "emotions": [], "words": words})
+    shown = written.getvalue()
+    assert "a b c [2J " in shown
+    assert "\x1b[2J" not in shown
+    assert "mhappy\x1b[0m" in shown
+
+
+# ---------------------------------------------------------------------------------------------- hard texts
+
+HARD = {
+    "empty": "",
+    "spaces": "   \t  ",
+    "emoji": "😢👨‍👩‍👧👍🏿🇪🇬",
+    "controls": "so \x00 happy \x01\x02\x7f\x9b\x1b[31m",
+    "surrogate": "so \ud83d happy",
+    "directions": "\u202eso\u202c \u200fسعيد\u200f \u2067جدا\u2069",
+    "unknown": "ᚠᛇᚻ 𓀀𓂀 ﷽",
+    "marks": "a" + "\u0301" * 3000,
+    "newline": "so\nhappy\u2028today",
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("form", ["json", "bars"])
+def test_hard_text_is_classified(trained: Trained, capfd: pytest.CaptureFixture[str], kind: str, form: str) -> None:
+    text = HARD[kind]
+    arguments = ["--model", str(trained.folder), "--threshold", "0", text]
+    capfd.readouterr()
+    predict.main([*arguments, "--json"] if form == "json" else arguments)
+    said = capfd.readouterr()
+    assert said.err == ""
+    if form == "bars":
+        assert [label for label in LABELS if said.out.count(f"  {label} ") == 1] == LABELS
+        return
+    (line,) = said.out.split("\n")[:-1]
+    result = json.loads(line)
+    assert result["text"] == text.replace("\ud83d", "\ufffd")
+    assert sorted(emotion["label"] for emotion in result["emotions"]) == LABELS
+    assert all(0 <= emotion["score"] <= 1 for emotion in result["emotions"])
+    assert all(result["text"][word["start"] : word["end"]] == word["word"] for word in result["words"])
+    if kind in ("empty", "spaces"):
+        assert result["words"] == []
+
+
+def test_a_megabyte_in_one_line(
+    trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["so happy " * 110_000, "x" * 1_000_000, "😢" * 250_000, "so happy"]
+    feed(monkeypatch, "\n".join(texts).encode())
+    results = run_json(capfd, trained, "--threshold", "0")
+    assert [len(result["text"]) for result in results] == [990_000, 1_000_000, 250_000, 8]
+    assert all(len(result["emotions"]) == 4 for result in results)
+
+
+def test_hard_texts_do_not_change_their_neighbours(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    (alone,) = run_json(capfd, trained, "--threshold", "0", "so happy about the exam")
+    among = run_json(capfd, trained, "--threshold", "0", *HARD.values(), "so happy about the exam")[-1]
+    scores = [{entry["label"]: entry["score"] for entry in result["emotions"]} for result in (alone, among)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+def test_line_that_is_not_utf8_names_its_row(
+    trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = "so happy\nso sad\ntrès\n".encode("latin-1")
+    (tmp_path / "texts.txt").write_bytes(content)
+    said = fails(capfd, "--model", str(trained.folder), "--input", str(tmp_path / "texts.txt"))
+    assert said.startswith(f"error: {tmp_path / 'texts.txt'}, row 3: not UTF-8 (byte 3 of the line)")
+    feed(monkeypatch, content)
+    assert "standard input, row 3: not UTF-8" in fails(capfd, "--model", str(trained.folder), "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["text", "--input", "file.txt"], "Give texts as arguments or a file with --input, not both."),
+        (["--input", "no/such/file.txt"], "no/such/file.txt"),
+        (["text", "--threshold", "1.5"], "--threshold must be in [0, 1], got 1.5"),
+        (["text", "--batch_size", "0"], "--batch_size must be at least 1"),
+        (["text", "--top_words", "-1"], "--top_words at least 0"),
+        (["text", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
+    assert part in fails(capfd, "--model", str(trained.folder), *arguments)
+
+
+@pytest.mark.parametrize("model", ["no_such_folder", "/no/such/folder"])
+def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], model: str) -> None:
+    assert fails(capfd, "--model", model, "text").startswith(f"error: --model {model} cannot be loaded: ")
+
+
+def test_folder_that_is_no_classifier(capfd: pytest.CaptureFixture[str], encoder_folders: dict[str, Path]) -> None:
+    said = fails(capfd, "--model", str(encoder_folders["bert_wp"]), "text")
+    assert "is no multi-label classifier" in said
+
+
+def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for path in trained.folder.rglob("*"):
+        if path.is_file():
+            copy = tmp_path / path.relative_to(trained.folder)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((trained.folder / "model.safetensors").read_bytes()[:5000])
+    said = fails(capfd, "--model", str(tmp_path), "text")
+    assert said.startswith(f"error: --model {tmp_path} cannot be loaded: ")
+
+
+# ---------------------------------------------------------------------------------------------- other processes
+
+
+def test_closed_pipe_ends_without_a_complaint(trained: Trained) -> None:
+    lines = "so happy about the exam\n" * 3000
+    command = [sys.executable, "-m", "scripts.predict", "--model", str(trained.folder), "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(lines.encode())
+        process.stdin.close()
+        first = json.loads(process.stdout.readline())
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        process.wait(timeout=60)
+    assert first["text"] == "so happy about the exam"
+    assert said == ""
+
+
+_MEASURE = """
+import resource, sys
+from scripts import predict
+
+predict.main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_lines(trained: Trained, tmp_path: Path) -> None:
+    peaks = []
+    for num_lines in (20_000, 200_000):
+        path = tmp_path / "texts.txt"
+        with path.open("w", encoding="utf-8") as file:
+            # Numbers make nearly every line and many words new: what remembers them would grow.
+            file.writelines(f"so happy {index} about qahwa{index % 50_000} 😱\n" for index in range(num_lines))
+        command = [sys.executable, "-c", _MEASURE, "--model", str(trained.folder), "--input", str(path), "--json"]
+        with (tmp_path / "results.jsonl").open("wb") as output:
+            done = subprocess.run(
+                command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, check=True, env=os.environ, timeout=600
+            )
+        with (tmp_path / "results.jsonl").open("rb") as results:
+            assert sum(1 for _ in results) == num_lines
+        peaks.append(int(done.stderr.split()[-1]) / 1024)
+    assert peaks[1] - peaks[0] < 30, f"{peaks[0]:.0f} MB for 20,000 lines, {peaks[1]:.0f} MB for 200,000"

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of prediction: order, batching, memory, words, and what may be loaded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CORPUS, LABELS
+from tokenizers import normalizers
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.prediction import iter_predictions, load_classifier, predict_probabilities
+
+# Very different lengths, in no order.
+TEXTS = [CORPUS[0] * 9, "hi", *CORPUS[3:6], "", CORPUS[1] * 5, "😂", CORPUS[40], "a " * 300, CORPUS[7], "ok"]
+Setup = tuple[PreTrainedModel, Any]
+
+
+@pytest.fixture(scope="module")
+def stock(encoder_folders: dict[str, Path]) -> Setup:
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        problem_type="multi_label_classification",
+        id2label=LABELS,
+    )
+    return BertForSequenceClassification(config).eval(), tokenizer
+
+
+@pytest.fixture
+def ours(model: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer) -> Setup:
+    return model, tokenizer
+
+
+@pytest.fixture(params=["ours", "stock"])
+def setup(request: pytest.FixtureRequest) -> Setup:
+    """A model and its tokenizer: ours, and one of transformers."""
+    return request.getfixturevalue(request.param)
+
+
+def one_by_one(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> np.ndarray:
+    with torch.no_grad():
+        rows = [model(**tokenizer([text], truncation=True, return_tensors="pt")).logits[0] for text in texts]
+    return torch.stack(rows).sigmoid().numpy()
+
+
+def counted(texts: list[str] | Iterator[str], taken: list[str]) -> Iterator[str]:
+    for text in texts:
+        taken.append(text)
+        yield text
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_order_is_kept_and_the_batch_size_changes_nothing(setup: Setup, batch_size: int) -> None:
+    model, tokenizer = setup
+    expected = one_by_one(model, tokenizer, TEXTS)
+    distances = np.abs(expected[:, None] - expected[None]).max(axis=-1) + np.eye(len(TEXTS))
+    assert distances.min() > 1e-4
+    results = list(iter_predictions(model, tokenizer, TEXTS, batch_size))
+    assert [result.text for result in results] == TEXTS
+    found = np.stack([result.probabilities for result in results])
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-5
+    assert np.array_equal(predict_probabilities(model, tokenizer, TEXTS, batch_size), found)
+
+
+def test_order_is_kept_over_several_chunks(stock: Setup) -> None:
+    texts = [CORPUS[index % 62] * (1 + index % 3) for index in range(100)]
+    found = predict_probabilities(*stock, texts, batch_size=1)
+    assert np.abs(found - one_by_one(*stock, texts)).max() < 1e-5
+
+
+def test_texts_are_consumed_a_chunk_at_a_time(stock: Setup) -> None:
+    taken: list[str] = []
+    results = iter_predictions(*stock, counted(itertools.cycle(CORPUS), taken), batch_size=2)
+    assert len(taken) == 0
+    for num_results in range(1, 130):
+        assert next(results).text == CORPUS[(num_results - 1) % 62]
+        assert len(taken) == 64 * -(-num_results // 64)
+
+
+def test_no_texts(setup: Setup) -> None:
+    assert list(iter_predictions(*setup, [])) == []
+    probabilities = predict_probabilities(*setup, iter(()))
+    assert probabilities.shape == (0, 4)
+    assert probabilities.dtype == np.float32
+
+
+def test_words_are_spans_of_the_text_and_share_the_attention(ours: Setup) -> None:
+    texts = ["so happy today!", "no", "أنا سعيد 😂"]
+    results = list(iter_predictions(*ours, texts))
+    words = [[result.text[start:end] for start, end in result.words] for result in results]
+    assert words == [["so", "happy", "today", "!"], ["no"], ["أنا", "سعيد", "😂"]]
+    for result in results:
+        assert len(result.word_attention) == len(result.words)
+        assert sum(result.word_attention) == pytest.approx(1.0, abs=1e-5)
+    assert results[1].word_attention == [1.0]
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_text_without_words(ours: Setup, text: str) -> None:
+    result = next(iter_predictions(*ours, [text, "hi"]))
+    assert (result.text, result.words, result.word_attention) == (text, [], [])
+    assert np.isfinite(result.probabilities).all()
+
+
+def test_words_without_tokens_have_no_share(encoder_folders: dict[str, Path], tmp_path: Path) -> None:
+    bert = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    # As in BERT itself, which drops U+FFFD.
+    bert.backend_tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer = StackedEmotionTokenizer({"bert_wp": bert})
+    folders = {"bert_wp": encoder_folders["bert_wp"]}
+    model = StackedEmotionForSequenceClassification.from_encoders(folders, id2label=LABELS)
+    text = "so \ufffd happy \ufffd \ufffd"
+    for beside in ([], ["a text of more words than the first one has"]):
+        result = next(iter_predictions(model, tokenizer, [text, *beside]))
+        assert [text[start:end] for start, end in result.words] == ["so", "\ufffd", "happy", "\ufffd", "\ufffd"]
+        assert len(result.word_attention) == 5
+        assert result.word_attention[3:] == [0.0, 0.0]
+        assert sum(result.word_attention) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_stock_model_has_no_words(stock: Setup) -> None:
+    assert all((result.words, result.word_attention) == ([], []) for result in iter_predictions(*stock, TEXTS))
+
+
+def test_model_in_training_mode_predicts_without_dropout(setup: Setup) -> None:
+    model, tokenizer = setup
+    expected = one_by_one(model, tokenizer, TEXTS)
+    model.train()
+    assert np.abs(predict_probabilities(model, tokenizer, TEXTS) - expected).max() < 1e-5
+    assert not model.training
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_batch_size_below_one_is_an_error(stock: Setup, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=rf"^`batch_size` must be at least 1, got {batch_size}\.$"):
+        predict_probabilities(*stock, ["hi"], batch_size)
+
+
+# ----------------------------------------------------------------------------------------------------------- loading
+
+
+def test_saved_classifier_predicts_the_same(setup: Setup, tmp_path: Path) -> None:
+    for part in setup:
+        part.save_pretrained(tmp_path)
+    model, tokenizer = load_classifier(str(tmp_path), device="cpu")
+    assert (type(model), type(tokenizer)) == (type(setup[0]), type(setup[1]))
+    assert not model.training
+    expected = predict_probabilities(*setup, TEXTS)
+    assert np.array_equal(predict_probabilities(model, tokenizer, TEXTS), expected)
+
+
+def test_code_beside_the_weights_is_not_run(ours: Setup, tmp_path: Path) -> None:
+    for part in ours:
+        part.save_pretrained(tmp_path)
+    files = list(tmp_path.glob("*.py"))
+    assert {file.name for file in files} > {"modeling_stacked_emotion.py", "tokenization_stacked_emotion.py"}
+    for file in files:
+        file.write_text("raise RuntimeError('run')\n", encoding="utf-8")
+    model, _ = load_classifier(str(tmp_path), device="cpu")
+    assert type(model) is StackedEmotionForSequenceClassification
+
+
+def test_device_is_the_accelerator_or_as_asked_for(stock: Setup, tmp_path: Path) -> None:
+    for part in stock:
+        part.save_pretrained(tmp_path)
+    default = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    assert default is not None
+    assert load_classifier(str(tmp_path))[0].device.type == default.type
+    assert load_classifier(str(tmp_path), device="meta")[0].device.type == "meta"
+
+
+def test_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        load_classifier(str(tmp_path / "missing"))
+
+
+def test_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises((OSError, ValueError), match=r"config\.json"):
+        load_classifier(str(tmp_path))
+
+
+@pytest.mark.parametrize("problem_type", [None, "single_label_classification"])
+def test_other_classifiers_are_an_error(stock: Setup, tmp_path: Path, problem_type: str | None) -> None:
+    for part in stock:
+        part.save_pretrained(tmp_path)
+    config = BertConfig.from_pretrained(tmp_path)
+    config.problem_type = problem_type
+    config.save_pretrained(tmp_path)
+    expected = r"is no multi-label classifier: its `problem_type` must be 'multi_label_classification', got "
+    with pytest.raises(ValueError, match=f"^{tmp_path} {expected}{problem_type!r}" + r"\.$"):
+        load_classifier(str(tmp_path))
+
+
+def test_bare_encoder_is_an_error(encoder_folders: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="is no multi-label classifier"):
+        load_classifier(str(encoder_folders["electra_uni"]))

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of reading recipes: YAML types, overrides and the errors of a slip."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainingArguments
+
+from trainer_ext.data import read_file
+from trainer_ext.recipe import COMMON_FIELDS, DataArguments, ModelArguments, Recipe, format_fields, load_recipe
+from trainer_ext.scratch_encoders import scratch_encoder
+from trainer_ext.training_args import StackedEmotionTrainingArguments
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "scripts" / "recipes").glob("*.yaml"))
+# Everything else has a default; `precision` so that nothing is measured.
+MINIMAL = "precision: fp32\noutput_dir: out\nuse_cpu: true\n"
+
+
+def write(folder: Path, text: str | bytes) -> str:
+    path = folder / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return str(path)
+
+
+def load(folder: Path, text: str, *overrides: str) -> Recipe:
+    return load_recipe(write(folder, MINIMAL + text), overrides)
+
+
+def one_line(*parts: str) -> str:
+    return "^" + ".*".join(re.escape(part) for part in parts) + "[^\n]*$"
+
+
+# ------------------------------------------------------------------------------------------------------ YAML's types
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1e-4", 1e-4), ("0.5", 0.5), ("7", 7.0), ("1.5E-3", 1.5e-3), ("'2e-5'", 2e-5)]
+)
+def test_floats(tmp_path: Path, text: str, expected: float) -> None:
+    recipe = load(tmp_path, f"learning_rate: {text}\n", "--head_learning_rate", text.strip("'"))
+    for value in (recipe.training.learning_rate, recipe.training.head_learning_rate):
+        assert type(value) is float
+        assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "group", "expected"),
+    [
+        ("max_words: 32", "model", 32),
+        ("save_only_model: true", "training", True),
+        ("save_total_limit: null", "training", None),
+        ("save_total_limit: 3", "training", 3),
+        ("mixer: none", "model", "none"),
+        ("train_split: 2024", "data", "2024"),
+        ("dataset_revision: 1234567", "data", "1234567"),
+        ("text_column: text", "data", "text"),
+        ("validation_ratio: 0", "data", 0.0),
+        ("encoders: {a: folder, b: {hidden_size: 8}}", "model", {"a": "folder", "b": {"hidden_size": 8}}),
+        ("lr_scheduler_kwargs: {power: 2}", "training", {"power": 2}),
+        ("label_names: labels.txt", "data", "labels.txt"),
+    ],
+)
+def test_values_have_the_type_of_their_field(tmp_path: Path, line: str, group: str, expected: Any) -> None:
+    name, _, text = line.partition(": ")
+    for recipe in (load(tmp_path, line + "\n"), load(tmp_path, "", f"--{name}", text)):
+        value = getattr(getattr(recipe, group), name)
+        assert (type(value), value) == (type(expected), expected)
+
+
+def test_no_and_off_are_words_and_only_true_and_false_are_booleans(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path, "eval_strategy: no\nload_best_model_at_end: False\n", "--save_strategy", "no", "--bf16", "TRUE"
+    )
+    assert (recipe.training.eval_strategy, recipe.training.save_strategy) == ("no", "no")
+    assert recipe.training.load_best_model_at_end is False
+    assert recipe.training.bf16 is True
+    assert load(tmp_path, "label_names: [yes, no, on]\n").data.label_names == ["yes", "no", "on"]
+
+
+def test_label_names_are_those_of_the_data(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "label_names: [joy, حزن]\n")
+    assert recipe.data.label_names == ["joy", "حزن"]
+    assert recipe.training.label_names is None
+
+
+def test_defaults_fill_the_rest(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "seed: 7\n")
+    assert recipe.data == DataArguments()
+    assert recipe.model == ModelArguments()
+    assert isinstance(recipe.training, StackedEmotionTrainingArguments)
+    assert (recipe.training.seed, recipe.training.output_dir) == (7, "out")
+    assert load(tmp_path, "").model.encoders is not recipe.model.encoders
+
+
+# --------------------------------------------------------------------------------------------------------- overrides
+
+
+def test_overrides(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        "train_file: a.csv\nseed: 1\nlstm_num_layers: 2\n"
+        "encoders: {bert: old, words: {hidden_size: 8, dropout: 0.1}}\n",
+        *("--seed", "2", "--encoders.bert", "some/folder", "--encoders.words.hidden_size", "16"),
+        *("--encoders.third=new", "--normalizations.bert", "tweet", "--train_file", "null", "--save_only_model"),
+        *("--dataset_name=a/b", "--max_steps", "-1", "--label_names", "[x, y]", "--test_file=a=b.csv"),
+    )
+    assert recipe.training.seed == 2
+    assert recipe.model.encoders == {
+        "bert": "some/folder",
+        "words": {"hidden_size": 16, "dropout": 0.1},
+        "third": "new",
+    }
+    assert recipe.model.normalizations == {"bert": "tweet"}
+    assert (recipe.data.train_file, recipe.data.dataset_name, recipe.data.test_file) == (None, "a/b", "a=b.csv")
+    assert recipe.data.label_names == ["x", "y"]
+    assert recipe.training.save_only_model is True
+    assert (recipe.training.max_steps, recipe.model.lstm_num_layers) == (-1, 2)
+
+
+def test_last_override_counts(tmp_path: Path) -> None:
+    assert load(tmp_path, "", "--seed", "2", "--seed=3").training.seed == 3
+
+
+def test_flag_before_another_option_is_true(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "", "--bf16", "--seed", "2")
+    assert (recipe.training.bf16, recipe.training.seed) == (True, 2)
+
+
+def test_override_that_is_no_option_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("Expected `--field value`, got 'seed'.")):
+        load(tmp_path, "", "seed", "2")
+
+
+def test_entry_of_what_is_no_mapping_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("`--seed.first`: `seed` is not a mapping.")):
+        load(tmp_path, "seed: 1\n", "--seed.first", "2")
+
+
+def test_override_that_is_no_yaml_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("The value of `--label_names` is not YAML: ")):
+        load(tmp_path, "", "--label_names", "[joy,")
+
+
+# ------------------------------------------------------------------------------------------------------------ errors
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=one_line(f"There is no recipe {tmp_path / 'none.yaml'}.")):
+        load_recipe(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", b"a: \xff\xfe\xff"])
+def test_file_that_is_no_yaml_is_an_error(tmp_path: Path, text: str | bytes) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=one_line(f"{path} is not YAML: ")):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- a\n- b\n", "list"), ("", "NoneType"), ("joy", "str"), ("3", "int")])
+def test_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str, kind: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=one_line(f"{path} must be a mapping of fields, got {kind}.")):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [
+        ("learning_rat", "did you mean `learning_rate`?"),
+        ("encoder", "did you mean `encoders`?"),
+        ("lstm_hidden", "did you mean `lstm_hidden_size`?"),
+        ("validation_files", "did you mean `validation_file`?"),
+        ("qqqq", "`--help` lists them all."),
+        ("3", "`--help` lists them all."),
+    ],
+)
+def test_unknown_field_is_an_error_with_a_suggestion(tmp_path: Path, field: str, hint: str) -> None:
+    for text, overrides in ((f"{field}: 1\n", ()), ("", (f"--{field}", "1"))):
+        with pytest.raises(
+            ValueError, match=one_line(f"recipe.yaml: unknown field `{field}`; {hint}").replace("^", "")
+        ):
+            load(tmp_path, text, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "got"),
+    [
+        ("learning_rate: fast", "float", "'fast'"),
+        ("learning_rate: true", "float", "True"),
+        ("num_train_epochs: [1]", "float", "[1]"),
+        ("max_words: 1.5", "int", "1.5"),
+        ("max_words: many", "int", "'many'"),
+        ("max_words: null", "int", "None"),
+        ("seed: true", "int", "True"),
+        ("bf16: yes", "bool", "'yes'"),
+        ("bf16: 1", "bool", "1"),
+        ("mixer: null", "str", "None"),
+        ("mixer: true", "str", "True"),
+        ("pooling: [max]", "str", "['max']"),
+        ("encoders: bert", "dict[str, typing.Any]", "'bert'"),
+        ("encoders: [bert]", "dict[str, typing.Any]", "['bert']"),
+        ("normalizations: tweet", "dict[str, str]", "'tweet'"),
+        ("label_names: {joy: 1}", "list[str] | str | None", "{'joy': 1}"),
+        ("train_file: [a, b]", "str | None", "['a', 'b']"),
+    ],
+)
+def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str, got: str) -> None:
+    message = f"`{line.partition(':')[0]}` must be of type {kind}, got {got}."
+    with pytest.raises(ValueError, match=one_line(message)):
+        load(tmp_path, line + "\n")
+
+
+def test_unknown_threshold_strategy_is_an_error(tmp_path: Path) -> None:
+    message = "`threshold_strategy` must be one of per_label, global, none, got 'best'."
+    with pytest.raises(ValueError, match=one_line(message)):
+        load(tmp_path, "threshold_strategy: best\n")
+
+
+def test_negative_shrinkage_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("`threshold_shrinkage` must not be negative, got -1.0.")):
+        load(tmp_path, "threshold_shrinkage: -1\n")
+
+
+# ----------------------------------------------------------------------------------------------- the recipes and help
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {"arabic_stacked", "goemotions_stacked", "quickstart"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(path), ["--output_dir", str(tmp_path), "--precision", "fp32", "--use_cpu"])
+    assert recipe.training.output_dir == str(tmp_path)
+    assert not recipe.training.bf16
+    assert 0 < recipe.training.learning_rate < 0.1
+    assert (recipe.data.dataset_name is None) != (recipe.data.train_file is None)
+    assert recipe.model.encoders
+    assert set(recipe.model.normalizations) <= set(recipe.model.encoders)
+    for name, origin in recipe.model.encoders.items():
+        if isinstance(origin, dict):
+            assert scratch_encoder(origin, name).max_tokens >= recipe.model.max_tokens
+        else:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", origin)
+    files = [recipe.data.train_file, recipe.data.validation_file, recipe.data.test_file]
+    for file in filter(None, files):
+        assert len(read_file(ROOT / file)[0]) > 20
+
+
+def test_help_lists_every_field_of_the_project_and_counts_the_others() -> None:
+    lines = format_fields().splitlines()
+    listed = [line.split()[0].removeprefix("--") for line in lines if line.startswith("  --")]
+    own = list(StackedEmotionTrainingArguments.__annotations__)
+    wanted = [entry.name for cls in (DataArguments, ModelArguments) for entry in fields(cls)] + own
+    wanted += [name for name in COMMON_FIELDS if name not in own]
+    assert sorted(listed) == sorted(wanted)
+    inherited = {entry.name for entry in fields(TrainingArguments)} - {*own, *COMMON_FIELDS}
+    assert lines[-1] == f"  ... and the {len(inherited)} other fields of transformers.TrainingArguments."
+    help_of = dict(zip(listed, (line for line in lines if line.startswith("  --")), strict=True))
+    assert help_of["head_learning_rate"].endswith("(default: 0.001)")
+    assert help_of["encoders"].endswith("(default: {})")
+    assert help_of["pooling"].endswith("attention, mean, max or last. (default: attention)")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the training arguments and of the choice of the number format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import HfArgumentParser
+
+from trainer_ext import precision, training_args
+from trainer_ext.precision import fastest_precision
+from trainer_ext.training_args import StackedEmotionTrainingArguments
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    fastest_precision.cache_clear()
+    yield
+    fastest_precision.cache_clear()
+
+
+def make(folder: Path, **fields: Any) -> StackedEmotionTrainingArguments:
+    return StackedEmotionTrainingArguments(str(folder), use_cpu=True, **fields)
+
+
+def flags(arguments: StackedEmotionTrainingArguments) -> tuple[bool, bool, str]:
+    return arguments.bf16, arguments.fp16, arguments.mixed_precision
+
+
+def set_times(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> list[torch.dtype]:
+    """Let a product take so many seconds; returns the list that every measurement is noted in."""
+    measured: list[torch.dtype] = []
+
+    def seconds(dtype: torch.dtype) -> float:
+        measured.append(dtype)
+        return {torch.float32: fp32, torch.bfloat16: bf16}[dtype]
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "expected"), [(0.4, 0.1, "bf16"), (0.151, 0.1, "bf16"), (0.149, 0.1, "fp32"), (0.1, 0.5, "fp32")]
+)
+def test_cpu_takes_what_is_measured_to_be_faster_by_half(
+    monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, expected: str
+) -> None:
+    set_times(monkeypatch, fp32, bf16)
+    assert fastest_precision(use_cpu=True) == expected
+
+
+def test_cpu_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = set_times(monkeypatch, 1.0, 1.0)
+    assert [fastest_precision(True), fastest_precision(True)] == ["fp32", "fp32"]
+    assert measured == [torch.float32, torch.bfloat16]
+
+
+def test_measurement_is_the_shortest_of_its_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0, 30.0, 39.0, 40.0, 44.0, 50.0, 58.0, 60.0, 66.0])
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(precision, "_SHAPE", (2, 2))
+    assert precision._seconds(torch.float32) == 2.0
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+def test_cuda_devices_go_by_their_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert fastest_precision() == expected
+
+
+def test_other_accelerators_stay_at_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    set_times(monkeypatch, 9.0, 1.0)
+    assert fastest_precision() == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"precision": "fp32"}, (False, False, "no")),
+        ({"precision": "bf16"}, (True, False, "bf16")),
+        ({"precision": "fp16"}, (False, True, "fp16")),
+        ({"precision": "fp32", "bf16": True}, (True, False, "bf16")),
+        ({"precision": "bf16", "fp16": True}, (False, True, "fp16")),
+    ],
+)
+def test_precision_sets_the_flags_and_the_flags_come_first(
+    tmp_path: Path, fields: dict[str, Any], expected: tuple[bool, bool, str]
+) -> None:
+    assert flags(make(tmp_path, **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fastest", "expected"),
+    [("bf16", (True, False, "bf16")), ("fp16", (False, True, "fp16")), ("fp32", (False, False, "no"))],
+)
+def test_auto_takes_the_fastest_of_the_device_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fastest: str, expected: tuple[bool, bool, str]
+) -> None:
+    monkeypatch.setattr(training_args, "fastest_precision", {True: fastest, False: "another device's"}.get)
+    assert flags(make(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("launched", "expected"),
+    [("bf16", (True, False, "bf16")), ("fp16", (False, True, "fp16")), ("no", (False, False, "no"))],
+)
+@pytest.mark.parametrize("wish", ["fp32", "auto"])
+def test_accelerate_launch_comes_before_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: str, expected: tuple[bool, bool, str], wish: str
+) -> None:
+    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "fp32")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    assert flags(make(tmp_path, precision=wish)) == expected
+
+
+def test_without_an_accelerator_the_cpu_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    arguments = StackedEmotionTrainingArguments(str(tmp_path), precision="bf16")
+    assert arguments.use_cpu
+    assert arguments.device == torch.device("cpu")
+
+
+def test_defaults(tmp_path: Path) -> None:
+    arguments = make(tmp_path, precision="fp32")
+    assert (arguments.learning_rate, arguments.head_learning_rate) == (5e-5, 1e-3)
+    assert (arguments.auxiliary_loss_weight, arguments.weight_decay, arguments.warmup_steps) == (0.3, 0.01, 0.1)
+    assert arguments.train_sampling_strategy == "group_by_length"
+    assert not arguments.remove_unused_columns
+    assert (arguments.eval_strategy, arguments.save_strategy) == ("epoch", "epoch")
+    assert arguments.load_best_model_at_end
+    assert (arguments.metric_for_best_model, arguments.greater_is_better) == ("macro_f1", True)
+    # A share of all steps, rounded up.
+    assert arguments.get_warmup_steps(205) == 21
+
+
+def test_unknown_precision_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^`precision` must be one of auto, fp32, bf16, fp16, got 'fp8'\.$"):
+        make(tmp_path, precision="fp8")
+
+
+@pytest.mark.parametrize("field", ["head_learning_rate", "auxiliary_loss_weight"])
+def test_negative_values_are_an_error(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ValueError, match=rf"^`{field}` must not be negative, got -0\.1\.$"):
+        make(tmp_path, precision="fp32", **{field: -0.1})
+
+
+def test_arguments_parse_from_a_command_line(tmp_path: Path) -> None:
+    command = ["--output_dir", str(tmp_path), "--use_cpu", "--precision", "bf16", "--head_learning_rate", "1e-2"]
+    (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(command)
+    assert flags(arguments) == (True, False, "bf16")
+    assert (arguments.head_learning_rate, arguments.learning_rate) == (1e-2, 5e-5)
