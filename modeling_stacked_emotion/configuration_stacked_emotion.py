@@ -47,6 +47,9 @@ class StackedEmotionConfig(PreTrainedConfig):
             Layers of the Bi-LSTM; 0 leaves it out.
         pooling (`str`, *optional*, defaults to `"attention"`):
             How word states become one text state: `"attention"`, `"mean"`, `"max"` or `"last"`.
+        skip_connection (`bool`, *optional*, defaults to `True`):
+            Whether the classifier also gets the mean of the encoders' word states, past mixer and Bi-LSTM. Without it
+            what the encoders know has to pass through a Bi-LSTM that starts at random.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout ratio in [0, 1) before the Bi-LSTM, between its layers and before the classifiers.
         prior_probability (`float`, *optional*, defaults to 0.05):
@@ -78,6 +81,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     lstm_hidden_size: int = 128
     lstm_num_layers: int = 1
     pooling: str = "attention"
+    skip_connection: bool = True
     dropout: float = 0.1
     prior_probability: float = 0.05
     initializer_range: float = 0.02
@@ -111,6 +115,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         _check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
         _check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
         _check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
+        if not isinstance(self.skip_connection, bool):
+            raise TypeError(f"`skip_connection` must be true or false, got {self.skip_connection!r}.")
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
         _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")

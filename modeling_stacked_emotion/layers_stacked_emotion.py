@@ -28,6 +28,21 @@ def average_tokens(states: torch.Tensor, word_ids: torch.Tensor, num_words: int)
     return torch.bmm(membership / counts.clamp(min=1), states), counts.squeeze(-1) > 0
 
 
+def average_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """
+    Average the real words of each text.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`): Word states.
+        mask (`torch.Tensor` of shape `(batch_size, num_words)`): True for real words; at least one a row.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, hidden_size)`.
+    """
+    shares = mask.to(states.dtype) / mask.sum(dim=-1, keepdim=True).to(states.dtype)
+    return torch.bmm(shares.unsqueeze(1), states).squeeze(1)
+
+
 def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:
     """Softmax in fp32 over the entries where `mask` holds; zeros where it holds nowhere."""
     scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)

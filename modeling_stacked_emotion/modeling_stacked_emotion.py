@@ -16,7 +16,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .configuration_stacked_emotion import StackedEmotionConfig
-from .layers_stacked_emotion import BiLSTM, MetaLearner, Pooling, average_tokens
+from .layers_stacked_emotion import BiLSTM, MetaLearner, Pooling, average_tokens, average_words
 
 
 @dataclass
@@ -27,7 +27,8 @@ class StackedEmotionModelOutput(ModelOutput):
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`):
             Word states, zero behind each text's end; with the meta-learner's output and after the Bi-LSTM if any.
-        pooler_output (`torch.Tensor` of shape `(batch_size, hidden_size)`): Text states.
+        pooler_output (`torch.Tensor` of shape `(batch_size, output_size)`):
+            Text states: the pooled word states and, with the skip connection, the mean of the encoders' word states.
         word_mask (`torch.BoolTensor` of shape `(batch_size, num_words)`): True for real words.
         word_attention (`torch.Tensor` of shape `(batch_size, num_words)`): Share of each word in the text state.
         encoder_weights (`torch.Tensor` of shape `(batch_size, num_words, num_encoders)`, *optional*):
@@ -161,7 +162,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             self.bilstm = BiLSTM(width, config.lstm_hidden_size, config.lstm_num_layers, config.dropout)
             width = 2 * config.lstm_hidden_size
         self.pooling = Pooling(width, config.pooling)
-        self.output_size = width
+        self.output_size = width + (sum(hidden_sizes) if config.skip_connection else 0)
         # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
         # no part to keep together is kept together as a whole, and so is each layer of our own.
         whole = {"BiLSTM", "MetaLearner", "Pooling"}
@@ -200,16 +201,17 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
     ) -> StackedEmotionModelOutput:
         """The learner's part: mixer, Bi-LSTM and pooling over the word states that `encode_words` returns."""
         mask = torch.arange(has_tokens.shape[1], device=num_words.device) < num_words.unsqueeze(-1)
-        encoder_weights = meta_state = None
+        stack = torch.cat(states, dim=-1)
+        words, encoder_weights, meta_state = stack, None, None
         if self.mixer is not None:
             mixed, encoder_weights = (output.to(mask.device) for output in self.mixer(states, has_tokens))
-            states = [*states, mixed]
-            share = mask.to(mixed.dtype) / num_words.unsqueeze(-1)
-            meta_state = torch.bmm(share.unsqueeze(1).to(mixed.dtype), mixed).squeeze(1)
-        words = self.dropout(torch.cat(states, dim=-1))
+            words, meta_state = torch.cat([stack, mixed], dim=-1), average_words(mixed, mask)
+        words = self.dropout(words)
         if self.bilstm is not None:
             words = self.bilstm(words, num_words)
         pooled, word_attention = self.pooling(words, mask)
+        if self.config.skip_connection:
+            pooled = torch.cat([pooled, average_words(stack, mask).to(pooled.dtype)], dim=-1)
         return StackedEmotionModelOutput(
             last_hidden_state=words,
             pooler_output=pooled,

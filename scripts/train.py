@@ -137,6 +137,7 @@ def _build_model(
             lstm_hidden_size=arguments.lstm_hidden_size,
             lstm_num_layers=arguments.lstm_num_layers,
             pooling=arguments.pooling,
+            skip_connection=arguments.skip_connection,
             dropout=arguments.dropout,
             prior_probability=arguments.prior_probability,
         )

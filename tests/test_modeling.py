@@ -100,7 +100,7 @@ def test_output_shapes_and_types(model: Classifier, tokenizer: StackedEmotionTok
     shape = (len(TEXTS), max(num_words))
     assert output.loss is None
     assert output.logits.shape == output.auxiliary_logits.shape == (5, 4)
-    assert output.pooler_output.shape == (5, 256)
+    assert output.pooler_output.shape == (5, 256 + 96)
     assert output.word_attention.shape == shape
     assert output.encoder_weights.shape == (*shape, 3)
     assert base.last_hidden_state.shape == (*shape, 256)
@@ -234,7 +234,7 @@ def test_every_pooling_and_depth_is_free_of_padding(
 ) -> None:
     model = build(encoder_folders, pooling=pooling, lstm_num_layers=lstm_num_layers, lstm_hidden_size=8)
     width = 16 if lstm_num_layers else 32 + 40 + 24 + 128
-    assert model.classifier.in_features == width
+    assert model.classifier.in_features == width + 32 + 40 + 24
     together = logits_of(model, batch)
     for row in (1, 3):
         assert_near(logits_of(model, encode(tokenizer, [TEXTS[row]]))[0], together[row])
@@ -243,6 +243,19 @@ def test_every_pooling_and_depth_is_free_of_padding(
     assert loss.isfinite()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def test_the_skip_connection_is_the_mean_of_the_encoders_words(encoder_folders: dict[str, Path], batch: Batch) -> None:
+    model = build(encoder_folders, lstm_hidden_size=8).stacked_emotion
+    states, _, num_words = model.encode_words(**batch)
+    means = [torch.cat(states, -1)[row, :length].mean(0) for row, length in enumerate(num_words.tolist())]
+    pooled = model(**batch).pooler_output
+    assert_near(pooled[:, 16:], torch.stack(means))
+    model.config.skip_connection = False
+    assert torch.equal(model(**batch).pooler_output, pooled[:, :16])
+    without = build(encoder_folders, lstm_hidden_size=8, skip_connection=False)
+    assert without.classifier.in_features == 16
+    assert logits_of(without, batch).isfinite().all()
 
 
 # ---------------------------------------------------------------------------------------------------- stacks
@@ -260,11 +273,11 @@ def test_stacks_of_one_two_and_three(
     width = sum(WIDTHS[name] for name in names)
     if mixer == "none":
         assert (output.auxiliary_logits, output.encoder_weights, model.auxiliary_classifier) == (None, None, None)
-        assert output.pooler_output.shape == (5, width)
+        assert output.pooler_output.shape == (5, 2 * width)
     else:
         assert output.auxiliary_logits.shape == (5, 4)
         assert output.encoder_weights.shape[-1] == len(names)
-        assert output.pooler_output.shape == (5, width + 128)
+        assert output.pooler_output.shape == (5, 2 * width + 128)
 
 
 def test_the_order_in_which_encoders_are_named_does_not_matter(encoder_folders: dict[str, Path], batch: Batch) -> None:
@@ -446,7 +459,7 @@ def test_from_encoders_of_the_base_model(encoder_folders: dict[str, Path], batch
     stored = load_file(encoder_folders["bert_wp"] / "model.safetensors")
     key = "embeddings.word_embeddings.weight"
     assert torch.equal(base.encoders["bert_wp"].state_dict()[key], stored[key])
-    assert base(**batch).pooler_output.shape == (5, 16)
+    assert base(**batch).pooler_output.shape == (5, 16 + 96)
 
 
 # ---------------------------------------------------------------------------------------------------- initial weights

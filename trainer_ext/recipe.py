@@ -60,6 +60,7 @@ class ModelArguments:
     lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
     lstm_num_layers: int = field(default=1, metadata={"help": "Layers of the Bi-LSTM; 0 leaves it out."})
     pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
+    skip_connection: bool = field(default=True, metadata={"help": "Lead the encoders' mean to the classifier, too."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
     prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
     attn_implementation: str | None = field(
