@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with user_errors(), tempfile.TemporaryDirectory() as scratch:
         texts = read_file(options.texts, label_names=options.label_names)[0]["text"][: options.num_texts]
         encoders = _encoders(options.encoders, list(texts), Path(scratch))
-        tokenizer, model = _load(encoders)
+        own_tokenizers, tokenizer, model = _load(encoders)
     precision = fastest_precision() if options.precision == "auto" else options.precision
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"whole model: {_millions(model)} M parameters\n")
 
     results: dict[str, float] = {}
-    _report("tokenize", results, *_tokenize_pair(encoders, tokenizer, list(texts), options), len(texts), options)
+    _report("tokenize", results, *_tokenize_pair(own_tokenizers, tokenizer, list(texts), options), len(texts), options)
     batches = _batches(tokenizer, list(texts), options, device)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = options.batch_size * len(batches)
@@ -106,11 +106,14 @@ def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[
     }
 
 
-def _load(encoders: dict[str, str]) -> tuple[Any, Any]:
+def _load(encoders: dict[str, str]) -> tuple[list[Any], Any, Any]:
+    from transformers import AutoTokenizer
+
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 
     tokenizer = StackedEmotionTokenizer.from_encoders(encoders)
-    return tokenizer, StackedEmotionForSequenceClassification.from_encoders(encoders, num_labels=28)
+    own = [AutoTokenizer.from_pretrained(folder) for folder in encoders.values()]
+    return own, tokenizer, StackedEmotionForSequenceClassification.from_encoders(encoders, num_labels=28)
 
 
 def _parts(model: Any) -> dict[str, Any]:
@@ -132,11 +135,8 @@ def _batches(tokenizer: Any, texts: list[str], options: argparse.Namespace, devi
 
 
 def _tokenize_pair(
-    encoders: dict[str, str], tokenizer: Any, texts: list[str], options: argparse.Namespace
+    own: list[Any], tokenizer: Any, texts: list[str], options: argparse.Namespace
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    from transformers import AutoTokenizer
-
-    own = [AutoTokenizer.from_pretrained(folder) for folder in encoders.values()]
     groups = [texts[start : start + options.batch_size] for start in range(0, len(texts), options.batch_size)]
 
     def stack() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import benchmark
@@ -44,6 +45,13 @@ def test_run_prints_and_writes_the_numbers(
         assert results[f"{part}_ratio"] == pytest.approx(theirs / ours)
         assert ours > 0
         assert f"time ratio {results[f'{part}_ratio']:.2f}" in said
+
+
+@pytest.mark.slow
+def test_run_on_the_encoders_and_texts_that_are_there_without_options() -> None:
+    small = ["--batch_size", "4", "--num_batches", "1", "--num_texts", "16", "--rounds", "1", "--precision", "fp32"]
+    results = benchmark.main(small)
+    assert all(results[f"{part}_texts_per_second"] > 0 for part in PARTS)
 
 
 def test_ratio_is_the_median_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +119,8 @@ def test_tokenizing_pair_gives_every_tokenizer_every_text(
         return call(self, texts, **kwargs)
 
     monkeypatch.setattr(StackedEmotionTokenizer, "__call__", recorded)
-    folders = {name: str(folder) for name, folder in encoder_folders.items()}
-    stack, alone = benchmark._tokenize_pair(folders, tokenizer, corpus, options())
+    own = [AutoTokenizer.from_pretrained(folder) for folder in encoder_folders.values()]
+    stack, alone = benchmark._tokenize_pair(own, tokenizer, corpus, options())
     stack()
     alone()
     assert seen == corpus

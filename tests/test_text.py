@@ -7,10 +7,11 @@ import time
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modeling_stacked_emotion.text_stacked_emotion import (
+    _WORD,
     NORMALIZATIONS,
     NormalizedText,
     clean_surrogates,
@@ -223,3 +224,9 @@ def test_long_texts_take_linear_time(unit: str, normalization: str) -> None:
     normalize(text, normalization)
     split_words(text)
     assert time.perf_counter() - start < 2.0
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+@example("http://a.b/c?d <www.x> @me #tag don't _'_ !!?? 5*3\x00\x1c'")
+def test_ascii_texts_have_the_words_that_the_general_pattern_finds(text: str) -> None:
+    assert split_words(text) == [match.span() for match in _WORD.finditer(text)]
