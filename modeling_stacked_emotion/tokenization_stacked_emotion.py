@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
-from .text_stacked_emotion import NORMALIZATIONS, NormalizedText, clean_surrogates, normalize, split_words
+from .alignment_stacked_emotion import FlatRows, Span, find_word_ids, original_offsets
+from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates, normalize, split_words
 
 logger = logging.get_logger(__name__)
 
@@ -29,8 +30,6 @@ _MIN_TOKENS = 8
 # A text is looked at up to so many characters per token of the limit: no word of a natural text is longer, and a
 # megabyte in one piece takes no longer than a page.
 _CHARACTERS_PER_TOKEN = 100
-
-Span = tuple[int, int]
 
 
 class StackedEmotionTokenizer:
@@ -185,7 +184,7 @@ class StackedEmotionTokenizer:
 
     def _encode(
         self, texts: list[str], max_tokens: int | None
-    ) -> tuple[list[list[Span]], dict[str, "_Flat"], list[bool]]:
+    ) -> tuple[list[list[Span]], dict[str, FlatRows], list[bool]]:
         """Word spans, per encoder the ids and word ids, and which texts were cut to stay within both limits."""
         if max_tokens is None:
             words = [split_words(text) for text in texts]
@@ -243,7 +242,7 @@ class StackedEmotionTokenizer:
             start += len(token) - len(token.lstrip())
         return start if normalized.origin is None else normalized.origin[start]
 
-    def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> "_Flat":
+    def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> FlatRows:
         """Tokenise `texts` for one encoder; each token belongs to the word its first visible character stands in."""
         normalized = [normalize(text, self.normalizations[name]) for text in texts]
         encodings = self._backends[name].encode_batch([item.text for item in normalized])
@@ -254,14 +253,14 @@ class StackedEmotionTokenizer:
             chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)), np.int64, 2 * total
         ).reshape(total, 2)
         row = np.repeat(np.arange(len(texts)), lengths)
-        starts, ends = _original_offsets(offsets, row, normalized)
-        return _Flat(ids, _word_ids(starts, ends, row, texts, words), lengths)
+        starts, ends = original_offsets(offsets, row, normalized)
+        return FlatRows(ids, find_word_ids(starts, ends, row, texts, words), lengths)
 
     # ------------------------------------------------------------------------------------------------ padding
 
     def _batch(
         self,
-        rows: dict[str, "_Flat"],
+        rows: dict[str, FlatRows],
         padding: bool | str,
         limit: int,
         multiple: int | None,
@@ -276,7 +275,7 @@ class StackedEmotionTokenizer:
             raise ValueError("Texts of different lengths make no tensor: pass `padding=True`.")
         return self._padded(rows, 1, 1)
 
-    def _padded(self, rows: dict[str, "_Flat"], width: int, multiple: int) -> dict[str, np.ndarray]:
+    def _padded(self, rows: dict[str, FlatRows], width: int, multiple: int) -> dict[str, np.ndarray]:
         """Arrays of each encoder's longest row, of `width` at least, rounded up to a `multiple`."""
         data = {}
         for name, flat in rows.items():
@@ -336,7 +335,7 @@ class StackedEmotionTokenizer:
             batch.pop(f"{name}_attention_mask", None)
             lengths = np.array([len(row) for row in ids], dtype=np.int64)
             total = int(lengths.sum())
-            rows[name] = _Flat(
+            rows[name] = FlatRows(
                 np.fromiter(chain.from_iterable(ids), np.int64, total),
                 np.fromiter(chain.from_iterable(word_ids), np.int64, total),
                 lengths,
@@ -482,29 +481,7 @@ class StackedEmotionTokenizer:
         cls._auto_class = auto_class
 
 
-class _Flat:
-    """The rows of one encoder, end to end: `ids` and `word_ids` of shape (num_tokens,), `lengths` (batch_size,)."""
-
-    __slots__ = ("ids", "lengths", "word_ids")
-
-    def __init__(self, ids: np.ndarray, word_ids: np.ndarray, lengths: np.ndarray) -> None:
-        self.ids = ids
-        self.word_ids = word_ids
-        self.lengths = lengths
-
-    def replace(self, indices: list[int], other: "_Flat") -> None:
-        """Put the rows of `other` in place of the rows `indices`."""
-        for field in ("ids", "word_ids"):
-            rows = np.split(getattr(self, field), np.cumsum(self.lengths)[:-1])
-            for index, row in zip(
-                indices, np.split(getattr(other, field), np.cumsum(other.lengths)[:-1]), strict=True
-            ):
-                rows[index] = row
-            setattr(self, field, np.concatenate(rows))
-        self.lengths[indices] = other.lengths
-
-
-def _lists(rows: dict[str, _Flat]) -> dict[str, list[list[int]]]:
+def _lists(rows: dict[str, FlatRows]) -> dict[str, list[list[int]]]:
     data = {}
     for name, flat in rows.items():
         ends = np.cumsum(flat.lengths)
@@ -565,63 +542,6 @@ def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tupl
         kept.append(text[: spans[-1][1] if spans else 0] if is_cut else text)
         words.append(spans)
     return kept, words
-
-
-def _original_offsets(
-    offsets: np.ndarray, row: np.ndarray, normalized: list[NormalizedText]
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Starts and ends of the tokens in the original texts; empty tokens stay empty.
-
-    White space in a normalised text may come from anything: from a word that was deleted, from the mark that it was
-    put behind. A token starts where its first visible character came from, and is empty if it has none.
-    """
-    starts, ends = offsets[:, 0], offsets[:, 1]
-    if all(item.origin is None for item in normalized):
-        return starts, ends
-    # All texts on one axis, one space behind each, so that the offset just behind its end exists.
-    joined = " ".join([*(item.text for item in normalized), ""])
-    sizes = np.array([len(item.text) + 1 for item in normalized])
-    base = (np.cumsum(sizes) - sizes)[row]
-    origin = np.concatenate(
-        [np.arange(len(item.text) + 1) if item.origin is None else np.array([*item.origin, 0]) for item in normalized]
-    )
-    is_space = np.fromiter(map(str.isspace, joined), bool, len(joined))
-    visible = np.where(is_space, len(joined), np.arange(len(joined)))
-    next_visible = np.minimum.accumulate(visible[::-1])[::-1]
-    first_visible = next_visible[base + starts]
-    is_empty = first_visible >= base + ends
-    first = origin[np.where(is_empty, base + starts, first_visible)]
-    behind_last = origin[base + np.maximum(ends - 1, 0)] + 1
-    return first, np.where(is_empty, first, behind_last)
-
-
-def _word_ids(
-    starts: np.ndarray, ends: np.ndarray, row: np.ndarray, texts: list[str], words: list[list[Span]]
-) -> np.ndarray:
-    """
-    The word of each token, counted from 1 within its text.
-
-    A token belongs to the word its start stands in or, when it starts with white space, to the next word if that
-    begins before the token's end; else, and for empty tokens, to none (0).
-    """
-    num_words = np.array([len(spans) for spans in words])
-    if not num_words.sum():
-        return np.zeros(len(starts), dtype=np.int64)
-    # All texts on one axis, a gap of one between them: a sorted search then serves the whole batch.
-    sizes = np.array([len(text) + 1 for text in texts])
-    base = np.cumsum(sizes) - sizes
-    spans = np.fromiter(chain.from_iterable(chain.from_iterable(words)), np.int64, 2 * int(num_words.sum()))
-    spans = spans.reshape(-1, 2) + np.repeat(base, num_words)[:, None]
-    word_starts, word_ends = spans[:, 0], spans[:, 1]
-    starts, ends = starts + base[row], ends + base[row]
-    word = np.searchsorted(word_starts, starts, side="right") - 1
-    is_inside = (word >= 0) & (starts < word_ends[word])
-    word = np.where(is_inside, word, word + 1)
-    begins_within = word_starts[np.minimum(word, len(word_starts) - 1)] < ends
-    belongs = (is_inside | ((word < len(word_starts)) & begins_within)) & (starts < ends)
-    first_word = np.cumsum(num_words) - num_words
-    return np.where(belongs, word - first_word[row] + 1, 0)
 
 
 def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:

@@ -26,7 +26,7 @@ TEXTS = [
 ]
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
-    for part in ("configuration", "layers", "modeling", "pipeline", "text", "tokenization")
+    for part in ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
 }
 
 # Run in a process of its own; writes one JSON object, whose entries the tests below judge.

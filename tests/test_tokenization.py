@@ -545,7 +545,12 @@ def test_round_trip(mixed: StackedEmotionTokenizer, tmp_path: Path) -> None:
     files = mixed.save_pretrained(tmp_path / "saved")
     assert all(Path(file).is_file() for file in files)
     names = {str(Path(file).relative_to(tmp_path / "saved")) for file in files}
-    assert {"tokenizer_config.json", "tokenization_stacked_emotion.py", "text_stacked_emotion.py"} <= names
+    assert {
+        "tokenizer_config.json",
+        "tokenization_stacked_emotion.py",
+        "alignment_stacked_emotion.py",
+        "text_stacked_emotion.py",
+    } <= names
     assert {f"{name}_tokenizer/tokenizer.json" for name in mixed.tokenizers} <= names
     loaded = StackedEmotionTokenizer.from_pretrained(tmp_path / "saved")
     assert list(loaded.tokenizers) == list(mixed.tokenizers)

@@ -63,7 +63,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
-    parts = ("configuration", "layers", "modeling", "pipeline", "text", "tokenization")
+    parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     for name in ("words", "bytes"):
