@@ -11,7 +11,6 @@ The thresholds are the model's own; nothing is tuned on the file.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from tqdm import tqdm
 
     from trainer_ext.data import read_file
-    from trainer_ext.evaluation import evaluate_split, results_table
+    from trainer_ext.evaluation import evaluate_split, results_json, results_table
     from trainer_ext.prediction import load_classifier, predict_probabilities
 
     transformers.logging.disable_progress_bar()
@@ -66,9 +65,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"\nResults on {options.data} (thresholds of the model):\n")
     print(results_table(options.split, results, names))
     if options.json:
-        finite = {key: value for key, value in results.items() if value == value}
         partial = Path(f"{options.json}.partial")
-        partial.write_text(json.dumps(finite, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(results_json(results), encoding="utf-8")
         partial.replace(options.json)
     return results
 

@@ -13,7 +13,6 @@ card) and `eval_results.json`.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -158,7 +157,7 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
     # The checkpoints are not part of the repository that the folder becomes.
-    training.output_dir = str(_checkpoints(training.output_dir))
+    training.output_dir = str(Path(training.output_dir) / "checkpoints")
     with user_errors():
         trainer = StackedEmotionTrainer(
             model=model,
@@ -173,10 +172,6 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
     print(f"Training {num_parameters / 1e6:.1f} million parameters in {precision} on {training.device}.")
     return trainer
-
-
-def _checkpoints(output_dir: str) -> Path:
-    return Path(output_dir) / "checkpoints"
 
 
 def _evaluate(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> dict[str, float]:
@@ -217,6 +212,7 @@ def _save(recipe: Recipe, results: dict[str, float], tokenizer: Any, model: Any,
 
     from hub.model.card import render_card
     from hub.model.folder import write_model_folder
+    from trainer_ext.evaluation import results_json
 
     checkpoints = Path(recipe.training.output_dir)
     folder = checkpoints.parent
@@ -230,10 +226,7 @@ def _save(recipe: Recipe, results: dict[str, float], tokenizer: Any, model: Any,
         {key: getattr(training, key) for key in _CARD_SETTINGS},
         {"transformers": transformers.__version__, "torch": torch.__version__},
     )
-    # JSON has no NaN: a label without positives in a split has no AUC, and so no key.
-    finite = {key: value for key, value in results.items() if value == value}
-    files = {"README.md": card, "eval_results.json": json.dumps(finite, indent=2, ensure_ascii=False) + "\n"}
-    write_model_folder(folder, model, tokenizer, files)
+    write_model_folder(folder, model, tokenizer, {"README.md": card, "eval_results.json": results_json(results)})
     shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 

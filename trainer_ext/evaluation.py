@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,6 +46,12 @@ def evaluate_split(
     return {f"{split}_{key}": value for key, value in tuned.items()} | {
         f"{split}_{key}{AT_DEFAULT}": value for key, value in default.items()
     }
+
+
+def results_json(results: Mapping[str, float]) -> str:
+    """The results as a JSON file's text. JSON has no NaN: a label without positives has no AUC, and so no key."""
+    finite = {key: value for key, value in results.items() if value == value}
+    return json.dumps(finite, indent=2, ensure_ascii=False) + "\n"
 
 
 def results_table(
