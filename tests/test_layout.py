@@ -90,12 +90,13 @@ def test_modeling_files_import_each_other_in_the_form_that_the_hub_follows() -> 
 def test_wheel_holds_the_two_packages_and_no_more() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     setuptools = project["tool"]["setuptools"]
-    assert sorted(setuptools["packages"]) == ["modeling_stacked_emotion", "trainer_ext"]
-    for package in setuptools["packages"]:
+    assert sorted(setuptools["package-data"]) == ["modeling_stacked_emotion", "trainer_ext"]
+    for package in setuptools["package-data"]:
         assert setuptools["package-data"][package] == ["py.typed"]
         assert (ROOT / package / "py.typed").is_file()
-        # A folder inside would be left out of a wheel that names its packages.
-        assert not [path for path in (ROOT / package).rglob("*.py") if path.parent != ROOT / package]
+    # A folder that is not named would be left out of the wheel.
+    folders = {path.parent for package in setuptools["package-data"] for path in modules(package)}
+    assert sorted(setuptools["packages"]) == sorted(".".join(path.relative_to(ROOT).parts) for path in folders)
     assert set(project["project"]["optional-dependencies"]) == {"test", "dev"}
     assert project["project"]["license"] == "Apache-2.0"
 
