@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training labels say before any text is read: how frequent each is, and which come together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .metrics import check_labels
+
+CLASS_WEIGHTS = ("none", "inverse", "sqrt", "effective")
+CORRELATION_METHODS = ("phi", "conditional", "cosine")
+
+
+def class_weights(
+    labels: npt.ArrayLike, method: str, *, cap: float = 10.0, beta: float = 0.999
+) -> npt.NDArray[np.float64]:
+    """
+    Weight of the positives of each label beside its negatives: the `pos_weight` of a binary cross-entropy.
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
+        method (`str`):
+            `"none"` (1 everywhere), `"inverse"` (negatives / positives; King and Zeng, 2001, Logistic Regression in
+            Rare Events Data), `"sqrt"` (its square root) or `"effective"` ((1 - beta^negatives) / (1 -
+            beta^positives), the ratio of the effective numbers of Cui et al., 2019, Class-Balanced Loss Based on
+            Effective Number of Samples).
+        cap (`float`, *optional*, defaults to 10.0): The highest weight, at least 1; infinity for none.
+        beta (`float`, *optional*, defaults to 0.999): Of `"effective"`, in [0, 1).
+
+    Returns:
+        `np.ndarray` of shape `(num_labels,)`: Weights in (0, `cap`]; `cap` for a label without positives.
+
+    Raises:
+        `ValueError`: If an argument is out of its range.
+    """
+    if method not in CLASS_WEIGHTS:
+        raise ValueError(f"`method` must be one of {', '.join(CLASS_WEIGHTS)}, got {method!r}.")
+    if not cap >= 1.0:
+        raise ValueError(f"`cap` must be at least 1, got {cap}.")
+    if not 0.0 <= beta < 1.0:
+        raise ValueError(f"`beta` must lie in [0, 1), got {beta}.")
+    gold = check_labels(labels)
+    positives = gold.sum(axis=0).astype(np.float64)
+    negatives = len(gold) - positives
+    if method == "none":
+        return np.ones(gold.shape[1])
+    if method == "effective":
+        negatives, positives = 1.0 - beta**negatives, 1.0 - beta**positives
+    weights = np.full(gold.shape[1], np.inf)
+    np.divide(negatives, positives, out=weights, where=positives > 0)
+    # A label that every text has must not lose its only examples.
+    smallest = 1.0 / len(gold)
+    return np.clip(np.sqrt(weights) if method == "sqrt" else weights, smallest, cap)
+
+
+def label_correlation(
+    labels: npt.ArrayLike, method: str = "phi", *, smoothing: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """
+    How labels come together, as a matrix.
+
+    With the counts n_a, n_b of two labels and n_ab of both among n samples:
+
+    - `"phi"`: (n n_ab - n_a n_b) / sqrt(n_a (n - n_a) n_b (n - n_b)), Pearson's correlation of two 0/1 variables
+      (Pearson, 1900; Yule, 1912, On the Methods of Measuring Association between Two Attributes).
+    - `"conditional"`: n_ab / n_a, the share of texts with label a (row) that have label b (column) as well; not
+      symmetric (Chen et al., 2019, Multi-Label Image Recognition with Graph Convolutional Networks).
+    - `"cosine"`: n_ab / sqrt(n_a n_b) (Salton and McGill, 1983).
+
+    Smoothing draws a value towards what independent labels would give (0 for phi, n_b / n, sqrt(n_a n_b) / n), the
+    more the fewer samples could show the pair: (m value + smoothing independent) / (m + smoothing) with m = n_a for
+    `"conditional"` and min(n_a, n_b) for the others (the m-estimate; Cestnik, 1990, Estimating Probabilities).
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
+        method (`str`, *optional*, defaults to `"phi"`): One of the three.
+        smoothing (`float`, *optional*, defaults to 0.0): Pseudo-samples, at least 0.
+
+    Returns:
+        `np.ndarray` of shape `(num_labels, num_labels)`: The diagonal is 1. A label that no sample has, or with
+        `"phi"` every sample, is 0 with all others.
+
+    Raises:
+        `ValueError`: If an argument is out of its range.
+    """
+    if method not in CORRELATION_METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(CORRELATION_METHODS)}, got {method!r}.")
+    if not smoothing >= 0.0:
+        raise ValueError(f"`smoothing` must be a number of pseudo-samples >= 0, got {smoothing}.")
+    gold = check_labels(labels).astype(np.float64)
+    total = len(gold)
+    counts, both = gold.sum(axis=0), gold.T @ gold
+    rows, columns = counts[:, None], counts[None, :]
+    if method == "phi":
+        spread = np.sqrt(counts * (total - counts))
+        values = _divide(total * both - rows * columns, spread[:, None] * spread)
+        independent = np.zeros_like(both)
+    elif method == "conditional":
+        values = _divide(both, np.broadcast_to(rows, both.shape))
+        independent = np.broadcast_to(columns / total, both.shape)
+    else:
+        values = _divide(both, np.sqrt(rows * columns))
+        independent = np.sqrt(rows * columns) / total
+    evidence = np.broadcast_to(rows, both.shape) if method == "conditional" else np.minimum(rows, columns)
+    weights = evidence / np.maximum(evidence + smoothing, 1.0)
+    values = weights * values + (1.0 - weights) * independent
+    values[counts == 0], values[:, counts == 0] = 0.0, 0.0
+    np.fill_diagonal(values, 1.0)
+    return values
+
+
+def _divide(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The quotient, 0 where the denominator is."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
