@@ -48,7 +48,7 @@ class StackedEmotionTrainer(Trainer):
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
 
     def create_loss(self) -> HybridLoss:
-        """The loss that the arguments describe; its statistics are those of the training set."""
+        """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
         if self.train_dataset is None:
             # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
             return HybridLoss(LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels))))
@@ -58,7 +58,10 @@ class StackedEmotionTrainer(Trainer):
             raise ValueError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
             )
-        return self.args.create_loss(labels, names).to(self.args.device)
+        loss = self.args.create_loss(labels, names)
+        self.model.config.class_weights = loss.statistics.class_weights.tolist()
+        self.model.config.label_correlation = loss.statistics.correlation.tolist()
+        return loss.to(self.args.device)
 
     def compute_loss(
         self,

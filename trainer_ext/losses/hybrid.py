@@ -126,6 +126,7 @@ class HybridLoss(nn.Module):
         weights: HybridLossWeights | None = None,
     ) -> None:
         super().__init__()
+        self.statistics = statistics
         self.weights = weights or HybridLossWeights()
         self.base = make_base_loss(base, base_options or {}, statistics.label_counts, statistics.num_samples)
         self.correlation = make_correlation_term(correlation, torch.from_numpy(statistics.correlation))
