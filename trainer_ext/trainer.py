@@ -51,7 +51,8 @@ class StackedEmotionTrainer(Trainer):
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
         if self.train_dataset is None:
             # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
-            return HybridLoss(LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels))))
+            statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
+            return HybridLoss(statistics).to(self.args.device)
         labels = dataset_labels(self.train_dataset)
         names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
         if labels.shape[1:] != (len(names),):

@@ -49,9 +49,10 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         correlation_loss (`str`, *optional*, defaults to `"none"`):
             `"laplacian"`, `"matching"` or `"lca"`; see `trainer_ext.losses.correlation`.
         label_correlation (`str`, *optional*, defaults to `"phi"`):
-            How the correlation of two labels is estimated: `"phi"`, `"conditional"` or `"cosine"`.
+            How the correlation of two labels is estimated: `"phi"`, `"conditional"` or `"cosine"`; `"matching"` takes
+            the first only.
         correlation_smoothing (`float`, *optional*, defaults to 10.0):
-            Pseudo-samples that draw the correlations of rare labels to 0.
+            Pseudo-samples that draw the correlations of rare labels to those of independent ones.
         contrastive_temperature (`float`, *optional*, defaults to 0.1):
             Of the contrastive term.
         contrastive_memory_size (`int`, *optional*, defaults to 0):
@@ -109,8 +110,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
         if self.head_learning_rate < 0:
             raise ValueError(f"`head_learning_rate` must not be negative, got {self.head_learning_rate}.")
-        # Any labels do for finding a slip now rather than after the data is read.
-        self.create_loss(np.eye(2), None)
+        self._check_loss()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if not (self.bf16 or self.fp16):
@@ -120,24 +120,47 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         super().__post_init__()
 
-    def create_loss(self, labels: npt.ArrayLike, label_names: Sequence[str] | None) -> HybridLoss:
+    def _check_loss(self) -> None:
+        """Every slip in the fields of the loss is found here rather than after the data is read."""
+        choices = {"class_weights": CLASS_WEIGHTS, "label_correlation": CORRELATION_METHODS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+        if not self.class_weight_cap >= 1:
+            raise ValueError(f"`class_weight_cap` must be at least 1, got {self.class_weight_cap}.")
+        if not self.correlation_smoothing >= 0:
+            raise ValueError(f"`correlation_smoothing` must not be negative, got {self.correlation_smoothing}.")
+        if self.correlation_loss == "matching" and self.label_correlation != "phi":
+            raise ValueError(
+                '`correlation_loss` "matching" compares Pearson\'s correlations: `label_correlation` must be "phi", '
+                f"got {self.label_correlation!r}."
+            )
+        names = list(self.label_weights or {}) or ["any"]
+        # Any labels do, but for such as are balanced: their class weights would be 1.
+        self.create_loss(np.eye(3, len(names), dtype=np.int64), names)
+
+    def create_loss(self, labels: npt.ArrayLike, label_names: Sequence[str]) -> HybridLoss:
         """
         The hybrid loss of these arguments.
 
         Args:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
-            label_names (`Sequence[str]` of length `num_labels`, *optional*): What `label_weights` speaks of; without
-                names it is left out.
+            label_names (`Sequence[str]` of length `num_labels`): What `label_weights` speaks of.
 
         Raises:
             `ValueError`: If an argument of the loss is unknown or out of its range.
+            `TypeError`: If a number is something else.
         """
         weights = class_weights(labels, self.class_weights, cap=self.class_weight_cap)
         for label, weight in (self.label_weights or {}).items():
-            if label_names is not None and label not in label_names:
+            if label not in label_names:
                 raise ValueError(f"`label_weights` names {label!r}; the labels are {', '.join(label_names)}.")
-            if label_names is not None:
-                weights[list(label_names).index(label)] = weight
+            # YAML reads 1e-1 as a word.
+            if not isinstance(weight, int | float):
+                raise TypeError(f"`label_weights`: the weight of {label!r} must be a number, got {weight!r}.")
+            if not weight > 0:
+                raise ValueError(f"`label_weights`: the weight of {label!r} must be above 0, got {weight}.")
+            weights[list(label_names).index(label)] = weight
         return HybridLoss(
             LabelStatistics.from_labels(
                 labels,

@@ -3,14 +3,13 @@
 Base losses: what each label's logit is worth on its own.
 
 Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns the loss before its reduction:
-per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All of them but that one are binary
-cross-entropy when their extras are off.
+per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All of them but that one are built on
+the binary cross-entropy of torch and are it, to the last bit, when their extras are off.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,12 +26,34 @@ class BinaryCrossEntropy(nn.Module):
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
+class FocalLoss(nn.Module):
+    """
+    Focal loss: -y (1 - p)^gamma log p - (1 - y) p^gamma log(1 - p) (Lin et al., 2017, Focal Loss for Dense Object
+    Detection, equation 4).
+
+    Args:
+        gamma (`float`, *optional*, defaults to 2.0): At least 0, which is the binary cross-entropy.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        if not gamma >= 0:
+            raise ValueError(f"`gamma` must not be negative, got {gamma}.")
+        self.gamma = gamma
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        # As an exponential, the power has a finite gradient where the probability is 0, whatever gamma is.
+        return losses * torch.exp(self.gamma * F.logsigmoid((1.0 - 2.0 * labels) * logits))
+
+
 class AsymmetricLoss(nn.Module):
     """
     Asymmetric loss: -y (1 - p)^gamma_positive log p - (1 - y) q^gamma_negative log(1 - q) with q = max(p - clip, 0).
 
     Negatives count less the surer the model is of them, and not at all below `clip` (Ridnik et al., 2021, Asymmetric
-    Loss For Multi-Label Classification).
+    Loss For Multi-Label Classification, equations 4 to 6).
 
     Args:
         gamma_positive (`float`, *optional*, defaults to 0.0): Focusing of the positives: 0 or at least 1.
@@ -52,30 +73,12 @@ class AsymmetricLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
-        log_negative = F.logsigmoid(-logits)
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        absence = torch.sigmoid(-logits)
         if self.clip:
-            # log(1 - p + clip), at most 0, without ever forming 1 - p.
-            log_negative = torch.logaddexp(log_negative, logits.new_tensor(math.log(self.clip))).clamp(max=0.0)
-        positive = labels * F.logsigmoid(logits)
-        negative = (1.0 - labels) * log_negative
-        if self.gamma_positive:
-            positive = positive * torch.sigmoid(-logits) ** self.gamma_positive
-        if self.gamma_negative:
-            negative = negative * (torch.sigmoid(logits) - self.clip).clamp(min=0.0) ** self.gamma_negative
-        return -positive - negative
-
-
-class FocalLoss(AsymmetricLoss):
-    """
-    Focal loss: -y (1 - p)^gamma log p - (1 - y) p^gamma log(1 - p) (Lin et al., 2017, Focal Loss for Dense Object
-    Detection, equation 4).
-
-    Args:
-        gamma (`float`, *optional*, defaults to 2.0): 0 or at least 1.
-    """
-
-    def __init__(self, gamma: float = 2.0) -> None:
-        super().__init__(gamma_positive=gamma, gamma_negative=gamma, clip=0.0)
+            losses = torch.where(labels > 0, losses, -(absence + self.clip).clamp(max=1.0).log())
+        shifted = (torch.sigmoid(logits) - self.clip).clamp(min=0.0)
+        return losses * torch.where(labels > 0, absence**self.gamma_positive, shifted**self.gamma_negative)
 
 
 class ClassBalancedLoss(nn.Module):
@@ -116,7 +119,7 @@ class DistributionBalancedLoss(nn.Module):
     With n_c positives of label c among N texts and u = z - bias_scale log(N / n_c - 1):
     w_c (y log(1 + exp(-u)) + (1 - y) / negative_scale log(1 + exp(negative_scale u))), where
     w_c = weight_offset + sigmoid(weight_slope (r_c - weight_center)) and r_c = (1 / n_c) / sum over the text's labels
-    d of 1 / n_d, 0 for a text without labels.
+    d of 1 / n_d, infinite for a text without labels.
 
     Args:
         label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split. A label
@@ -124,7 +127,7 @@ class DistributionBalancedLoss(nn.Module):
         num_samples (`int`): Texts of the training split.
         rebalance (`bool`, *optional*, defaults to `True`): Off sets every weight w_c to 1.
         weight_offset, weight_slope, weight_center (`float`, *optional*, default to 0.1, 10.0 and 0.2):
-            Alpha, beta and mu of the paper.
+            Alpha (at least 0), beta (above 0) and mu of the paper.
         negative_scale (`float`, *optional*, defaults to 2.0): Lambda of the paper, above 0; 1 turns it off.
         bias_scale (`float`, *optional*, defaults to 0.05): Kappa of the paper, at least 0; 0 turns it off.
     """
@@ -141,30 +144,32 @@ class DistributionBalancedLoss(nn.Module):
         bias_scale: float = 0.05,
     ) -> None:
         super().__init__()
-        if not negative_scale > 0:
-            raise ValueError(f"`negative_scale` must be above 0, got {negative_scale}.")
-        if not bias_scale >= 0:
-            raise ValueError(f"`bias_scale` must not be negative, got {bias_scale}.")
+        for name, value in (("negative_scale", negative_scale), ("weight_slope", weight_slope)):
+            if not value > 0:
+                raise ValueError(f"`{name}` must be above 0, got {value}.")
+        for name, value in (("bias_scale", bias_scale), ("weight_offset", weight_offset)):
+            if not value >= 0:
+                raise ValueError(f"`{name}` must not be negative, got {value}.")
         self.rebalance, self.negative_scale = rebalance, negative_scale
         self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
-        counts = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
+        positives = torch.as_tensor(label_counts, dtype=torch.float64)
+        negatives = (num_samples - positives).clamp(min=1)
+        positives = positives.clamp(min=1)
         self.rarity: torch.Tensor
         self.bias: torch.Tensor
-        self.register_buffer("rarity", (1.0 / counts).float())
-        self.register_buffer("bias", (bias_scale * (num_samples / counts - 1.0).clamp(min=1e-6).log()).float())
+        self.register_buffer("rarity", (1.0 / positives).float())
+        self.register_buffer("bias", (bias_scale * (negatives / positives).log()).float())
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
-        shifted = logits - self.bias.to(logits.dtype)
-        positive = labels * F.softplus(-shifted)
-        negative = (1.0 - labels) * F.softplus(self.negative_scale * shifted) / self.negative_scale
+        scales = 1.0 + (1.0 - labels) * (self.negative_scale - 1.0)
+        shifted = scales * (logits - self.bias.to(logits.dtype))
+        losses = F.binary_cross_entropy_with_logits(shifted, labels, reduction="none") / scales
         if not self.rebalance:
-            return positive + negative
+            return losses
         rarity = self.rarity.to(logits.dtype)
-        total = (labels * rarity).sum(dim=-1, keepdim=True)
-        ratios = torch.where(total > 0, rarity / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0)
-        weights = self.weight_offset + torch.sigmoid(self.weight_slope * (ratios - self.weight_center))
-        return weights * (positive + negative)
+        ratios = rarity / (labels * rarity).sum(dim=-1, keepdim=True)
+        return losses * (self.weight_offset + torch.sigmoid(self.weight_slope * (ratios - self.weight_center)))
 
 
 class ZLPRLoss(nn.Module):
@@ -172,7 +177,8 @@ class ZLPRLoss(nn.Module):
     Zero-bounded log-sum-exp and pairwise rank-based loss: log(1 + sum over negatives of exp(z)) + log(1 + sum over
     positives of exp(-z)) (Su et al., 2022, ZLPR: A Novel Loss for Multi-label Classification).
 
-    It compares all labels of a text with one another and with the threshold 0, so it has no loss per label.
+    It compares all labels of a text with one another and with the threshold 0, so it has no loss per label; its
+    size is that of a sum over labels, not of a mean.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -208,6 +214,7 @@ def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence
 
     Raises:
         `ValueError`: For an unknown name or option, or a value out of its range.
+        `TypeError`: For a value that is no number.
     """
     if name not in BASE_LOSSES:
         raise ValueError(f"`base_loss` must be one of {', '.join(BASE_LOSSES)}, got {name!r}.")
@@ -219,5 +226,8 @@ def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence
             raise ValueError(
                 f"`base_loss_options` of {name} are {', '.join(allowed) or 'none'}; there is no {option!r}."
             )
+        # YAML reads 1e-1 as a word.
+        if not isinstance(options[option], int | float):
+            raise TypeError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
     statistics = {"label_counts": label_counts, "num_samples": num_samples}
     return loss(**{key: value for key, value in statistics.items() if key in known}, **options)

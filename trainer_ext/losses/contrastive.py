@@ -13,13 +13,14 @@ class ContrastiveTerm(nn.Module):
 
     With text states h normalised to length 1, J_ij the Jaccard similarity of the labels of i and j, and the softmax
     over all j != i: -1/N sum_i (1 / sum_j J_ij) sum_{j != i} J_ij log softmax_j(h_i h_j / temperature). For one label
-    per text this is the loss of Khosla et al. (2020, Supervised Contrastive Learning, equation 2); the weights are
-    those of Lin et al. (2023, An Effective Deployment of Contrastive Learning in Multi-label Text Classification). A
-    text that shares no label with any other adds 0.
+    per text this is the loss of Khosla et al. (2020, Supervised Contrastive Learning, equation 2) over its number of
+    texts; the J_ij are the weights of Lin et al. (2023, An Effective Deployment of Contrastive Learning in Multi-label
+    Text Classification, JSCL), scaled here to a sum of 1 for every text. A text that shares no label with any other
+    adds 0.
 
     The memory holds states of the batches before, without gradient, as further j: a rare label meets a partner there
-    (Wang et al., 2020, Cross-Batch Memory for Embedding Learning). It is filled in training mode only, and is part of
-    the `state_dict`, so that a resumed run goes on with the same one.
+    (Wang et al., 2020, Cross-Batch Memory for Embedding Learning). It is filled in training mode only, the oldest
+    texts leave it first, and it is part of the `state_dict`, so that a resumed run goes on with the same one.
 
     Args:
         temperature (`float`, *optional*, defaults to 0.1): Above 0.
@@ -71,7 +72,8 @@ class ContrastiveTerm(nn.Module):
         # The memory grows: what is loaded decides its size.
         for name in ("memory_states", "memory_labels"):
             if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+                state_dict[prefix + name] = state_dict[prefix + name][: self.memory_size]
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=getattr(self, name).device))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 

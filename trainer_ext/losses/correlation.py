@@ -30,8 +30,9 @@ class _WithCorrelation(nn.Module):
 class LaplacianTerm(_WithCorrelation):
     """
     Probabilities of correlated labels are drawn together, those of labels that avoid each other apart:
-    1 / C^2 sum_cd R_cd (p_c - p_d)^2, the mean over the texts. The graph Laplacian of R as regulariser (Belkin, Niyogi
-    and Sindhwani, 2006, Manifold Regularization), over labels in place of samples.
+    1 / C^2 sum_cd R_cd (p_c - p_d)^2, the mean over the texts; below 0 where the latter weigh more. The graph
+    Laplacian of R as regulariser (Belkin, Niyogi and Sindhwani, 2006, Manifold Regularization), over labels in place
+    of samples.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (one signature)
@@ -46,8 +47,9 @@ class LaplacianTerm(_WithCorrelation):
 class MatchingTerm(_WithCorrelation):
     """
     The correlations of the predicted probabilities within the batch match those of the training labels:
-    |corr(P) - R|_F^2 / C^2 over the pairs of different labels; 0 for a batch of one text. Correlation alignment (Sun
-    and Saenko, 2016, Deep CORAL, equation 1) with the labels' matrix as its target.
+    sum over c != d of (corr(P)_cd - R_cd)^2 / C^2, with Pearson's correlation; 0 for a batch of one text. After the
+    alignment of covariances by Sun and Saenko (2016, Deep CORAL, equation 1), with the labels' matrix as its target.
+    The correlation within a batch is off by about 1 / sqrt(batch_size): the term is for batches of hundreds of texts.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (one signature)
@@ -88,6 +90,9 @@ def make_correlation_term(name: str, correlation: torch.Tensor) -> nn.Module | N
     Args:
         name (`str`): One of `CORRELATION_TERMS`.
         correlation (`torch.Tensor` of shape `(num_labels, num_labels)`): Of the training labels.
+
+    Raises:
+        `ValueError`: For an unknown name, or a matrix that is not square.
     """
     if name not in CORRELATION_TERMS:
         raise ValueError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from trainer_ext.label_statistics import label_correlation
-
+from ..label_statistics import label_correlation
+from ..metrics import check_labels
 from .base import ZLPRLoss, make_base_loss
 from .contrastive import ContrastiveTerm
 from .correlation import make_correlation_term
@@ -54,8 +54,11 @@ class LabelStatistics:
                 [`~trainer_ext.label_statistics.class_weights`]; 1 each by default.
             correlation (`str`, *optional*, defaults to `"phi"`): A method of [`label_correlation`].
             smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
+
+        Raises:
+            `ValueError`: If an argument has another shape or is out of its range.
         """
-        gold = np.asarray(labels)
+        gold = check_labels(labels)
         weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
         if weights.shape != gold.shape[1:] or not (weights > 0).all():
             raise ValueError(
@@ -63,7 +66,7 @@ class LabelStatistics:
                 f"got {weights.tolist()}."
             )
         return cls(
-            gold.sum(axis=0).astype(int).tolist(),
+            gold.sum(axis=0).tolist(),
             len(gold),
             weights,
             label_correlation(gold, correlation, smoothing=smoothing),
@@ -76,7 +79,7 @@ class HybridLossWeights:
 
     base: float = 1.0
     auxiliary: float = 0.3
-    correlation: float = 0.0
+    correlation: float = 0.2
     contrastive: float = 0.0
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class HybridLossWeights:
             if not value >= 0:
                 raise ValueError(f"`{name}_loss_weight` must not be negative, got {value}.")
         if not self.base and not self.contrastive:
-            raise ValueError("`base_loss_weight` and `contrastive_loss_weight` are both 0: nothing would be learnt.")
+            raise ValueError("`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both.")
 
 
 class HybridLoss(nn.Module):
@@ -108,7 +111,7 @@ class HybridLoss(nn.Module):
     Example:
     ```python
     >>> statistics = LabelStatistics.from_labels([[1, 0], [1, 1], [0, 1]], class_weights=[1.0, 2.0])
-    >>> loss = HybridLoss(statistics, correlation="lca", weights=HybridLossWeights(correlation=0.2))
+    >>> loss = HybridLoss(statistics, correlation="lca", weights=HybridLossWeights(correlation=0.1))
     >>> terms = loss(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
     >>> sorted(terms)
     ['base', 'correlation']
@@ -158,6 +161,9 @@ class HybridLoss(nn.Module):
 
         Returns:
             `dict[str, torch.Tensor]`: Term to its value times its weight, each of shape `()`; the loss is their sum.
+
+        Raises:
+            `ValueError`: For labels of another shape than the logits, or without the states of the contrastive term.
         """
         if labels.shape != logits.shape:
             raise ValueError(
