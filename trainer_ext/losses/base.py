@@ -152,9 +152,8 @@ class DistributionBalancedLoss(nn.Module):
                 raise ValueError(f"`{name}` must not be negative, got {value}.")
         self.rebalance, self.negative_scale = rebalance, negative_scale
         self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
-        positives = torch.as_tensor(label_counts, dtype=torch.float64)
+        positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
         negatives = (num_samples - positives).clamp(min=1)
-        positives = positives.clamp(min=1)
         self.rarity: torch.Tensor
         self.bias: torch.Tensor
         self.register_buffer("rarity", (1.0 / positives).float())
