@@ -41,7 +41,7 @@ def make(name: str, options: dict[str, Any], num_labels: int = 5) -> torch.nn.Mo
     return make_base_loss(name, options, LABEL_COUNTS[:num_labels], NUM_SAMPLES)
 
 
-# -------------------------------------------------------------------------------------- the formulas, element by element
+# ------------------------------------------------------------------------------------ the formulas, element by element
 
 
 def sigmoid(logit: float) -> float:
