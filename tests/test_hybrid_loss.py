@@ -155,8 +155,7 @@ def test_weights_of_one_change_no_bit(base: str, options: dict[str, Any]) -> Non
 # ------------------------------------------------------------------------------------------ gradients, number formats
 
 
-@pytest.mark.parametrize("base", BASE_LOSSES)
-@pytest.mark.parametrize("correlation", ["laplacian", "matching", "lca"])
+@pytest.mark.parametrize(("base", "correlation"), zip(BASE_LOSSES, 2 * ["laplacian", "matching", "lca"], strict=True))
 @pytest.mark.parametrize("memory_size", [0, 3])
 def test_gradient_is_that_of_the_value(base: str, correlation: str, memory_size: int) -> None:
     loss = HybridLoss(statistics(), base, correlation=correlation, memory_size=memory_size, weights=EVERY_TERM)
@@ -172,9 +171,11 @@ def test_gradient_is_that_of_the_value(base: str, correlation: str, memory_size:
 
 
 @pytest.mark.parametrize("base", BASE_LOSSES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "autocast"),
+    [(torch.float32, False), (torch.float32, True), (torch.float16, False), (torch.bfloat16, True)],
+)
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("autocast", [False, True])
 def test_extreme_inputs_have_finite_terms_in_fp32(base: str, dtype: torch.dtype, case: str, autocast: bool) -> None:
     labels = CASES[case]
     correlation = CORRELATION_TERMS[1 + len(case) % 3]
