@@ -155,7 +155,9 @@ def test_weights_of_one_change_no_bit(base: str, options: dict[str, Any]) -> Non
 # ------------------------------------------------------------------------------------------ gradients, number formats
 
 
-@pytest.mark.parametrize(("base", "correlation"), zip(BASE_LOSSES, 2 * ["laplacian", "matching", "lca"], strict=True))
+@pytest.mark.parametrize(
+    ("base", "correlation"), [*zip(BASE_LOSSES, 2 * ["laplacian", "matching", "lca"], strict=True)]
+)
 @pytest.mark.parametrize("memory_size", [0, 3])
 def test_gradient_is_that_of_the_value(base: str, correlation: str, memory_size: int) -> None:
     loss = HybridLoss(statistics(), base, correlation=correlation, memory_size=memory_size, weights=EVERY_TERM)

@@ -49,13 +49,15 @@ class ContrastiveTerm(nn.Module):
             `torch.Tensor` of shape `()`.
         """
         states = nn.functional.normalize(states, dim=-1)
-        others, other_labels = states, labels
+        anchors = states / self.temperature
+        is_self = torch.eye(len(states), dtype=torch.bool, device=states.device)
+        similarities = (anchors @ states.T).masked_fill(is_self, torch.finfo(states.dtype).min)
+        weights = jaccard_similarity(labels, labels).masked_fill(is_self, 0.0)
         if len(self.memory_states):
-            others = torch.cat([states, self.memory_states.to(states)])
-            other_labels = torch.cat([labels, self.memory_labels.to(labels)])
-        is_self = torch.eye(len(states), len(others), dtype=torch.bool, device=states.device)
-        similarities = (states @ others.T / self.temperature).masked_fill(is_self, torch.finfo(states.dtype).min)
-        weights = jaccard_similarity(labels, other_labels).masked_fill(is_self, 0.0)
+            # A product of its own, so that no gradient of the memory is computed.
+            remembered = anchors @ self.memory_states.to(states).T
+            similarities = torch.cat([similarities, remembered], dim=1)
+            weights = torch.cat([weights, jaccard_similarity(labels, self.memory_labels.to(labels))], dim=1)
         weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         loss = -(weights * similarities.log_softmax(dim=-1)).sum(dim=-1).mean()
         if self.memory_size and self.training:
