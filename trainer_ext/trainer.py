@@ -92,7 +92,11 @@ class StackedEmotionTrainer(Trainer):
             states if states is None else gather_batch(states),
             auxiliary_logits if auxiliary_logits is None else gather_batch(auxiliary_logits),
         )
-        (self.train_terms if model.training else self.eval_terms).add(terms, len(labels))
+        if model.training:
+            # As the Trainer averages its own loss: batches within a step, then steps.
+            self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
+        else:
+            self.eval_terms.add(terms, len(labels))
         loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -159,18 +163,18 @@ class TermMeter:
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
-        self.num_rows = 0
+        self.weight = 0.0
 
-    def add(self, terms: dict[str, torch.Tensor], num_rows: int) -> None:
-        """Count the terms of a batch of `num_rows` texts."""
+    def add(self, terms: dict[str, torch.Tensor], weight: float) -> None:
+        """Count the terms of a batch so many times."""
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + num_rows * value.detach()
-        self.num_rows += num_rows
+            self.sums[name] = self.sums.get(name, 0.0) + weight * value.detach()
+        self.weight += weight
 
     def means(self, prefix: str = "") -> dict[str, float]:
         """The means since the last call, `prefix` before each name."""
-        values = {prefix + name: (value / self.num_rows).item() for name, value in self.sums.items()}
-        self.sums, self.num_rows = {}, 0
+        values = {prefix + name: (value / self.weight).item() for name, value in self.sums.items()}
+        self.sums, self.weight = {}, 0.0
         return values
 
 
