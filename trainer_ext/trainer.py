@@ -11,8 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput
 
 from .batching import EpochLengthGroupedSampler
+from .callbacks.evaluation import EvaluationCallback
 from .metrics import multilabel_metrics
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
@@ -80,6 +82,40 @@ class StackedEmotionTrainer(Trainer):
             return super().get_test_dataloader(test_dataset)
         finally:
             self.args.train_sampling_strategy = strategy
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The Trainer's own, after which every [`EvaluationCallback`] adds its numbers to those of an evaluation."""
+        observers = [one for one in self.callback_handler.callbacks if isinstance(one, EvaluationCallback)]
+        observed = bool(observers) and description == "Evaluation"
+        if observed and self.compute_metrics is None:
+            # `evaluate` asks for the loss alone if no function wants the predictions.
+            prediction_loss_only = None
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
+        if not observed or output.predictions is None or output.label_ids is None:
+            return output
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        probabilities = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
+        labels = np.asarray(output.label_ids).astype(np.int64)
+        for observer in observers:
+            numbers = observer.on_predictions(
+                self.args,
+                self.state,
+                labels,
+                probabilities,
+                prefix=metric_key_prefix,
+                callbacks=self.callback_handler.callbacks,
+            )
+            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
+        return output
 
 
 def _is_encoder(model: nn.Module, name: str) -> bool:
