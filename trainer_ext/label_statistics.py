@@ -93,8 +93,8 @@ def label_correlation(
     counts, both = gold.sum(axis=0), gold.T @ gold
     rows, columns = counts[:, None], counts[None, :]
     if method == "phi":
-        spread = np.sqrt(counts * (total - counts))
-        values = _divide(total * both - rows * columns, spread[:, None] * spread)
+        spread = counts * (total - counts)
+        values = _divide(total * both - rows * columns, np.sqrt(spread[:, None] * spread))
         independent = np.zeros_like(both)
     elif method == "conditional":
         values = _divide(both, np.broadcast_to(rows, both.shape))
