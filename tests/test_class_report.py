@@ -91,6 +91,7 @@ def test_label_that_is_neither_gold_nor_predicted_counts_zero() -> None:
         ({"train_counts": make_rows(0)}, r"`train_counts` must be .* got shape \(60, 5\); sum the rows"),
         ({"train_counts": [1, 2, 3, 4, -1]}, r"`train_counts` must be 5 numbers of texts"),
         ({"train_counts": [1, 2, 3, 4, 0.5]}, r"`train_counts` must be 5 numbers of texts"),
+        ({"train_counts": [1, 2, 3, 4, np.inf]}, r"`train_counts` must be 5 numbers of texts"),
         ({"train_counts": [1, 2, 3, 4, np.nan]}, r"`train_counts` must be 5 numbers of texts"),
         ({"label_names": ["a"] * 5}, r"`label_names` must be at least two distinct names"),
         ({"predictions": np.zeros((60, 4))}, r"`predictions` must have the shape of `labels`"),

@@ -160,7 +160,8 @@ class ClassReportCallback(ReportCallback):
 def _check_counts(train_counts: npt.ArrayLike, num_labels: int) -> npt.NDArray[np.float64]:
     """One count per label; whole numbers of any type."""
     counts = np.asarray(train_counts, dtype=np.float64)
-    if counts.shape != (num_labels,) or not ((counts >= 0) & (counts == np.round(counts))).all():
+    is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))
+    if counts.shape != (num_labels,) or not is_count.all():
         raise ValueError(
             f"`train_counts` must be {num_labels} numbers of texts, one per label, got "
             f"{counts.tolist() if counts.ndim == 1 else f'shape {counts.shape}'}; sum the rows of the training labels."
