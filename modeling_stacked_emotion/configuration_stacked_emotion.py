@@ -5,6 +5,7 @@ import math
 import re
 from typing import Any, ClassVar
 
+import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
@@ -60,6 +61,10 @@ class StackedEmotionConfig(PreTrainedConfig):
         thresholds (`list[float]`, *optional*):
             One probability in [0, 1] per label, in the order of `id2label`: a label is predicted at or above it.
             0.5 each when absent.
+        class_weights (`list[float]`, *optional*):
+            For the record: the weight that the positives of each label had in the training loss.
+        label_correlation (`list[list[float]]`, *optional*):
+            For the record: the correlations of the labels in the training split, `(num_labels, num_labels)`.
         kwargs:
             Fields of [`PreTrainedConfig`], above all `id2label` or `num_labels`.
 
@@ -86,6 +91,8 @@ class StackedEmotionConfig(PreTrainedConfig):
     prior_probability: float = 0.05
     initializer_range: float = 0.02
     thresholds: list[float] | None = None
+    class_weights: list[float] | None = None
+    label_correlation: list[list[float]] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
@@ -126,6 +133,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         _check_number("initializer_range", self.initializer_range, 0.0 < deviation < math.inf, "above 0")
         self._check_labels()
         self._check_thresholds()
+        self._check_statistics()
 
     def _check_labels(self) -> None:
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
@@ -146,6 +154,15 @@ class StackedEmotionConfig(PreTrainedConfig):
             )
         for label, value in zip(self.labels, self.thresholds, strict=True):
             _check_number(f"thresholds[{label}]", value, 0.0 <= _number(value) <= 1.0, "in [0, 1]")
+
+    def _check_statistics(self) -> None:
+        if self.class_weights is not None and np.shape(self.class_weights) != (self.num_labels,):
+            raise ValueError(
+                f"`class_weights` must have one value per label ({self.num_labels}), got {self.class_weights!r}."
+            )
+        shape = (self.num_labels, self.num_labels)
+        if self.label_correlation is not None and np.shape(self.label_correlation) != shape:
+            raise ValueError(f"`label_correlation` must have shape {shape}, got {np.shape(self.label_correlation)}.")
 
 
 def _check_id2label(id2label: Any, num_labels: int | None) -> None:

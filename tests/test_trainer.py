@@ -128,11 +128,14 @@ def test_training_learns_and_the_metrics_are_named_as_documented(setup: Setup, t
     after = trainer.evaluate()
     assert after["eval_loss"] < 0.75 * before["eval_loss"]
     assert after["eval_macro_average_precision"] > before["eval_macro_average_precision"] + 0.1
+    terms = ["base", "auxiliary"] if hasattr(setup[0], "stacked_emotion") else ["base"]
     timing = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time"}
     assert set(after) - {f"eval_{name}" for name in timing} - {"epoch"} == {
         "eval_loss",
         *(f"eval_{name}" for name in VALIDATION_METRICS),
+        *(f"eval_loss/{name}" for name in terms),
     }
+    assert after["eval_loss"] == pytest.approx(sum(after[f"eval_loss/{name}"] for name in terms), abs=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------------------- loss
