@@ -82,11 +82,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _load_comparison(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    import yaml
+    from trainer_ext.recipe import parse_yaml
 
     if not path.is_file():
         raise FileNotFoundError(f"There is no comparison {path}.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = parse_yaml(path.read_bytes(), str(path))
     if not isinstance(values, dict) or set(values) != {"recipe", "variants"}:
         raise ValueError(f"{path} must hold `recipe`, a file beside it, and `variants`, and nothing else.")
     variants = values["variants"]

@@ -18,6 +18,7 @@ from modeling_stacked_emotion import StackedEmotionConfig
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
 from .batching import EpochLengthGroupedSampler
+from .callbacks.evaluation import EvaluationCallback
 from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
 from .metrics import multilabel_metrics
@@ -106,12 +107,40 @@ class StackedEmotionTrainer(Trainer):
             logs |= self.train_terms.means("loss/")
         super().log(logs, start_time)
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """The parent's, with the mean of every term of the loss."""
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
         self.eval_terms.means()
-        output = super().evaluation_loop(*args, **kwargs)
-        prefix = kwargs.get("metric_key_prefix", "eval")
-        output.metrics.update(self.eval_terms.means(f"{prefix}_loss/"))
+        observers = [one for one in self.callback_handler.callbacks if isinstance(one, EvaluationCallback)]
+        observed = bool(observers) and description == "Evaluation"
+        if observed and self.compute_metrics is None:
+            # `evaluate` asks for the loss alone if no function wants the predictions.
+            prediction_loss_only = None
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
+        output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
+        if not observed or output.predictions is None or output.label_ids is None:
+            return output
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        probabilities = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
+        labels = np.asarray(output.label_ids).astype(np.int64)
+        for observer in observers:
+            numbers = observer.on_predictions(
+                self.args,
+                self.state,
+                labels,
+                probabilities,
+                prefix=metric_key_prefix,
+                callbacks=self.callback_handler.callbacks,
+            )
+            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
         return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

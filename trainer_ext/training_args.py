@@ -57,6 +57,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Of the contrastive term.
         contrastive_memory_size (`int`, *optional*, defaults to 0):
             Texts of the batches before that the contrastive term compares with.
+        evaluation_reports (`bool`, *optional*, defaults to `True`):
+            Whether `scripts.train` leaves label correlations and the F1 of each label, as numbers and figures, in
+            `<output_dir>/reports` at every evaluation.
         precision (`str`, *optional*, defaults to `"auto"`):
             `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"`: what is measured to be the fastest on this device. The flags
             `--bf16` and `--fp16` and the setting of `accelerate launch` come first.
@@ -87,6 +90,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     contrastive_loss_weight: float = field(default=0.0, metadata={"help": "Weight of the contrastive term."})
     contrastive_temperature: float = field(default=0.1, metadata={"help": "Temperature of the contrastive term."})
     contrastive_memory_size: int = field(default=0, metadata={"help": "Past texts that the contrastive term sees."})
+    evaluation_reports: bool = field(default=True, metadata={"help": "Figures and numbers of every evaluation."})
     precision: str = field(
         default="auto", metadata={"help": "auto (measured on this device), fp32, bf16 or fp16.", "choices": PRECISIONS}
     )
