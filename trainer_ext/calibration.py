@@ -120,17 +120,21 @@ def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def calibrated_probabilities(logits: npt.NDArray[np.float32], calibration: Calibration | None) -> np.ndarray:
     """
-    The probabilities that the model gives once it holds the calibration, to the bit on the same device.
+    The sigmoid of calibrated logits: what the model itself gives once it holds the calibration, to the bit.
 
     Args:
         logits (`np.ndarray` of shape `(num_samples, num_labels)`): From the model without calibration, fp32.
         calibration ([`Calibration`], *optional*): `None` leaves the logits as they are.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples, num_labels)`: Probabilities, fp32.
     """
     scores = torch.from_numpy(logits)
     if calibration is not None:
         scale, bias = torch.from_numpy(np.stack(calibration)).float()
         scores = scale * scores + bias
-    return scores.sigmoid().numpy()
+    # The last bit of an fp32 sigmoid depends on the shape of its array.
+    return scores.double().sigmoid().float().numpy()
 
 
 def expected_calibration_error(

@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 
+from .calibration import calibrated_probabilities
+
 # Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
 _BATCHES_PER_CHUNK = 32
 
@@ -79,12 +81,13 @@ def _predict(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> list[P
         words = [[] for _ in texts]
         inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
     outputs = model(**inputs)
-    logits = outputs.logits.float().cpu()
+    logits = outputs.logits.float().cpu().numpy()
+    probabilities = calibrated_probabilities(logits, None)
     shares = outputs.word_attention.float().cpu().tolist() if has_words else [[] for _ in texts]
     return [
         # The shares end at the last word that any encoder has a token for: words behind it had none.
-        Prediction(text, row.numpy(), row.sigmoid().numpy(), spans, (share + [0.0] * len(spans))[: len(spans)])
-        for text, row, spans, share in zip(texts, logits, words, shares, strict=True)
+        Prediction(text, row, probability, spans, (share + [0.0] * len(spans))[: len(spans)])
+        for text, row, probability, spans, share in zip(texts, logits, probabilities, words, shares, strict=True)
     ]
 
 
@@ -98,7 +101,7 @@ def predict_probabilities(
     model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
 ) -> np.ndarray:
     """The sigmoid of `predict_logits`."""
-    return torch.from_numpy(predict_logits(model, tokenizer, texts, batch_size)).sigmoid().numpy()
+    return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
 
 
 def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedModel, Any]:
