@@ -3,7 +3,7 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from .configuration_stacked_emotion import StackedEmotionConfig
+from .configuration_stacked_emotion import StackedEmotionConfig, decision_thresholds
 from .modeling_stacked_emotion import (
     StackedEmotionClassifierOutput,
     StackedEmotionForSequenceClassification,
@@ -25,6 +25,7 @@ __all__ = [
     "StackedEmotionPipeline",
     "StackedEmotionPreTrainedModel",
     "StackedEmotionTokenizer",
+    "decision_thresholds",
     "split_words",
 ]
 

@@ -3,6 +3,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,6 +66,9 @@ class StackedEmotionConfig(PreTrainedConfig):
             For the record: the weight that the positives of each label had in the training loss.
         label_correlation (`list[list[float]]`, *optional*):
             For the record: the correlations of the labels in the training split, `(num_labels, num_labels)`.
+        calibration_scale, calibration_bias (`list[float]`, *optional*):
+            One number per label each, scales above 0, so that no ranking changes; both or neither. A classifier's
+            logits become scale * logit + bias: Platt scaling, or temperature scaling by 1 / scale with biases of 0.
         kwargs:
             Fields of [`PreTrainedConfig`], above all `id2label` or `num_labels`.
 
@@ -93,6 +97,8 @@ class StackedEmotionConfig(PreTrainedConfig):
     thresholds: list[float] | None = None
     class_weights: list[float] | None = None
     label_correlation: list[list[float]] | None = None
+    calibration_scale: list[float] | None = None
+    calibration_bias: list[float] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
@@ -132,8 +138,18 @@ class StackedEmotionConfig(PreTrainedConfig):
         deviation = _number(self.initializer_range)
         _check_number("initializer_range", self.initializer_range, 0.0 < deviation < math.inf, "above 0")
         self._check_labels()
-        self._check_thresholds()
-        self._check_statistics()
+        self._check_label_numbers("thresholds", lambda value: 0.0 <= value <= 1.0, "in [0, 1]")
+        self._check_label_numbers("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite")
+        self._check_label_numbers("calibration_bias", math.isfinite, "that is finite")
+        self._check_label_numbers("class_weights", lambda value: 0.0 < value < math.inf, "above 0 and finite")
+        if (self.calibration_scale is None) != (self.calibration_bias is None):
+            raise ValueError(
+                "`calibration_scale` and `calibration_bias` belong together: set both or neither, "
+                f"got {self.calibration_scale} and {self.calibration_bias}."
+            )
+        shape = (self.num_labels, self.num_labels)
+        if self.label_correlation is not None and np.shape(self.label_correlation) != shape:
+            raise ValueError(f"`label_correlation` must have shape {shape}, got {np.shape(self.label_correlation)}.")
 
     def _check_labels(self) -> None:
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
@@ -143,26 +159,21 @@ class StackedEmotionConfig(PreTrainedConfig):
         if len(set(self.id2label.values())) != len(self.id2label):
             raise ValueError(f"`id2label` must name every label once, got {list(self.id2label.values())}.")
 
-    def _check_thresholds(self) -> None:
-        if self.thresholds is None:
+    def _check_label_numbers(self, field: str, is_inside: Callable[[float], bool], expected: str) -> None:
+        values = getattr(self, field)
+        if values is None:
             return
-        if not isinstance(self.thresholds, list):
-            raise TypeError(f"`thresholds` must be a list of floats, got {type(self.thresholds).__name__}.")
-        if len(self.thresholds) != self.num_labels:
-            raise ValueError(
-                f"`thresholds` must have one value per label ({self.num_labels}), got {len(self.thresholds)}."
-            )
-        for label, value in zip(self.labels, self.thresholds, strict=True):
-            _check_number(f"thresholds[{label}]", value, 0.0 <= _number(value) <= 1.0, "in [0, 1]")
+        if not isinstance(values, list):
+            raise TypeError(f"`{field}` must be a list of floats, got {type(values).__name__}.")
+        if len(values) != self.num_labels:
+            raise ValueError(f"`{field}` must have one value per label ({self.num_labels}), got {len(values)}.")
+        for label, value in zip(self.labels, values, strict=True):
+            _check_number(f"{field}[{label}]", value, is_inside(_number(value)), expected)
 
-    def _check_statistics(self) -> None:
-        if self.class_weights is not None and np.shape(self.class_weights) != (self.num_labels,):
-            raise ValueError(
-                f"`class_weights` must have one value per label ({self.num_labels}), got {self.class_weights!r}."
-            )
-        shape = (self.num_labels, self.num_labels)
-        if self.label_correlation is not None and np.shape(self.label_correlation) != shape:
-            raise ValueError(f"`label_correlation` must have shape {shape}, got {np.shape(self.label_correlation)}.")
+
+def decision_thresholds(config: PreTrainedConfig) -> list[float]:
+    """The threshold of every label: the config's own, or 0.5 each where, as in stock configs, there are none."""
+    return getattr(config, "thresholds", None) or [0.5] * config.num_labels
 
 
 def _check_id2label(id2label: Any, num_labels: int | None) -> None:

@@ -52,8 +52,10 @@ class StackedEmotionClassifierOutput(ModelOutput):
 
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): Binary cross-entropy, mean over texts and labels, fp32.
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): One logit per label.
-        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): The meta-learner's own.
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            One logit per label; calibrated, and then fp32, if the config holds a calibration.
+        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
+            The meta-learner's own, never calibrated.
         pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
     """
 
@@ -235,6 +237,9 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     """
     [`StackedEmotionModel`] with a classifier of independent labels, and the meta-learner's auxiliary classifier.
 
+    A calibration in the config is part of the model: logits, and with them the loss and every pipeline, are calibrated
+    in training mode as well. Before a calibration is fitted anew, set both of its fields to `None`.
+
     Example:
     ```python
     >>> encoders = {"bert": "google-bert/bert-base-uncased", "electra": "google/electra-small-discriminator"}
@@ -271,7 +276,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder.
         """
         outputs = self.stacked_emotion(return_dict=True, **inputs)
-        logits = self.classifier(self.dropout(outputs.pooler_output))
+        logits = self._calibrate(self.classifier(self.dropout(outputs.pooler_output)))
         auxiliary_logits = None
         if self.auxiliary_classifier is not None:
             auxiliary_logits = self.auxiliary_classifier(self.dropout(outputs.meta_state))
@@ -292,6 +297,14 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             encoder_weights=outputs.encoder_weights,
         )
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+
+    def _calibrate(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.config.calibration_scale is None:
+            return logits
+        # Read from the config at each call: a buffer that is not saved comes back from `from_pretrained` as garbage.
+        values = [self.config.calibration_scale, self.config.calibration_bias]
+        scale, bias = torch.tensor(values, dtype=torch.float32, device=logits.device)
+        return scale * logits.float() + bias
 
     def emotion_pipeline(self, tokenizer: Any, **options: Any) -> Any:
         """A [`StackedEmotionPipeline`] on this model; `options` are those of any transformers pipeline."""

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import BatchEncoding, Pipeline
 
+from .configuration_stacked_emotion import decision_thresholds
+
 
 class StackedEmotionPipeline(Pipeline):
     r"""
@@ -96,9 +98,7 @@ def describe_emotions(
         threshold (`float`, *optional*): One for all labels instead of the config's own.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
     """
-    thresholds = config.thresholds or [0.5] * config.num_labels
-    if threshold is not None:
-        thresholds = [threshold] * config.num_labels
+    thresholds = decision_thresholds(config) if threshold is None else [threshold] * config.num_labels
     emotions: list[dict[str, Any]] = [
         {"label": config.id2label[index], "score": score, "threshold": limit}
         for index, (score, limit) in enumerate(zip(probabilities, thresholds, strict=True))

@@ -5,7 +5,7 @@ Evaluate a saved model on a file.
 Usage:
     python -m scripts.evaluate_model --model DIR --data FILE [--json OUT]
 
-The thresholds are the model's own; nothing is tuned on the file.
+Thresholds and calibration are the model's own; nothing is tuned on the file.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
     from tqdm import tqdm
 
+    from modeling_stacked_emotion import decision_thresholds
     from trainer_ext.data import read_file
     from trainer_ext.evaluation import evaluate_split, results_json, results_table
     from trainer_ext.prediction import load_classifier, predict_probabilities
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         )
     texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
-    thresholds = np.asarray(getattr(model.config, "thresholds", None) or [0.5] * len(names))
+    thresholds = np.asarray(decision_thresholds(model.config))
     labels = np.asarray(rows["labels"], dtype=np.int64)
     results = evaluate_split(options.split, labels, probabilities, thresholds, names)
     print(f"\nResults on {options.data} (thresholds of the model):\n")

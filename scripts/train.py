@@ -72,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if trainer.is_world_process_zero():
-        results |= _evaluate(recipe, data, tokenizer, trained)
-        _save(recipe, results, tokenizer, trained, Path(options.recipe).stem)
+        evaluated, pictures = _evaluate(recipe, data, tokenizer, trained)
+        results |= evaluated
+        _save(recipe, results, pictures, tokenizer, trained, Path(options.recipe).stem)
     trainer.accelerator.wait_for_everyone()
     return results
 
@@ -190,39 +191,56 @@ def _reports(folder: Path, data: EmotionData) -> list[Any]:
     ]
 
 
-def _evaluate(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> dict[str, float]:
-    """Thresholds from the validation split into the config, then the metrics of both splits, in fp32."""
+def _evaluate(
+    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Calibration and thresholds from validation into the config; the metrics of both splits, in fp32; pictures."""
     import numpy as np
 
-    from trainer_ext.evaluation import choose_thresholds, evaluate_split, results_table
+    from trainer_ext import evaluation
+    from trainer_ext.calibration import calibrated_probabilities
     from trainer_ext.metrics import always_frequent_baseline
-    from trainer_ext.prediction import predict_probabilities
+    from trainer_ext.prediction import predict_logits
+    from trainer_ext.reliability import figure_png, reliability_figure
 
-    names = data.label_names
-    thresholds = np.full(len(names), 0.5)
+    names, options = data.label_names, recipe.model
+    calibration, thresholds = None, np.full(len(names), 0.5)
     results: dict[str, float] = {}
+    pictures: dict[str, bytes] = {}
     labels = {split: np.asarray(rows["labels"], dtype=np.int64) for split, rows in data.splits.items()}
     for split in ("validation", "test"):
         if split not in data.splits:
             continue
         texts = data.splits[split]["text"]
-        probabilities = predict_probabilities(model, tokenizer, texts, recipe.training.per_device_eval_batch_size)
+        logits = predict_logits(model, tokenizer, texts, recipe.training.per_device_eval_batch_size)
         if split == "validation":
-            model_arguments = recipe.model
-            thresholds = choose_thresholds(
-                labels[split], probabilities, model_arguments.threshold_strategy, model_arguments.threshold_shrinkage
+            calibration = evaluation.choose_calibration(labels[split], logits, options.calibration)
+        probabilities = calibrated_probabilities(logits, calibration)
+        if split == "validation":
+            thresholds = evaluation.choose_thresholds(
+                labels[split], probabilities, options.threshold_strategy, options.threshold_shrinkage
             )
-        results |= evaluate_split(split, labels[split], probabilities, thresholds, names)
+        results |= evaluation.evaluate_split(split, labels[split], probabilities, thresholds, names)
+        if calibration is not None:
+            results |= evaluation.uncalibrated_errors(split, labels[split], logits, names)
         if split == "test" or "test" not in data.splits:
             baseline = always_frequent_baseline(labels["train"], labels[split], label_names=names)
             results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
             print(f"\nResults on {split} (thresholds from validation):\n")
-            print(results_table(split, results, names, baseline))
-    model.config.thresholds = [float(value) for value in thresholds]
-    return results
+            print(evaluation.results_table(split, results, names, baseline))
+            columns = {"uncalibrated": calibrated_probabilities(logits, None)}
+            if calibration is not None:
+                columns["calibrated"] = probabilities
+            pictures["reliability.png"] = figure_png(reliability_figure(labels[split], columns))
+    model.config.thresholds = thresholds.tolist()
+    if calibration is not None:
+        model.config.calibration_scale, model.config.calibration_bias = (values.tolist() for values in calibration)
+    return results, pictures
 
 
-def _save(recipe: Recipe, results: dict[str, float], tokenizer: Any, model: Any, name: str) -> None:
+def _save(
+    recipe: Recipe, results: dict[str, float], pictures: dict[str, bytes], tokenizer: Any, model: Any, name: str
+) -> None:
     import torch
     import transformers
 
@@ -242,7 +260,8 @@ def _save(recipe: Recipe, results: dict[str, float], tokenizer: Any, model: Any,
         {key: getattr(training, key) for key in _CARD_SETTINGS},
         {"transformers": transformers.__version__, "torch": torch.__version__},
     )
-    write_model_folder(folder, model, tokenizer, {"README.md": card, "eval_results.json": results_json(results)})
+    files: dict[str, str | bytes] = {"README.md": card, "eval_results.json": results_json(results), **pictures}
+    write_model_folder(folder, model, tokenizer, files)
     shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, BertConfig, ElectraConfig
 
-from modeling_stacked_emotion import StackedEmotionConfig
+from modeling_stacked_emotion import StackedEmotionConfig, decision_thresholds
 
 BERT = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2).to_dict()
 ELECTRA = ElectraConfig(hidden_size=40, num_hidden_layers=1, num_attention_heads=2).to_dict()
@@ -81,6 +81,25 @@ INVALID = [
     ({"thresholds": [0.5, 1.5]}, ValueError, r"`thresholds\[LABEL_1\]` must be a number in \[0, 1\], got 1\.5\."),
     ({"thresholds": ["a", 0.5]}, ValueError, r"`thresholds\[LABEL_0\]` must be a number in \[0, 1\], got 'a'\."),
     ({"thresholds": [0.5, float("nan")]}, ValueError, r"`thresholds\[LABEL_1\]` must be .*, got nan\."),
+    ({"calibration_scale": [1.0, 2.0]}, ValueError, r"set both or neither, got \[1\.0, 2\.0\] and None\."),
+    ({"calibration_bias": [1.0, 2.0]}, ValueError, r"set both or neither, got None and \[1\.0, 2\.0\]\."),
+    ({"calibration_scale": 2.0}, TypeError, r"`calibration_scale` must be a list of floats, got float\."),
+    ({"calibration_bias": (0.0, 0.0)}, TypeError, r"`calibration_bias` must be a list of floats, got tuple\."),
+    ({"calibration_scale": [1.0]}, ValueError, r"`calibration_scale` must have one value per label \(2\), got 1\."),
+    ({"calibration_bias": [0.0] * 3}, ValueError, r"`calibration_bias` must have one value per label \(2\), got 3\."),
+    (
+        {"calibration_scale": [1.0, 0.0]},
+        ValueError,
+        r"`calibration_scale\[LABEL_1\]` must be a number above 0 and finite, got 0\.0\.",
+    ),
+    ({"calibration_scale": [-1.0, 1.0]}, ValueError, r"`calibration_scale\[LABEL_0\]` must be .*, got -1\.0\."),
+    ({"calibration_scale": [float("inf"), 1.0]}, ValueError, r"`calibration_scale\[LABEL_0\]` must .*, got inf\."),
+    (
+        {"calibration_bias": [0.0, float("nan")]},
+        ValueError,
+        r"`calibration_bias\[LABEL_1\]` must be a number that is finite, got nan\.",
+    ),
+    ({"calibration_bias": ["0", 0.0]}, ValueError, r"`calibration_bias\[LABEL_0\]` must be .*, got '0'\."),
 ]
 
 
@@ -99,8 +118,11 @@ def test_limits_themselves_are_valid() -> None:
         lstm_num_layers=0,
         dropout=0,
         thresholds=[0, 1.0],
+        calibration_scale=[1, 1e-3],
+        calibration_bias=[0, -100.0],
     )
     assert (config.lstm_num_layers, config.dropout, config.thresholds) == (0, 0, [0, 1.0])
+    assert (config.calibration_scale, config.calibration_bias) == ([1, 1e-3], [0, -100.0])
 
 
 def test_defaults() -> None:
@@ -110,6 +132,8 @@ def test_defaults() -> None:
     assert (config.meta_hidden_size, config.lstm_hidden_size) == (128, 128)
     assert (config.dropout, config.prior_probability, config.initializer_range) == (0.1, 0.05, 0.02)
     assert config.thresholds is None
+    assert config.calibration_scale is None
+    assert config.calibration_bias is None
     assert config.num_labels == 2
 
 
@@ -148,6 +172,8 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         prior_probability=0.1,
         initializer_range=0.01,
         thresholds=[0.25, 0.5, 1.0],
+        calibration_scale=[0.1, 1.0, 2.0],
+        calibration_bias=[-0.3, 0.0, 1.0],
         id2label={0: "joy", 1: "fear", 2: "غضب"},
     )
     config.save_pretrained(tmp_path)
@@ -165,6 +191,7 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         assert type(loaded) is StackedEmotionConfig
         assert loaded.labels == ["joy", "fear", "غضب"]
         assert loaded.thresholds == [0.25, 0.5, 1.0]
+        assert (loaded.calibration_scale, loaded.calibration_bias) == ([0.1, 1.0, 2.0], [-0.3, 0.0, 1.0])
         assert loaded.encoders == json.loads(json.dumps({"uni": ELECTRA, "wp": BERT}))
         assert (loaded.mixer, loaded.pooling, loaded.lstm_num_layers) == ("none", "max", 2)
         assert (loaded.meta_hidden_size, loaded.lstm_hidden_size) == (7, 5)
@@ -194,6 +221,12 @@ def test_a_changed_field_is_checked_when_it_is_saved(tmp_path: Path) -> None:
     config.thresholds = [0.1, 0.9]
     config.save_pretrained(tmp_path)
     assert StackedEmotionConfig.from_pretrained(tmp_path).thresholds == [0.1, 0.9]
+
+
+def test_decision_thresholds_are_the_configs_own_or_one_half() -> None:
+    assert decision_thresholds(StackedEmotionConfig(thresholds=[0.0, 0.25])) == [0.0, 0.25]
+    assert decision_thresholds(StackedEmotionConfig(num_labels=3)) == [0.5, 0.5, 0.5]
+    assert decision_thresholds(BertConfig(num_labels=4)) == [0.5] * 4
 
 
 def test_two_configurations_share_nothing() -> None:

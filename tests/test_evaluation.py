@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from trainer_ext.evaluation import THRESHOLD_STRATEGIES, choose_thresholds, evaluate_split, results_table
+from trainer_ext.calibration import CALIBRATION_METHODS, calibration_metrics, fit_calibration
+from trainer_ext.evaluation import (
+    THRESHOLD_STRATEGIES,
+    choose_calibration,
+    choose_thresholds,
+    evaluate_split,
+    results_table,
+    uncalibrated_errors,
+)
 from trainer_ext.metrics import always_frequent_baseline, multilabel_metrics
 from trainer_ext.thresholds import tune_thresholds
 
@@ -51,7 +59,8 @@ def test_values_are_those_of_the_metrics() -> None:
     results = evaluate_split("test", labels, probabilities, thresholds, NAMES)
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=NAMES)
     default = multilabel_metrics(labels, probabilities, label_names=NAMES)
-    assert results == {f"test_{key}": value for key, value in tuned.items()} | {
+    calibration = calibration_metrics(labels, probabilities, NAMES)
+    assert results == {f"test_{key}": value for key, value in (tuned | calibration).items()} | {
         f"test_{key}_at_0.5": value for key, value in default.items()
     }
     expected = f1_score(labels, probabilities >= thresholds, average=None)
@@ -85,6 +94,26 @@ def test_thresholds_by_strategy() -> None:
     shrunk = choose_thresholds(labels, probabilities, "per_label", shrinkage=10.0)
     counts = labels.sum(axis=0)
     assert shrunk == pytest.approx((counts * per_label + 10 * shared) / (counts + 10), abs=1e-12)
+
+
+def test_calibration_by_method() -> None:
+    labels, probabilities = make_data(3)
+    logits = np.log(probabilities / (1 - probabilities))
+    assert choose_calibration(labels, logits, "none") is None
+    for method in CALIBRATION_METHODS:
+        found, expected = choose_calibration(labels, logits, method), fit_calibration(labels, logits, method)
+        assert found is not None
+        assert (found.scale.tolist(), found.bias.tolist()) == (expected.scale.tolist(), expected.bias.tolist())
+
+
+def test_errors_before_calibration_are_those_of_the_logits() -> None:
+    labels, probabilities = make_data(3)
+    logits = np.log(probabilities / (1 - probabilities)).astype(np.float32)
+    found = uncalibrated_errors("validation", labels, logits, NAMES)
+    expected = calibration_metrics(labels, probabilities, NAMES)
+    assert found == pytest.approx(
+        {f"validation_{key}_uncalibrated": value for key, value in expected.items()}, abs=1e-6
+    )
 
 
 def test_strategies_are_those_that_work() -> None:
@@ -124,6 +153,15 @@ def test_table_shows_every_label_and_each_column() -> None:
     values = [results["test_f1/joy"], results["test_roc_auc/joy"], results["test_f1/joy_at_0.5"], baseline["f1/joy"]]
     assert rows["joy"][0] == f"{labels[:, 1].sum()}"
     assert rows["joy"][3:] == [f"{value:.3f}" for value in values]
+
+
+def test_table_ends_with_the_calibration_error() -> None:
+    labels, probabilities = make_data(5)
+    results = evaluate_split("test", labels, probabilities, np.full(3, 0.2), NAMES)
+    error = f"Expected calibration error, mean over the labels: {results['test_macro_calibration_error']:.3f}"
+    assert results_table("test", results, NAMES).splitlines()[-1] == f"{error}."
+    results["test_macro_calibration_error_uncalibrated"] = 0.125
+    assert results_table("test", results, NAMES).splitlines()[-1] == f"{error}, 0.125 before calibration."
 
 
 def test_table_without_a_baseline() -> None:

@@ -67,6 +67,15 @@ def test_card_falls_back_to_validation_and_to_one_half() -> None:
     assert table(body)["joy"][1] == "0.500"
 
 
+def test_card_tells_the_calibration_error() -> None:
+    errors = {"test_macro_calibration_error": 0.0125, "test_macro_calibration_error_uncalibrated": 0.25}
+    encoders = {"a": "google-bert/bert-base-uncased"}
+    _, body = card(RESULTS | errors, encoders, calibration_scale=[1.0, 2.0], calibration_bias=[0.0, 0.5])
+    assert "Expected calibration error, mean over the labels: 0.013, before calibration 0.250." in body
+    _, body = card(RESULTS | errors, encoders)
+    assert "The probabilities are not calibrated; expected calibration error, mean over the labels: 0.013." in body
+
+
 def test_card_names_hub_encoders_and_no_folder_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "secret" / "my-bert").mkdir(parents=True)
     encoders = {"a": "google-bert/bert-base-uncased", "b": str(tmp_path / "secret" / "my-bert"), "c": "from scratch"}
@@ -112,7 +121,8 @@ def test_folder_loads_and_what_else_was_there_stays(
     (target / "bert_wp_tokenizer" / "old.json").write_text("old")
     (target / "README.md").write_text("old")
     (target / "notes.txt").write_text("mine")
-    assert write_model_folder(target, model, tokenizer, {"README.md": "nouveau é"}) == target
+    assert write_model_folder(target, model, tokenizer, {"README.md": "nouveau é", "a.png": b"\x89\r\n"}) == target
+    assert (target / "a.png").read_bytes() == b"\x89\r\n"
     assert (target / "README.md").read_text(encoding="utf-8") == "nouveau é"
     assert (target / "notes.txt").read_text() == "mine"
     assert not (target / "bert_wp_tokenizer" / "old.json").exists()

@@ -613,6 +613,75 @@ def test_attention_implementation_reaches_the_encoders(
     assert_near(logits_of(model, batch), expected)
 
 
+SCALE, BIAS = [0.5, 1.0, 2.0, 1.25], [1.0, 0.0, -0.75, 0.1]
+
+
+@pytest.fixture
+def calibrated(model: Classifier) -> Classifier:
+    """The model with a calibration."""
+    twin = copy.deepcopy(model)
+    twin.config.calibration_scale, twin.config.calibration_bias = SCALE, BIAS
+    return twin
+
+
+def test_calibration_scales_and_shifts_the_logits_and_nothing_else(
+    model: Classifier, calibrated: Classifier, batch: Batch
+) -> None:
+    with torch.no_grad():
+        before, after = model(**batch), calibrated(**batch, labels=LABELS)
+    expected = torch.tensor(SCALE) * before.logits + torch.tensor(BIAS)
+    assert torch.equal(after.logits, expected)
+    assert torch.equal(after.auxiliary_logits, before.auxiliary_logits)
+    assert torch.equal(after.pooler_output, before.pooler_output)
+    assert_near(after.loss, torch.nn.functional.binary_cross_entropy_with_logits(expected, LABELS.float()), 1e-7)
+
+
+def test_identity_calibration_changes_no_bit(model: Classifier, calibrated: Classifier, batch: Batch) -> None:
+    calibrated.config.calibration_scale, calibrated.config.calibration_bias = [1.0] * 4, [0.0] * 4
+    assert torch.equal(logits_of(calibrated, batch), logits_of(model, batch))
+
+
+def test_calibration_is_part_of_the_model_in_training_too(
+    model: Classifier, calibrated: Classifier, batch: Batch
+) -> None:
+    """Its loss has the gradient of the calibrated logits: at the classifier's bias, that of the logits times scale."""
+    gradient = {}
+    for name, classifier in (("before", model), ("after", calibrated)):
+        classifier.train()
+        torch.manual_seed(0)
+        output = classifier(**batch, labels=LABELS)
+        output.loss.backward()
+        residual = (output.logits.sigmoid() - LABELS).mean(dim=0) / 4
+        gradient[name] = (classifier.classifier.bias.grad, residual.detach())
+    assert_near(gradient["before"][0], gradient["before"][1], 1e-7)
+    assert_near(gradient["after"][0], torch.tensor(SCALE) * gradient["after"][1], 1e-7)
+    assert (gradient["after"][1] - gradient["before"][1]).abs().max() > 1e-3
+
+
+def test_calibration_survives_saving_and_device_maps(calibrated: Classifier, batch: Batch, tmp_path: Path) -> None:
+    calibrated.save_pretrained(tmp_path)
+    expected = logits_of(aligned(calibrated), batch)
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "calibration" in name]
+    assert torch.equal(logits_of(aligned(Classifier.from_pretrained(tmp_path)), batch), expected)
+    on_disk = {part: "disk" if part == "classifier" else "cpu" for part in PARTS}
+    loaded = Classifier.from_pretrained(tmp_path, device_map=on_disk, offload_folder=tmp_path / "offload")
+    assert_near(logits_of(loaded, batch), expected, atol=1e-6)
+
+
+def test_calibration_is_computed_in_fp32(model: Classifier, calibrated: Classifier, batch: Batch) -> None:
+    half = logits_of(model.to(torch.bfloat16), batch)
+    found = logits_of(calibrated.to(torch.bfloat16), batch)
+    assert (half.dtype, found.dtype) == (torch.bfloat16, torch.float32)
+    assert_near(found, torch.tensor(SCALE) * half.float() + torch.tensor(BIAS), 1e-6)
+
+
+def test_calibrated_model_compiles(calibrated: Classifier, batch: Batch) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(calibrated, backend="eager")
+    assert_near(logits_of(compiled, batch), logits_of(calibrated, batch), atol=1e-6)
+    torch._dynamo.reset()
+
+
 def test_torch_compile_gives_equal_logits(model: Classifier, batch: Batch) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")

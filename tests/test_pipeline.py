@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ def test_stock_pipeline_from_a_folder(
     classifier = pipeline("text-classification", model=str(tmp_path), top_k=None)
     scores = {entry["label"]: entry["score"] for entry in classifier([TEXTS[0]])[0]}
     assert scores == pytest.approx(probabilities(spread, tokenizer, TEXTS[0]), abs=1e-6)
+
+
+def test_both_pipelines_from_a_folder_give_calibrated_scores(
+    spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, tmp_path: Path
+) -> None:
+    scale, bias = [0.5, 2.0, 1.0, 0.25], [0.5, -1.0, 2.0, 0.0]
+    with torch.no_grad():
+        logits = spread(**tokenizer(TEXTS[:1], padding=True, return_tensors="pt")).logits[0].tolist()
+    calibrated = [scale[index] * logit + bias[index] for index, logit in enumerate(logits)]
+    expected = {label: 1 / (1 + math.exp(-value)) for label, value in zip(LABELS, calibrated, strict=True)}
+    spread.config.calibration_scale, spread.config.calibration_bias = scale, bias
+    spread.config.thresholds = [0.0] * 4
+    spread.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    stock = pipeline("text-classification", model=str(tmp_path), top_k=None)(TEXTS[:1])[0]
+    loaded = StackedEmotionForSequenceClassification.from_pretrained(tmp_path)
+    own = loaded.emotion_pipeline(tokenizer)(TEXTS[0])["emotions"]
+    for entries in (stock, own):
+        assert {entry["label"]: entry["score"] for entry in entries} == pytest.approx(expected, abs=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------- own pipeline

@@ -16,7 +16,7 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.prediction import iter_predictions, load_classifier, predict_probabilities
+from trainer_ext.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
 
 # Very different lengths, in no order.
 TEXTS = [CORPUS[0] * 9, "hi", *CORPUS[3:6], "", CORPUS[1] * 5, "😂", CORPUS[40], "a " * 300, CORPUS[7], "ok"]
@@ -76,6 +76,10 @@ def test_order_is_kept_and_the_batch_size_changes_nothing(setup: Setup, batch_si
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-5
     assert np.array_equal(predict_probabilities(model, tokenizer, TEXTS, batch_size), found)
+    logits = np.stack([result.logits for result in results])
+    assert logits.dtype == np.float32
+    assert np.array_equal(predict_logits(model, tokenizer, TEXTS, batch_size), logits)
+    assert np.abs(1 / (1 + np.exp(-logits.astype(np.float64))) - found).max() < 1e-6
 
 
 def test_order_is_kept_over_several_chunks(stock: Setup) -> None:

@@ -223,8 +223,17 @@ def test_unknown_threshold_strategy_is_an_error(tmp_path: Path) -> None:
 
 
 def test_negative_shrinkage_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=one_line("`threshold_shrinkage` must not be negative, got -1.0.")):
-        load(tmp_path, "threshold_shrinkage: -1\n")
+    for value, got in (("-1", "-1.0"), (".nan", "nan")):
+        with pytest.raises(
+            ValueError, match=one_line(f"`threshold_shrinkage` must be a number >= 0 or auto, got {got}.")
+        ):
+            load(tmp_path, f"threshold_shrinkage: {value}\n")
+
+
+def test_unknown_calibration_is_an_error(tmp_path: Path) -> None:
+    message = "`calibration` must be one of none, temperature, temperature_per_label, platt, got 'isotonic'."
+    with pytest.raises(ValueError, match=one_line(message)):
+        load(tmp_path, "calibration: isotonic\n")
 
 
 # ----------------------------------------------------------------------------------------------- the recipes and help

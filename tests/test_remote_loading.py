@@ -127,6 +127,7 @@ def stranger(
     model = StackedEmotionForSequenceClassification.from_encoders(
         encoder_folders, id2label={0: "anger", 1: "joy", 2: "sadness", 3: "fear"}, thresholds=[0.04, 0.05, 0.3, 0.0]
     )
+    model.config.calibration_scale, model.config.calibration_bias = [0.9, 1.0, 1.1, 1.2], [0.0, 0.2, 0.0, 0.3]
     model.save_pretrained(root / "saved")
     tokenizer.save_pretrained(root / "saved")
     folder = Path(shutil.copytree(root / "saved", root / "copies" / "my-model.v1"))

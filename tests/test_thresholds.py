@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import f1_score
 
-from trainer_ext.thresholds import tune_thresholds
+from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.thresholds import cross_validated_shrinkage, tune_thresholds
 
 
 def make_data(seed: int, num_decimals: int = 2) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -180,3 +181,50 @@ def test_invalid_arrays_raise() -> None:
         tune_thresholds([[2]], [[0.5]])
     with pytest.raises(ValueError, match="`labels` must have at least one sample"):
         tune_thresholds(np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+# ------------------------------------------------------------------------------------------------ shrinkage by folds
+
+
+def few_positives(num_samples: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated scores of labels with about eight positives each: own thresholds are noise, a common one is right."""
+    generator = np.random.default_rng(seed)
+    probabilities = generator.beta(0.2, 9.0, size=(num_samples, 12))
+    return (generator.random(probabilities.shape) < probabilities).astype(int), probabilities
+
+
+def test_shrinkage_is_chosen_where_labels_are_rare_and_not_where_they_differ() -> None:
+    labels, probabilities = few_positives()
+    assert cross_validated_shrinkage(labels, probabilities) > 0
+    generator = np.random.default_rng(1)
+    labels = (generator.random((2000, 4)) < 0.3).astype(int)
+    # Every label has a scale of its own: the common threshold is wrong for all.
+    scores = (labels + generator.normal(0, 0.3, labels.shape)).clip(-1, 2) + 1.0
+    scores = scores / 3.0 * np.array([1.0, 0.3, 0.1, 0.03])
+    assert cross_validated_shrinkage(labels, scores) == 0
+
+
+def test_shrinkage_by_a_loop_over_folds() -> None:
+    labels, probabilities = few_positives(num_samples=150, seed=3)
+    candidates = (0.0, 10.0, 1000.0)
+    generator, means = np.random.default_rng(7), np.zeros(3)
+    for _ in range(2):
+        folds = generator.permutation(150) % 3
+        for index, shrinkage in enumerate(candidates):
+            predictions = np.zeros_like(labels)
+            for fold in range(3):
+                rest = folds != fold
+                thresholds = tune_thresholds(labels[rest], probabilities[rest], shrinkage=shrinkage)
+                predictions[~rest] = probabilities[~rest] >= thresholds
+            means[index] += multilabel_metrics(labels, predictions=predictions)["macro_f1"]
+    chosen = cross_validated_shrinkage(
+        labels, probabilities, candidates=candidates, num_folds=3, num_repeats=2, seed=7
+    )
+    assert chosen == candidates[int(np.argmax(means))]
+
+
+def test_shrinkage_of_too_few_samples_and_errors() -> None:
+    labels, probabilities = few_positives(num_samples=4)
+    assert cross_validated_shrinkage(labels, probabilities) == 0
+    with pytest.raises(ValueError, match="at least 1 candidate, 2 folds and 1 repeat, got 0, 5 and 4"):
+        cross_validated_shrinkage(labels, probabilities, candidates=())

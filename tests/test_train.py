@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from modeling_stacked_emotion import split_words
 from scripts import train
-from trainer_ext.prediction import load_classifier, predict_probabilities
+from trainer_ext.calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
+from trainer_ext.prediction import load_classifier, predict_logits, predict_probabilities
 from trainer_ext.thresholds import tune_thresholds
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
+    files |= {"reliability.png"}
     for name in ("words", "bytes"):
         files |= {f"{name}_tokenizer/tokenizer.json", f"{name}_tokenizer/tokenizer_config.json"}
     assert set(snapshot(trained.folder)) == files
@@ -95,6 +97,25 @@ def test_config_has_labels_and_the_thresholds_tuned_on_validation(trained: Train
     np.testing.assert_allclose(config["thresholds"], tuned, rtol=0, atol=1e-6)
     assert len(set(config["thresholds"])) > 1
     assert config["problem_type"] == "multi_label_classification"
+
+
+def test_config_has_the_calibration_fitted_on_validation(trained: Trained) -> None:
+    model, tokenizer = load_classifier(str(trained.folder), "cpu")
+    found = Calibration(np.array(model.config.calibration_scale), np.array(model.config.calibration_bias))
+    model.config.calibration_scale = model.config.calibration_bias = None
+    texts = {split: [row["text"] for row in make_rows(30, list(SPLITS).index(split))] for split in SPLITS}
+    logits = {split: predict_logits(model, tokenizer, texts[split]) for split in ("validation", "test")}
+    expected = fit_calibration(labels_of("validation"), logits["validation"], "platt")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert abs(found.scale - 1.0).max() > 0.01
+    for split, values in logits.items():
+        assert np.array_equal(calibrated_probabilities(values, found), probabilities_of(trained, split))
+        for suffix, probabilities in (
+            ("", probabilities_of(trained, split)),
+            ("_uncalibrated", calibrated_probabilities(values, None)),
+        ):
+            for key, value in calibration_metrics(labels_of(split), probabilities, LABELS).items():
+                assert trained.results[f"{split}_{key}{suffix}"] == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -142,11 +163,28 @@ def test_same_seed_same_weights_and_what_was_in_the_folder_stays(tmp_path: Path)
     assert not (first["classifier.weight"] == third["classifier.weight"]).all()
 
 
+def test_shrinkage_and_calibration_of_the_recipe_are_used(tmp_path: Path) -> None:
+    fields = {"calibration": "none", "threshold_shrinkage": 6.0}
+    results = train.main([str(write_recipe(tmp_path, num_train_epochs=1, encoders=ONE_ENCODER, **fields))])
+    model, tokenizer = load_classifier(str(tmp_path / "output"), "cpu")
+    assert model.config.calibration_scale is None
+    assert "test_macro_calibration_error" in results
+    assert not [key for key in results if "uncalibrated" in key]
+    gold = labels_of("validation")
+    probabilities = predict_probabilities(model, tokenizer, [row["text"] for row in make_rows(30, 1)])
+    per_label, shared = tune_thresholds(gold, probabilities), tune_thresholds(gold, probabilities, strategy="global")
+    counts = gold.sum(axis=0)
+    expected = (counts * per_label + 6 * shared) / (counts + 6)
+    assert model.config.thresholds == pytest.approx(expected, abs=1e-6)
+    assert np.abs(expected - per_label).max() > 1e-4
+
+
 def test_without_validation_the_thresholds_are_one_half(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, num_train_epochs=1, encoders=ONE_ENCODER, validation_file=None)
     results = train.main([str(recipe)])
     config = json.loads((tmp_path / "output" / "config.json").read_text(encoding="utf-8"))
     assert config["thresholds"] == [0.5] * 4
+    assert config.get("calibration_scale") is None
     assert not [key for key in results if key.startswith("validation_")]
     assert results["test_macro_f1"] == results["test_macro_f1_at_0.5"]
     assert "every threshold is 0.5" in capsys.readouterr().out

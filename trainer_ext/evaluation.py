@@ -8,15 +8,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .metrics import format_metrics_table, multilabel_metrics
-from .thresholds import tune_thresholds
+from .thresholds import cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
 THRESHOLD_STRATEGIES = ("per_label", "global", "none")
 
 
+def choose_calibration(labels: np.ndarray, logits: np.ndarray, method: str) -> Calibration | None:
+    """[`fit_calibration`] on the validation split, or `None` for the method `"none"`."""
+    return None if method == "none" else fit_calibration(labels, logits, method)
+
+
 def choose_thresholds(
-    labels: np.ndarray, probabilities: np.ndarray, strategy: str, shrinkage: float = 0.0
+    labels: np.ndarray, probabilities: np.ndarray, strategy: str, shrinkage: float | str = 0.0
 ) -> np.ndarray:
     """
     Thresholds of shape `(num_labels,)` from the validation split.
@@ -24,11 +30,14 @@ def choose_thresholds(
     Args:
         labels, probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): Of the validation split.
         strategy (`str`): `"per_label"`, `"global"`, or `"none"` for 0.5 everywhere.
-        shrinkage (`float`, *optional*, defaults to 0.0): As in [`tune_thresholds`].
+        shrinkage (`float` or `"auto"`, *optional*, defaults to 0.0): As in [`tune_thresholds`], or found by
+            [`cross_validated_shrinkage`].
     """
     if strategy == "none":
         return np.full(labels.shape[1], 0.5)
-    return tune_thresholds(labels, probabilities, strategy=strategy, shrinkage=shrinkage)
+    if shrinkage == "auto":
+        shrinkage = cross_validated_shrinkage(labels, probabilities) if strategy == "per_label" else 0.0
+    return tune_thresholds(labels, probabilities, strategy=strategy, shrinkage=float(shrinkage))
 
 
 def evaluate_split(
@@ -38,14 +47,22 @@ def evaluate_split(
     Every metric of a split, with the split's name before each key.
 
     Returns:
-        `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; and all of them again
-        at 0.5, with the suffix `_at_0.5`.
+        `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; all of them again at
+        0.5, with the suffix `_at_0.5`; and `<split>_macro_calibration_error`, ... of [`calibration_metrics`].
     """
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=label_names)
     default = multilabel_metrics(labels, probabilities, thresholds=0.5, label_names=label_names)
-    return {f"{split}_{key}": value for key, value in tuned.items()} | {
-        f"{split}_{key}{AT_DEFAULT}": value for key, value in default.items()
-    }
+    metrics = tuned | {f"{key}{AT_DEFAULT}": value for key, value in default.items()}
+    metrics |= calibration_metrics(labels, probabilities, label_names)
+    return {f"{split}_{key}": value for key, value in metrics.items()}
+
+
+def uncalibrated_errors(
+    split: str, labels: np.ndarray, logits: np.ndarray, label_names: Sequence[str]
+) -> dict[str, float]:
+    """The calibration errors before calibration, `<split>_macro_calibration_error_uncalibrated`, ..."""
+    errors = calibration_metrics(labels, calibrated_probabilities(logits, None), label_names)
+    return {f"{split}_{key}_uncalibrated": value for key, value in errors.items()}
 
 
 def results_json(results: Mapping[str, float]) -> str:
@@ -60,11 +77,14 @@ def results_table(
     label_names: Sequence[str],
     baseline: Mapping[str, float] | None = None,
 ) -> str:
-    """The results of one split as a table: tuned thresholds, 0.5 and, if given, a baseline beside them."""
+    """The results of one split as a table (tuned thresholds, 0.5, a baseline if given) and the calibration error."""
     prefix = f"{split}_"
     own = {key[len(prefix) :]: value for key, value in results.items() if key.startswith(prefix)}
     tuned = {key: value for key, value in own.items() if not key.endswith(AT_DEFAULT)}
     columns = {"at 0.5": {key[: -len(AT_DEFAULT)]: value for key, value in own.items() if key.endswith(AT_DEFAULT)}}
     if baseline is not None:
         columns["always frequent"] = dict(baseline)
-    return format_metrics_table(tuned, label_names, name="tuned", columns=columns)
+    table = format_metrics_table(tuned, label_names, name="tuned", columns=columns)
+    error = f"Expected calibration error, mean over the labels: {own['macro_calibration_error']:.3f}"
+    before = own.get("macro_calibration_error_uncalibrated")
+    return f"{table}\n\n{error}." if before is None else f"{table}\n\n{error}, {before:.3f} before calibration."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Probabilities for any number of texts, in order, batched by length, in constant memory."""
+"""Logits and probabilities for any number of texts, in order, batched by length, in constant memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 
+from .calibration import calibrated_probabilities
+
 # Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
 _BATCHES_PER_CHUNK = 32
 
@@ -23,12 +25,14 @@ class Prediction(NamedTuple):
 
     Attributes:
         text (`str`): The text.
-        probabilities (`np.ndarray` of shape `(num_labels,)`): One probability per label, fp32.
+        logits (`np.ndarray` of shape `(num_labels,)`): One logit per label, fp32.
+        probabilities (`np.ndarray` of shape `(num_labels,)`): Their sigmoid, fp32.
         words (`list[tuple[int, int]]`): Character spans of the words; empty for models without words.
         word_attention (`list[float]`): Share of each word in the decision; empty for models without words.
     """
 
     text: str
+    logits: np.ndarray
     probabilities: np.ndarray
     words: list[tuple[int, int]]
     word_attention: list[float]
@@ -77,21 +81,27 @@ def _predict(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> list[P
         words = [[] for _ in texts]
         inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
     outputs = model(**inputs)
-    probabilities = outputs.logits.float().sigmoid().cpu().numpy()
+    logits = outputs.logits.float().cpu().numpy()
+    probabilities = calibrated_probabilities(logits, None)
     shares = outputs.word_attention.float().cpu().tolist() if has_words else [[] for _ in texts]
     return [
         # The shares end at the last word that any encoder has a token for: words behind it had none.
-        Prediction(text, row, spans, (share + [0.0] * len(spans))[: len(spans)])
-        for text, row, spans, share in zip(texts, probabilities, words, shares, strict=True)
+        Prediction(text, row, probability, spans, (share + [0.0] * len(spans))[: len(spans)])
+        for text, row, probability, spans, share in zip(texts, logits, probabilities, words, shares, strict=True)
     ]
+
+
+def predict_logits(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64) -> np.ndarray:
+    """The logits of all texts as one array of shape `(num_texts, num_labels)`, fp32."""
+    rows = [prediction.logits for prediction in iter_predictions(model, tokenizer, texts, batch_size)]
+    return np.stack(rows) if rows else np.zeros((0, model.config.num_labels), dtype=np.float32)
 
 
 def predict_probabilities(
     model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
 ) -> np.ndarray:
-    """The probabilities of all texts as one array of shape `(num_texts, num_labels)`, fp32."""
-    rows = [prediction.probabilities for prediction in iter_predictions(model, tokenizer, texts, batch_size)]
-    return np.stack(rows) if rows else np.zeros((0, model.config.num_labels), dtype=np.float32)
+    """The sigmoid of `predict_logits`."""
+    return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
 
 
 def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedModel, Any]:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from trainer_ext.metrics import check_labels, check_probabilities
 
+# What `cross_validated_shrinkage` compares.
+SHRINKAGES = (0.0, 5.0, 20.0, 50.0, float("inf"))
 # Sums of F1 values in different order differ by rounding, so nearly equal objectives count as equal.
 _TOLERANCE = 1e-12
 
@@ -63,6 +67,59 @@ def tune_thresholds(
     # A weight, not the quotient as a whole, keeps the limits exact: 1 without shrinkage, 0 with infinite shrinkage.
     weights = num_positives / np.maximum(num_positives + shrinkage, 1.0)
     return _inside_unit_interval(weights * tuned + (1.0 - weights) * global_threshold)
+
+
+def cross_validated_shrinkage(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    *,
+    candidates: Sequence[float] = SHRINKAGES,
+    num_folds: int = 5,
+    num_repeats: int = 4,
+    seed: int = 0,
+) -> float:
+    """Find the shrinkage whose thresholds do best on samples that they were not tuned on.
+
+    The samples are split into folds at random, several times over. The thresholds for each fold come from the others;
+    what counts is the macro-F1 of all folds together, the mean over the repeats (Stone, 1974, Cross-Validatory Choice
+    and Assessment of Statistical Predictions). Among equals the first candidate wins.
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split, 0 or 1.
+        probabilities (`ArrayLike` of shape `(num_samples, num_labels)`): Their probabilities in [0, 1].
+        candidates (`Sequence[float]`, *optional*, defaults to 0, 5, 20, 50 and infinity): Shrinkages to compare.
+        num_folds (`int`, *optional*, defaults to 5): Folds, at least 2.
+        num_repeats (`int`, *optional*, defaults to 4): Random splits, at least 1.
+        seed (`int`, *optional*, defaults to 0): Of the splits.
+
+    Returns:
+        `float`: One of the candidates; the first if there are fewer samples than folds.
+
+    Raises:
+        ValueError: If there are no candidates, or a number is out of its range.
+    """
+    if not candidates or num_folds < 2 or num_repeats < 1:
+        raise ValueError(
+            "Expected at least 1 candidate, 2 folds and 1 repeat, "
+            f"got {len(candidates)}, {num_folds} and {num_repeats}."
+        )
+    gold = check_labels(labels)
+    scores = check_probabilities(probabilities, gold.shape).astype(np.float64)
+    if len(gold) < num_folds:
+        return candidates[0]
+    generator = np.random.default_rng(seed)
+    totals = np.zeros(len(candidates))
+    for _ in range(num_repeats):
+        folds = generator.permutation(len(gold)) % num_folds
+        predictions = np.zeros((len(candidates), *gold.shape), dtype=bool)
+        for fold in range(num_folds):
+            held_out = folds == fold
+            for index, shrinkage in enumerate(candidates):
+                thresholds = tune_thresholds(gold[~held_out], scores[~held_out], shrinkage=shrinkage)
+                predictions[index, held_out] = scores[held_out] >= thresholds
+        hits = (predictions & gold).sum(axis=1)
+        totals += (2.0 * hits / np.maximum(predictions.sum(axis=1) + gold.sum(axis=0), 1)).mean(axis=1)
+    return float(candidates[int(np.argmax(totals))])
 
 
 def _inside_unit_interval(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

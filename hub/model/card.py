@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from modeling_stacked_emotion import decision_thresholds
+
 _TEMPLATE = Template((Path(__file__).parent / "card_template.md").read_text(encoding="utf-8"))
 _SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "hamming_loss", "macro_roc_auc", "macro_average_precision")
 
@@ -54,6 +56,7 @@ def render_card(
         labels=", ".join(f"`{label}`" for label in config.labels),
         data=data,
         split=split,
+        calibration=_calibration(config, results, split),
         summary=_rows(
             [[key, results.get(f"{split}_{key}"), results.get(f"{split}_{key}_at_0.5")] for key in _SUMMARY]
         ),
@@ -69,8 +72,18 @@ def _public(path: str) -> str:
     return path if "/" in path and not Path(path).exists() else f"`{Path(path).name}` (not on the Hub)"
 
 
+def _calibration(config: Any, results: Mapping[str, float], split: str) -> str:
+    key = f"{split}_macro_calibration_error"
+    error, before = _cell(results.get(key)), _cell(results.get(f"{key}_uncalibrated"))
+    if config.calibration_scale is None:
+        return f"The probabilities are not calibrated; expected calibration error, mean over the labels: {error}."
+    return (
+        "The probabilities are calibrated on the validation split, by a scale and a bias per label in `config.json`. "
+        f"Expected calibration error, mean over the labels: {error}, before calibration {before}."
+    )
+
+
 def _label_rows(config: Any, results: Mapping[str, float], split: str) -> list[list[Any]]:
-    thresholds = config.thresholds or [0.5] * config.num_labels
     rows = [
         [
             label,
@@ -78,7 +91,7 @@ def _label_rows(config: Any, results: Mapping[str, float], split: str) -> list[l
             threshold,
             *(results.get(f"{split}_{key}/{label}") for key in ("precision", "recall", "f1")),
         ]
-        for label, threshold in zip(config.labels, thresholds, strict=True)
+        for label, threshold in zip(config.labels, decision_thresholds(config), strict=True)
     ]
     return sorted(rows, key=lambda row: -row[1])
 

@@ -11,7 +11,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 
-def write_model_folder(folder: str | os.PathLike[str], model: Any, tokenizer: Any, files: Mapping[str, str]) -> Path:
+def write_model_folder(
+    folder: str | os.PathLike[str], model: Any, tokenizer: Any, files: Mapping[str, str | bytes]
+) -> Path:
     """
     Write code, weights, configuration, tokenizers and further files to `folder`.
 
@@ -22,7 +24,7 @@ def write_model_folder(folder: str | os.PathLike[str], model: Any, tokenizer: An
         folder (`str`): The repository's folder; what else is in it stays.
         model ([`PreTrainedModel`]): Saved as safetensors.
         tokenizer: Its tokenizer.
-        files (`dict[str, str]`): File name to text, such as the card.
+        files (`dict[str, str | bytes]`): File name to text, such as the card, or bytes, such as a picture.
 
     Returns:
         `Path`: The folder.
@@ -33,8 +35,8 @@ def write_model_folder(folder: str | os.PathLike[str], model: Any, tokenizer: An
     try:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        for name, text in files.items():
-            (partial / name).write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            (partial / name).write_bytes(content.encode() if isinstance(content, str) else content)
         # Tokenizers of encoders that an earlier model in this folder had.
         for stale in {path.name for path in target.glob("*_tokenizer")} - {path.name for path in partial.iterdir()}:
             shutil.rmtree(target / stale)
