@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
@@ -64,6 +65,10 @@ class StackedEmotionConfig(PreTrainedConfig):
         calibration_scale, calibration_bias (`list[float]`, *optional*):
             One number per label each, scales above 0, so that no ranking changes; both or neither. A classifier's
             logits become scale * logit + bias: Platt scaling, or temperature scaling by 1 / scale with biases of 0.
+        class_weights (`list[float]`, *optional*):
+            For the record: the weight that the positives of each label had in the training loss.
+        label_correlation (`list[list[float]]`, *optional*):
+            For the record: the correlations of the labels in the training split, `(num_labels, num_labels)`.
         kwargs:
             Fields of [`PreTrainedConfig`], above all `id2label` or `num_labels`.
 
@@ -92,6 +97,8 @@ class StackedEmotionConfig(PreTrainedConfig):
     thresholds: list[float] | None = None
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
+    class_weights: list[float] | None = None
+    label_correlation: list[list[float]] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
@@ -139,6 +146,7 @@ class StackedEmotionConfig(PreTrainedConfig):
                 "`calibration_scale` and `calibration_bias` belong together: set both or neither, "
                 f"got {self.calibration_scale} and {self.calibration_bias}."
             )
+        self._check_statistics()
 
     def _check_labels(self) -> None:
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
@@ -158,6 +166,15 @@ class StackedEmotionConfig(PreTrainedConfig):
             raise ValueError(f"`{field}` must have one value per label ({self.num_labels}), got {len(values)}.")
         for label, value in zip(self.labels, values, strict=True):
             _check_number(f"{field}[{label}]", value, is_inside(_number(value)), expected)
+
+    def _check_statistics(self) -> None:
+        if self.class_weights is not None and np.shape(self.class_weights) != (self.num_labels,):
+            raise ValueError(
+                f"`class_weights` must have one value per label ({self.num_labels}), got {self.class_weights!r}."
+            )
+        shape = (self.num_labels, self.num_labels)
+        if self.label_correlation is not None and np.shape(self.label_correlation) != shape:
+            raise ValueError(f"`label_correlation` must have shape {shape}, got {np.shape(self.label_correlation)}.")
 
 
 def decision_thresholds(config: PreTrainedConfig) -> list[float]:

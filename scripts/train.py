@@ -155,8 +155,11 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
             encoded[split], num_cut = tokenize_dataset(data.splits[split], tokenizer)
             if num_cut:
                 print(f"{num_cut:,} of {len(encoded[split]):,} {split} texts were cut to the limit.")
+    callbacks: list[Any] = []
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
+    elif training.evaluation_reports:
+        callbacks = _reports(Path(training.output_dir) / "reports", data)
     # The checkpoints are not part of the repository that the folder becomes.
     training.output_dir = str(Path(training.output_dir) / "checkpoints")
     with user_errors():
@@ -168,11 +171,24 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
             data_collator=EmotionDataCollator(tokenizer),
             processing_class=tokenizer,
             compute_metrics=compute_validation_metrics,
+            callbacks=callbacks,
         )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
     print(f"Training {num_parameters / 1e6:.1f} million parameters in {precision} on {training.device}.")
     return trainer
+
+
+def _reports(folder: Path, data: EmotionData) -> list[Any]:
+    from trainer_ext.callbacks.class_report import ClassReportCallback
+    from trainer_ext.callbacks.label_correlation import LabelCorrelationCallback
+    from trainer_ext.trainer import dataset_labels
+
+    counts = dataset_labels(data.splits["train"]).sum(axis=0)
+    return [
+        LabelCorrelationCallback(data.label_names, output_dir=folder),
+        ClassReportCallback(data.label_names, counts, output_dir=folder),
+    ]
 
 
 def _evaluate(

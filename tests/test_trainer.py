@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.label_statistics import class_weights, label_correlation
 from trainer_ext.metrics import multilabel_metrics
 from trainer_ext.prediction import predict_probabilities
 from trainer_ext.thresholds import tune_thresholds
@@ -128,11 +129,14 @@ def test_training_learns_and_the_metrics_are_named_as_documented(setup: Setup, t
     after = trainer.evaluate()
     assert after["eval_loss"] < 0.75 * before["eval_loss"]
     assert after["eval_macro_average_precision"] > before["eval_macro_average_precision"] + 0.1
+    terms = ["base", "auxiliary"] if hasattr(setup[0], "stacked_emotion") else ["base"]
     timing = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time"}
     assert set(after) - {f"eval_{name}" for name in timing} - {"epoch"} == {
         "eval_loss",
         *(f"eval_{name}" for name in VALIDATION_METRICS),
+        *(f"eval_loss/{name}" for name in terms),
     }
+    assert after["eval_loss"] == pytest.approx(sum(after[f"eval_loss/{name}"] for name in terms), abs=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------------------- loss
@@ -172,6 +176,118 @@ def test_loss_of_a_stock_model_is_its_own(stock: Setup, tmp_path: Path) -> None:
     inputs = EmotionDataCollator(tokenizer)(list(encode(tokenizer, 7)))
     loss, outputs = trainer.compute_loss(model.eval(), inputs, return_outputs=True)
     assert loss.item() == pytest.approx(bce(outputs.logits, ROWS[:7]), abs=1e-6)
+
+
+HYBRID: dict[str, Any] = {
+    "class_weights": "sqrt",
+    "correlation_loss": "laplacian",
+    "contrastive_loss_weight": 0.1,
+    "contrastive_memory_size": 16,
+}
+
+
+def term_names(model: torch.nn.Module) -> set[str]:
+    auxiliary = {"auxiliary"} if hasattr(model, "stacked_emotion") else set()
+    return {"base", "correlation", "contrastive"} | auxiliary
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+def test_terms_are_logged_and_sum_to_the_loss(setup: Setup, tmp_path: Path, accumulation_steps: int) -> None:
+    # Eight batches an epoch, the last of which is smaller: a line of log spans two epochs.
+    trainer = make_trainer(
+        setup,
+        tmp_path,
+        num_train_epochs=2,
+        gradient_accumulation_steps=accumulation_steps,
+        logging_strategy="steps",
+        logging_steps=5 if accumulation_steps == 1 else 2,
+        eval_strategy="epoch",
+        **HYBRID,
+    )
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    evaluations = [line for line in trainer.state.log_history if "eval_loss" in line]
+    assert len(lines) == 3
+    assert len(evaluations) == 2
+    for prefix, logged in (("", lines), ("eval_", evaluations)):
+        for line in logged:
+            terms = {key: value for key, value in line.items() if key.startswith(f"{prefix}loss/")}
+            assert terms.keys() == {f"{prefix}loss/{name}" for name in term_names(setup[0])}
+            assert sum(terms.values()) == pytest.approx(line[f"{prefix}loss"], rel=1e-4)
+
+
+def test_contrastive_term_sees_the_mean_of_the_last_hidden_states_of_a_stock_model(
+    stock: Setup, tmp_path: Path
+) -> None:
+    model, tokenizer = stock
+    trainer = make_trainer(stock, tmp_path, **HYBRID)
+    inputs = EmotionDataCollator(tokenizer)(list(encode(tokenizer, 7)))
+    loss, outputs = trainer.compute_loss(model.eval(), inputs, return_outputs=True)
+    assert set(outputs) == {"logits"}
+    mask = inputs["attention_mask"]
+    assert mask.min() == 0
+    features = {key: value for key, value in inputs.items() if key != "labels"}
+    hidden = model(**features, output_hidden_states=True).hidden_states[-1]
+    states = torch.stack([row[flags.bool()].mean(dim=0) for row, flags in zip(hidden, mask, strict=True)])
+    terms = trainer.args.create_loss(ROWS, NAMES)(outputs["logits"], inputs["labels"], states)
+    assert terms["contrastive"] > 0.01
+    assert loss.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-6)
+
+
+def test_contrastive_term_sees_the_text_states_of_our_model(ours: Setup, tmp_path: Path) -> None:
+    model, tokenizer = ours
+    trainer = make_trainer(ours, tmp_path, **HYBRID)
+    inputs = EmotionDataCollator(tokenizer)(list(encode(tokenizer, 7)))
+    loss, outputs = trainer.compute_loss(model.eval(), inputs, return_outputs=True)
+    terms = trainer.args.create_loss(ROWS, NAMES)(
+        outputs.logits, inputs["labels"], outputs.pooler_output, outputs.auxiliary_logits
+    )
+    assert terms.keys() == term_names(model)
+    assert loss.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-6)
+
+
+def test_memory_is_filled_in_training_alone(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path, max_steps=1, **HYBRID)
+    trainer.evaluate()
+    assert len(trainer.hybrid_loss.contrastive.memory_states) == 0
+    trainer.train()
+    assert len(trainer.hybrid_loss.contrastive.memory_states) == 8
+
+
+def test_statistics_of_the_training_set_are_the_loss_s(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path, label_weights={"joy": 3.5}, **HYBRID)
+    known = trainer.hybrid_loss.statistics
+    assert known.label_counts == np.array(ROWS).sum(axis=0).tolist()
+    expected = np.sqrt(class_weights(ROWS, "inverse", cap=100.0))
+    expected[1] = 3.5
+    assert known.class_weights == pytest.approx(expected)
+    assert trainer.model.config.class_weights == known.class_weights.tolist()
+    assert np.array_equal(trainer.model.config.label_correlation, label_correlation(ROWS, smoothing=10.0))
+
+
+def test_weights_of_unknown_labels_are_an_error(stock: Setup, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^`label_weights` names 'grief'; the labels are anger, joy, sadness, "):
+        make_trainer(stock, tmp_path, label_weights={"grief": 2.0})
+
+
+def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, tmp_path: Path) -> None:
+    model, tokenizer = setup
+    rows = encode(tokenizer)
+    trainer = StackedEmotionTrainer(
+        model=model,
+        args=make_trainer(setup, tmp_path, **HYBRID).args,
+        eval_dataset=rows,
+        data_collator=EmotionDataCollator(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=compute_validation_metrics,
+    )
+    found = trainer.evaluate()
+    output = trainer.predict(rows)
+    assert found["eval_loss/base"] == pytest.approx(bce(torch.from_numpy(output.predictions), ROWS), abs=1e-6)
+    terms = [key for key in found if key.startswith("eval_loss/")]
+    assert set(terms) == {f"eval_loss/{name}" for name in term_names(model) - {"correlation", "contrastive"}}
+    assert sum(found[key] for key in terms) == pytest.approx(found["eval_loss"], rel=1e-5)
+    assert output.metrics["test_loss/base"] == pytest.approx(found["eval_loss/base"], abs=1e-6)
 
 
 def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(setup: Setup, tmp_path: Path) -> None:
@@ -268,14 +384,15 @@ def test_another_optimizer_is_split_likewise(stock: Setup, tmp_path: Path) -> No
 # -------------------------------------------------------------------------------------------------------- evaluation
 
 
-def test_evaluation_keeps_only_the_logits(setup: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, HYBRID])
+def test_evaluation_keeps_only_the_logits(setup: Setup, tmp_path: Path, options: dict[str, Any]) -> None:
     seen: list[EvalPrediction] = []
 
     def metrics(prediction: EvalPrediction) -> dict[str, float]:
         seen.append(prediction)
         return {"num_rows": float(len(prediction.label_ids))}
 
-    trainer = make_trainer(setup, tmp_path, compute_metrics=metrics)
+    trainer = make_trainer(setup, tmp_path, compute_metrics=metrics, **options)
     assert trainer.evaluate()["eval_num_rows"] == len(CORPUS)
     assert isinstance(seen[0].predictions, np.ndarray)
     assert seen[0].predictions.shape == seen[0].label_ids.shape == (len(CORPUS), 4)

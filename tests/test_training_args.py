@@ -8,12 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import HfArgumentParser
 
 from trainer_ext import precision, training_args
+from trainer_ext.label_statistics import label_correlation
+from trainer_ext.losses.base import FocalLoss
+from trainer_ext.losses.correlation import LaplacianTerm
 from trainer_ext.precision import fastest_precision
+from trainer_ext.recipe import load_recipe
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 
@@ -153,6 +159,103 @@ def test_unknown_precision_is_an_error(tmp_path: Path) -> None:
 def test_negative_values_are_an_error(tmp_path: Path, field: str) -> None:
     with pytest.raises(ValueError, match=rf"^`{field}` must not be negative, got -0\.1\.$"):
         make(tmp_path, precision="fp32", **{field: -0.1})
+
+
+BAD_LOSSES: list[tuple[dict[str, Any], str]] = [
+    ({"base_loss": "hinge"}, "`base_loss` must be one of bce, .*, zlpr, got 'hinge'"),
+    ({"base_loss_options": {"gamma": 2.0}}, "`base_loss_options` of bce are none; there is no 'gamma'"),
+    ({"base_loss": "focal", "base_loss_options": {"gamma": -1.0}}, "`gamma` must not be negative, got -1.0"),
+    ({"class_weights": "rare"}, "`class_weights` must be one of none, .*, effective, got 'rare'"),
+    ({"class_weights": "sqrt", "base_loss": "zlpr"}, '`base_loss` "zlpr" .*: `class_weights` must be "none"'),
+    ({"class_weight_cap": 0.5}, "`class_weight_cap` must be at least 1, got 0.5"),
+    ({"label_weights": {"joy": 0.0}}, "`label_weights`: the weight of 'joy' must be above 0, got 0.0"),
+    ({"label_weights": {"joy": 2}, "base_loss": "zlpr"}, '`base_loss` "zlpr" .*: `class_weights` must be "none"'),
+    ({"base_loss_weight": -1.0}, "`base_loss_weight` must not be negative, got -1.0"),
+    ({"base_loss_weight": 0.0}, "`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both"),
+    ({"correlation_loss": "graph"}, "`correlation_loss` must be one of none, .*, lca, got 'graph'"),
+    ({"correlation_loss_weight": -0.2}, "`correlation_loss_weight` must not be negative, got -0.2"),
+    ({"label_correlation": "tau"}, "`label_correlation` must be one of phi, conditional, cosine, got 'tau'"),
+    (
+        {"correlation_loss": "matching", "label_correlation": "cosine"},
+        '`correlation_loss` "matching" compares Pearson\'s .* `label_correlation` must be "phi", got \'cosine\'',
+    ),
+    ({"correlation_smoothing": -1.0}, "`correlation_smoothing` must not be negative, got -1.0"),
+    ({"contrastive_loss_weight": -0.1}, "`contrastive_loss_weight` must not be negative, got -0.1"),
+    ({"contrastive_temperature": 0.0}, "`contrastive_temperature` must be above 0, got 0.0"),
+    ({"contrastive_memory_size": -1}, "`contrastive_memory_size` must not be negative, got -1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_LOSSES)
+def test_bad_fields_of_the_loss_are_an_error_of_one_line(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}\.$"):
+        make(tmp_path, precision="fp32", **fields)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**fields, "precision": "fp32", "use_cpu": True}), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{message}\.$"):
+        load_recipe(str(recipe))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("label_weights: {joy: 1e-1}", "`label_weights`: the weight of 'joy' must be a number, got '1e-1'"),
+        (
+            "base_loss: focal\nbase_loss_options: {gamma: high}",
+            "`base_loss_options`: `gamma` must be a number, got 'high'",
+        ),
+    ],
+)
+def test_words_in_place_of_numbers_are_an_error_of_one_line(tmp_path: Path, fields: str, message: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"{fields}\nprecision: fp32\nuse_cpu: true\n", encoding="utf-8")
+    with pytest.raises(TypeError, match=rf"^{message}\.$"):
+        load_recipe(str(recipe))
+
+
+def test_fields_of_the_loss_reach_it(tmp_path: Path) -> None:
+    labels = [[1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 0, 1]]
+    arguments = make(
+        tmp_path,
+        precision="fp32",
+        base_loss="focal",
+        base_loss_options={"gamma": 3.0},
+        class_weights="inverse",
+        class_weight_cap=2.5,
+        label_weights={"joy": 7},
+        base_loss_weight=0.9,
+        auxiliary_loss_weight=0.4,
+        correlation_loss="laplacian",
+        correlation_loss_weight=0.6,
+        label_correlation="cosine",
+        correlation_smoothing=2.0,
+        contrastive_loss_weight=0.1,
+        contrastive_temperature=0.3,
+        contrastive_memory_size=12,
+    )
+    loss = arguments.create_loss(labels, ["anger", "joy", "fear"])
+    assert isinstance(loss.base, FocalLoss)
+    assert isinstance(loss.correlation, LaplacianTerm)
+    assert loss.base.gamma == 3.0
+    assert vars(loss.weights) == {"base": 0.9, "auxiliary": 0.4, "correlation": 0.6, "contrastive": 0.1}
+    assert (loss.contrastive.temperature, loss.contrastive.memory_size) == (0.3, 12)
+    assert (loss.statistics.label_counts, loss.statistics.num_samples) == ([4, 2, 1], 4)
+    # Every text has the first label; the third has three negatives to a positive, more than the cap.
+    assert loss.statistics.class_weights.tolist() == [0.25, 7.0, 2.5]
+    assert np.array_equal(loss.statistics.correlation, label_correlation(labels, "cosine", smoothing=2.0))
+
+
+def test_the_loss_of_the_defaults_is_binary_cross_entropy(tmp_path: Path) -> None:
+    loss = make(tmp_path, precision="fp32").create_loss([[1, 0], [0, 0], [0, 1]], ["a", "b"])
+    logits, labels = torch.tensor([[1.5, -2.0]]), torch.tensor([[0.0, 1.0]])
+    assert loss(logits, labels) == {"base": torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)}
+    assert not loss.needs_states
+
+
+def test_weights_of_unknown_labels_are_an_error(tmp_path: Path) -> None:
+    arguments = make(tmp_path, precision="fp32", label_weights={"joy": 2.0})
+    with pytest.raises(ValueError, match=r"^`label_weights` names 'joy'; the labels are anger, fear\.$"):
+        arguments.create_loss([[1, 0], [0, 1]], ["anger", "fear"])
 
 
 def test_arguments_parse_from_a_command_line(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def class_weights(
         beta (`float`, *optional*, defaults to 0.999): Of `"effective"`, in [0, 1).
 
     Returns:
-        `np.ndarray` of shape `(num_labels,)`: Weights in (0, `cap`]; `cap` for a label without positives.
+        `np.ndarray` of shape `(num_labels,)`: Finite weights in (0, `cap`]. A label without positives has the weight
+        of one with a single positive: an infinite weight would make the loss NaN.
 
     Raises:
         `ValueError`: If an argument is out of its range.
@@ -41,14 +42,13 @@ def class_weights(
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"`beta` must lie in [0, 1), got {beta}.")
     gold = check_labels(labels)
-    positives = gold.sum(axis=0).astype(np.float64)
-    negatives = len(gold) - positives
+    counts = gold.sum(axis=0)
+    positives, negatives = np.maximum(counts, 1.0), len(gold) - counts.astype(np.float64)
     if method == "none":
         return np.ones(gold.shape[1])
     if method == "effective":
         negatives, positives = 1.0 - beta**negatives, 1.0 - beta**positives
-    weights = np.full(gold.shape[1], np.inf)
-    np.divide(negatives, positives, out=weights, where=positives > 0)
+    weights = negatives / positives
     # A label that every text has must not lose its only examples.
     smallest = 1.0 / len(gold)
     return np.clip(np.sqrt(weights) if method == "sqrt" else weights, smallest, cap)
@@ -93,8 +93,8 @@ def label_correlation(
     counts, both = gold.sum(axis=0), gold.T @ gold
     rows, columns = counts[:, None], counts[None, :]
     if method == "phi":
-        spread = np.sqrt(counts * (total - counts))
-        values = _divide(total * both - rows * columns, spread[:, None] * spread)
+        spread = counts * (total - counts)
+        values = _divide(total * both - rows * columns, np.sqrt(spread[:, None] * spread))
         independent = np.zeros_like(both)
     elif method == "conditional":
         values = _divide(both, np.broadcast_to(rows, both.shape))

@@ -136,7 +136,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no recipe {path}.")
-    values = _parse(file.read_bytes(), path)
+    values = parse_yaml(file.read_bytes(), path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
@@ -177,10 +177,11 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
             target = target[parent]
         # A path may hold what YAML takes for a comment or a mapping.
         is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
-        target[last] = text if is_plain else _parse(text, f"The value of `--{name}`")
+        target[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
 
 
-def _parse(text: str | bytes, source: str) -> Any:
+def parse_yaml(text: str | bytes, source: str) -> Any:
+    """A YAML text in the notation of recipes; `source` names it in the `ValueError` of a text that is none."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,20 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput
+
+from modeling_stacked_emotion import StackedEmotionConfig
+from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
 from .batching import EpochLengthGroupedSampler
+from .callbacks.evaluation import EvaluationCallback
+from .losses.gathering import gather_batch
+from .losses.hybrid import HybridLoss, LabelStatistics
 from .metrics import multilabel_metrics
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
 
+_LOSS_FILE = "hybrid_loss.pt"
 VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 
 
@@ -24,14 +33,37 @@ class StackedEmotionTrainer(Trainer):
     """
     [`Trainer`] for multi-label emotion classifiers, ours or any `AutoModelForSequenceClassification`.
 
-    What it changes: parameters outside the encoders have a learning rate of their own, the loss gets the BCE of the
-    `auxiliary_logits` if the model returns any, and grouping by length neither changes the order of the training texts
-    when a run is resumed nor that of the rows that `predict` returns.
+    What it changes: the loss is the hybrid loss of the arguments, over the batch of all processes, each of its terms
+    logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own;
+    grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
+    `predict` returns.
     """
 
     args: StackedEmotionTrainingArguments
     # `compute_loss` returns the mean of a batch: the Trainer divides it by the steps of gradient accumulation.
     loss_is_scaled_for_ga = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hybrid_loss = self.create_loss()
+        self.train_terms, self.eval_terms = TermMeter(), TermMeter()
+
+    def create_loss(self) -> HybridLoss:
+        """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
+        if self.train_dataset is None:
+            # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
+            statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
+            return HybridLoss(statistics).to(self.args.device)
+        labels = dataset_labels(self.train_dataset)
+        names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+        if labels.shape[1:] != (len(names),):
+            raise ValueError(
+                f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
+            )
+        loss = self.args.create_loss(labels, names)
+        self.model.config.class_weights = loss.statistics.class_weights.tolist()
+        self.model.config.label_correlation = loss.statistics.correlation.tolist()
+        return loss.to(self.args.device)
 
     def compute_loss(
         self,
@@ -40,15 +72,76 @@ class StackedEmotionTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002  (part of the signature)
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        """BCE of the logits, plus the weighted BCE of the auxiliary logits."""
-        outputs = model(**inputs)
-        loss = outputs["loss"]
-        weight = self.args.auxiliary_loss_weight
-        if weight and outputs.get("auxiliary_logits") is not None:
-            loss = loss + weight * nn.functional.binary_cross_entropy_with_logits(
-                outputs["auxiliary_logits"].float(), inputs["labels"].float()
-            )
+        """The sum of the terms of the hybrid loss over the batch of all processes."""
+        labels = inputs["labels"]
+        needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
+        outputs = model(
+            **{key: value for key, value in inputs.items() if key != "labels"},
+            **({"output_hidden_states": True} if needs_hidden else {}),
+        )
+        states = None
+        if needs_hidden:
+            states = average_words(outputs["hidden_states"][-1], inputs["attention_mask"].bool())
+            # An evaluation gathers every output.
+            outputs = {key: value for key, value in outputs.items() if key != "hidden_states"}
+        elif self.hybrid_loss.needs_states:
+            states = outputs["pooler_output"]
+        auxiliary_logits = outputs.get("auxiliary_logits")
+        terms = self.hybrid_loss.train(model.training)(
+            gather_batch(outputs["logits"]),
+            gather_batch(labels),
+            states if states is None else gather_batch(states),
+            auxiliary_logits if auxiliary_logits is None else gather_batch(auxiliary_logits),
+        )
+        if model.training:
+            # As the Trainer averages its own loss: batches within a step, then steps.
+            self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
+        else:
+            self.eval_terms.add(terms, len(labels))
+        loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The parent's, with the mean of every term since the last line of log."""
+        if "loss" in logs:
+            logs |= self.train_terms.means("loss/")
+        super().log(logs, start_time)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
+        self.eval_terms.means()
+        observers = [one for one in self.callback_handler.callbacks if isinstance(one, EvaluationCallback)]
+        observed = bool(observers) and description == "Evaluation"
+        if observed and self.compute_metrics is None:
+            # `evaluate` asks for the loss alone if no function wants the predictions.
+            prediction_loss_only = None
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
+        output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
+        if not observed or output.predictions is None or output.label_ids is None:
+            return output
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        probabilities = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
+        labels = np.asarray(output.label_ids).astype(np.int64)
+        for observer in observers:
+            numbers = observer.on_predictions(
+                self.args,
+                self.state,
+                labels,
+                probabilities,
+                prefix=metric_key_prefix,
+                callbacks=self.callback_handler.callbacks,
+            )
+            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
+        return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The Trainer's own optimizer, its groups (with and without weight decay) split into encoders and head."""
@@ -66,6 +159,18 @@ class StackedEmotionTrainer(Trainer):
         optimizer.param_groups = [group for group in groups if group["params"]]
         return optimizer
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            torch.save(self.hybrid_loss.state_dict(), Path(output_dir) / _LOSS_FILE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and (Path(checkpoint) / _LOSS_FILE).is_file():
+            self.hybrid_loss.load_state_dict(
+                torch.load(Path(checkpoint) / _LOSS_FILE, map_location=self.args.device, weights_only=True)
+            )
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)
         if isinstance(sampler, LengthGroupedSampler):
@@ -80,6 +185,42 @@ class StackedEmotionTrainer(Trainer):
             return super().get_test_dataloader(test_dataset)
         finally:
             self.args.train_sampling_strategy = strategy
+
+
+class TermMeter:
+    """Means of the terms of a loss, kept on their device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.weight = 0.0
+
+    def add(self, terms: dict[str, torch.Tensor], weight: float) -> None:
+        """Count the terms of a batch so many times."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + weight * value.detach()
+        self.weight += weight
+
+    def means(self, prefix: str = "") -> dict[str, float]:
+        """The means since the last call, `prefix` before each name."""
+        values = {prefix + name: (value / self.weight).item() for name, value in self.sums.items()}
+        self.sums, self.weight = {}, 0.0
+        return values
+
+
+def dataset_labels(dataset: Any) -> np.ndarray:
+    """
+    The labels of a data set as an array of shape `(num_samples, num_labels)`.
+
+    Args:
+        dataset ([`datasets.Dataset`] or a sequence of rows): With `labels`, 0 or 1, in every row.
+    """
+    if hasattr(dataset, "column_names"):
+        return np.asarray(dataset.with_format("numpy")["labels"][:])
+    return np.stack([np.asarray(dataset[index]["labels"]) for index in range(len(dataset))])
+
+
+def _has_text_states(model: nn.Module) -> bool:
+    return isinstance(getattr(model, "config", None), StackedEmotionConfig)
 
 
 def _is_encoder(model: nn.Module, name: str) -> bool:

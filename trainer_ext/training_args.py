@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import TrainingArguments
 
+from .label_statistics import CLASS_WEIGHTS, CORRELATION_METHODS, class_weights
+from .losses.base import BASE_LOSSES
+from .losses.correlation import CORRELATION_TERMS
+from .losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 from .precision import fastest_precision
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -22,8 +30,36 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     Args:
         head_learning_rate (`float`, *optional*, defaults to 1e-3):
             Learning rate of everything that is not an encoder; `learning_rate` is the encoders' own.
-        auxiliary_loss_weight (`float`, *optional*, defaults to 0.3):
-            Weight of the meta-learner's own BCE beside that of the classifier; 0 leaves its head untrained.
+        base_loss (`str`, *optional*, defaults to `"bce"`):
+            What each label is worth on its own: `"bce"`, `"focal"`, `"asymmetric"`, `"class_balanced"`,
+            `"distribution_balanced"` or `"zlpr"`; see `trainer_ext.losses.base`.
+        base_loss_options (`dict[str, Any]`, *optional*):
+            Arguments of that loss, such as `{"gamma": 2.0}`.
+        class_weights (`str`, *optional*, defaults to `"none"`):
+            Weight of the positives of each label: `"inverse"`, `"sqrt"` or `"effective"`; see
+            [`~trainer_ext.label_statistics.class_weights`].
+        class_weight_cap (`float`, *optional*, defaults to 10.0):
+            The highest weight that is computed.
+        label_weights (`dict[str, float]`, *optional*):
+            Label to a weight that takes the place of the computed one.
+        base_loss_weight, auxiliary_loss_weight, correlation_loss_weight, contrastive_loss_weight (`float`,
+        *optional*, default to 1.0, 0.3, 0.2 and 0.0):
+            Weights of the terms; a term of weight 0 is not computed. The auxiliary term is the base loss of the
+            meta-learner's own classifier.
+        correlation_loss (`str`, *optional*, defaults to `"none"`):
+            `"laplacian"`, `"matching"` or `"lca"`; see `trainer_ext.losses.correlation`.
+        label_correlation (`str`, *optional*, defaults to `"phi"`):
+            How the correlation of two labels is estimated: `"phi"`, `"conditional"` or `"cosine"`; `"matching"` takes
+            the first only.
+        correlation_smoothing (`float`, *optional*, defaults to 10.0):
+            Pseudo-samples that draw the correlations of rare labels to those of independent ones.
+        contrastive_temperature (`float`, *optional*, defaults to 0.1):
+            Of the contrastive term.
+        contrastive_memory_size (`int`, *optional*, defaults to 0):
+            Texts of the batches before that the contrastive term compares with.
+        evaluation_reports (`bool`, *optional*, defaults to `True`):
+            Whether `scripts.train` leaves label correlations and the F1 of each label, as numbers and figures, in
+            `<output_dir>/reports` at every evaluation.
         precision (`str`, *optional*, defaults to `"auto"`):
             `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"`: what is measured to be the fastest on this device. The flags
             `--bf16` and `--fp16` and the setting of `accelerate launch` come first.
@@ -31,7 +67,30 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
     head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of everything but the encoders."})
+    base_loss: str = field(default="bce", metadata={"help": f"{', '.join(BASE_LOSSES)}.", "choices": (*BASE_LOSSES,)})
+    base_loss_options: dict[str, Any] | None = field(default=None, metadata={"help": "Its arguments: {gamma: 2}."})
+    class_weights: str = field(
+        default="none",
+        metadata={"help": f"Weight of positives: {', '.join(CLASS_WEIGHTS)}.", "choices": CLASS_WEIGHTS},
+    )
+    class_weight_cap: float = field(default=10.0, metadata={"help": "The highest class weight that is computed."})
+    label_weights: dict[str, float] | None = field(
+        default=None, metadata={"help": "Label to a weight in place of the computed one."}
+    )
+    base_loss_weight: float = field(default=1.0, metadata={"help": "Weight of the base loss."})
     auxiliary_loss_weight: float = field(default=0.3, metadata={"help": "Weight of the meta-learner's own loss."})
+    correlation_loss: str = field(
+        default="none", metadata={"help": f"{', '.join(CORRELATION_TERMS)}.", "choices": CORRELATION_TERMS}
+    )
+    correlation_loss_weight: float = field(default=0.2, metadata={"help": "Weight of the correlation term."})
+    label_correlation: str = field(
+        default="phi", metadata={"help": f"{', '.join(CORRELATION_METHODS)}.", "choices": CORRELATION_METHODS}
+    )
+    correlation_smoothing: float = field(default=10.0, metadata={"help": "Pseudo-samples against chance pairs."})
+    contrastive_loss_weight: float = field(default=0.0, metadata={"help": "Weight of the contrastive term."})
+    contrastive_temperature: float = field(default=0.1, metadata={"help": "Temperature of the contrastive term."})
+    contrastive_memory_size: int = field(default=0, metadata={"help": "Past texts that the contrastive term sees."})
+    evaluation_reports: bool = field(default=True, metadata={"help": "Figures and numbers of every evaluation."})
     precision: str = field(
         default="auto", metadata={"help": "auto (measured on this device), fp32, bf16 or fp16.", "choices": PRECISIONS}
     )
@@ -53,9 +112,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
-        for name in ("head_learning_rate", "auxiliary_loss_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.head_learning_rate < 0:
+            raise ValueError(f"`head_learning_rate` must not be negative, got {self.head_learning_rate}.")
+        self._check_loss()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if not (self.bf16 or self.fp16):
@@ -64,3 +123,64 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         super().__post_init__()
+
+    def _check_loss(self) -> None:
+        """Every slip in the fields of the loss is found here rather than after the data is read."""
+        choices = {"class_weights": CLASS_WEIGHTS, "label_correlation": CORRELATION_METHODS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+        if not self.class_weight_cap >= 1:
+            raise ValueError(f"`class_weight_cap` must be at least 1, got {self.class_weight_cap}.")
+        if not self.correlation_smoothing >= 0:
+            raise ValueError(f"`correlation_smoothing` must not be negative, got {self.correlation_smoothing}.")
+        if self.correlation_loss == "matching" and self.label_correlation != "phi":
+            raise ValueError(
+                '`correlation_loss` "matching" compares Pearson\'s correlations: `label_correlation` must be "phi", '
+                f"got {self.label_correlation!r}."
+            )
+        names = list(self.label_weights or {}) or ["any"]
+        # Any labels do, but for such as are balanced: their class weights would be 1.
+        self.create_loss(np.eye(3, len(names), dtype=np.int64), names)
+
+    def create_loss(self, labels: npt.ArrayLike, label_names: Sequence[str]) -> HybridLoss:
+        """
+        The hybrid loss of these arguments.
+
+        Args:
+            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
+            label_names (`Sequence[str]` of length `num_labels`): What `label_weights` speaks of.
+
+        Raises:
+            `ValueError`: If an argument of the loss is unknown or out of its range.
+            `TypeError`: If a number is something else.
+        """
+        weights = class_weights(labels, self.class_weights, cap=self.class_weight_cap)
+        for label, weight in (self.label_weights or {}).items():
+            if label not in label_names:
+                raise ValueError(f"`label_weights` names {label!r}; the labels are {', '.join(label_names)}.")
+            # YAML reads 1e-1 as a word.
+            if not isinstance(weight, int | float):
+                raise TypeError(f"`label_weights`: the weight of {label!r} must be a number, got {weight!r}.")
+            if not weight > 0:
+                raise ValueError(f"`label_weights`: the weight of {label!r} must be above 0, got {weight}.")
+            weights[list(label_names).index(label)] = weight
+        return HybridLoss(
+            LabelStatistics.from_labels(
+                labels,
+                class_weights=weights,
+                correlation=self.label_correlation,
+                smoothing=self.correlation_smoothing,
+            ),
+            base=self.base_loss,
+            base_options=self.base_loss_options,
+            correlation=self.correlation_loss,
+            temperature=self.contrastive_temperature,
+            memory_size=self.contrastive_memory_size,
+            weights=HybridLossWeights(
+                base=self.base_loss_weight,
+                auxiliary=self.auxiliary_loss_weight,
+                correlation=self.correlation_loss_weight,
+                contrastive=self.contrastive_loss_weight,
+            ),
+        )

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the callbacks in a Trainer, on our model and on a stock BERT, and of what the trackers get."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_trainer import CORPUS, ROWS, Setup, make_trainer
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.callbacks.class_report import ClassReportCallback
+from trainer_ext.callbacks.evaluation import EvaluationCallback
+from trainer_ext.callbacks.label_correlation import LabelCorrelationCallback
+from trainer_ext.callbacks.trackers import log_figure
+from trainer_ext.trainer import StackedEmotionTrainer
+
+NAMES = list(LABELS.values())
+COUNTS = [int(count) for count in np.sum(ROWS, axis=0)]
+
+
+@pytest.fixture(params=["ours", "stock"])
+def setup(
+    request: pytest.FixtureRequest,
+    encoder_folders: dict[str, Path],
+    model: StackedEmotionForSequenceClassification,
+    tokenizer: StackedEmotionTokenizer,
+) -> Setup:
+    """A model and its tokenizer: ours, and one of transformers that returns its hidden states as well."""
+    if request.param == "ours":
+        return model, tokenizer
+    torch.manual_seed(0)
+    stock_tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    config = BertConfig(
+        vocab_size=len(stock_tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        problem_type="multi_label_classification",
+        id2label=LABELS,
+        output_hidden_states=True,
+    )
+    return BertForSequenceClassification(config), stock_tokenizer
+
+
+class Recorder(EvaluationCallback):
+    """Keeps what it is called with and returns a number of its own."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def on_predictions(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        *,
+        prefix: str = "eval",
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> dict[str, float]:
+        self.calls.append({"labels": labels, "probabilities": probabilities, "prefix": prefix, "callbacks": callbacks})
+        return {"num_calls": float(len(self.calls))}
+
+
+# ---------------------------------------------------------------------------------------------------------- the event
+
+
+@pytest.mark.parametrize("with_metrics", [True, False])
+def test_callback_gets_labels_and_probabilities_of_all_rows(setup: Setup, tmp_path: Path, with_metrics: bool) -> None:
+    options = {} if with_metrics else {"compute_metrics": None}
+    trainer = make_trainer(setup, tmp_path, train_sampling_strategy="random", **options)
+    recorder = Recorder()
+    trainer.add_callback(recorder)
+    metrics = trainer.evaluate()
+    output = trainer.predict(trainer.eval_dataset)
+    # `predict` is no evaluation.
+    assert len(recorder.calls) == 1
+    call = recorder.calls[0]
+    assert call["labels"].tolist() == ROWS
+    assert call["labels"].dtype == np.int64
+    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+    assert np.abs(call["probabilities"] - 1 / (1 + np.exp(-logits.astype(np.float64)))).max() < 1e-6
+    assert call["probabilities"].dtype == np.float64
+    assert call["probabilities"].shape == (len(CORPUS), 4)
+    assert (call["prefix"], call["callbacks"]) == ("eval", trainer.callback_handler.callbacks)
+    assert metrics["eval_num_calls"] == 1.0
+    assert ("eval_macro_f1" in metrics) == with_metrics
+    assert "test_num_calls" not in output.metrics
+
+
+def test_each_named_evaluation_set_has_its_own_numbers(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path)
+    recorder = Recorder()
+    trainer.add_callback(recorder)
+    trainer.add_callback(LabelCorrelationCallback(NAMES, tmp_path / "figures"))
+    rows = trainer.eval_dataset
+    metrics = trainer.evaluate({"all": rows, "half": rows.select(range(31))})
+    assert [call["prefix"] for call in recorder.calls] == ["eval_all", "eval_half"]
+    assert [len(call["labels"]) for call in recorder.calls] == [len(CORPUS), 31]
+    assert (metrics["eval_all_num_calls"], metrics["eval_half_num_calls"]) == (1.0, 2.0)
+    written = sorted(path.name for path in (tmp_path / "figures").glob("*.json"))
+    assert written == ["label_correlation_all_0.json", "label_correlation_half_0.json"]
+
+
+def test_trainer_without_such_callbacks_evaluates_as_before(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path, compute_metrics=None)
+    called: list[Any] = []
+    trainer.preprocess_logits_for_metrics = lambda logits, _: called.append(logits) or logits
+    assert "eval_loss" in trainer.evaluate()
+    assert not called
+
+
+def test_event_has_no_default() -> None:
+    with pytest.raises(NotImplementedError):
+        EvaluationCallback().on_predictions(None, None, np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("callback", [LabelCorrelationCallback(["a", "b"]), ClassReportCallback(["a", "b"], [1, 2])])
+def test_wrong_number_of_names_fails_when_the_trainer_is_made(
+    setup: Setup, tmp_path: Path, callback: TrainerCallback
+) -> None:
+    trainer = make_trainer(setup, tmp_path)
+    with pytest.raises(ValueError, match=r"`label_names` must name the 4 labels of the model, got 2 names"):
+        StackedEmotionTrainer(model=trainer.model, args=trainer.args, callbacks=[callback])
+
+
+# -------------------------------------------------------------------------------------------------------- in training
+
+
+def test_training_with_both_callbacks_and_tensorboard(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(
+        setup,
+        tmp_path,
+        num_rows=32,
+        num_train_epochs=2,
+        learning_rate=1e-3,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1_rare",
+        report_to=["tensorboard"],
+    )
+    trainer.add_callback(LabelCorrelationCallback(NAMES))
+    trainer.add_callback(ClassReportCallback(NAMES, COUNTS, tmp_path / "classes"))
+    trainer.train()
+    logged = {entry["step"]: entry for entry in trainer.state.log_history if "eval_loss" in entry}
+    assert list(logged) == [4, 8]
+    for step, entry in logged.items():
+        correlation = json.loads((tmp_path / f"label_correlation_{step}.json").read_text(encoding="utf-8"))
+        classes = json.loads((tmp_path / "classes" / f"class_report_{step}.json").read_text(encoding="utf-8"))
+        assert correlation["step"] == classes["step"] == step
+        assert correlation["distance"] == entry["eval_label_correlation_distance"]
+        for key in ("macro_f1", "macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap"):
+            assert classes[key] == pytest.approx(entry[f"eval_{key}"])
+        assert [row["train_count"] for row in classes["rows"]] == sorted(COUNTS, reverse=True)
+    # The numbers can choose the best epoch.
+    assert trainer.state.best_metric == max(entry["eval_macro_f1_rare"] for entry in logged.values())
+
+    (events,) = tmp_path.glob("runs/*")
+    accumulator = EventAccumulator(str(events), size_guidance={"images": 0, "scalars": 0})
+    accumulator.Reload()
+    scalars = {event.step: event.value for event in accumulator.Scalars("eval/label_correlation_distance")}
+    assert scalars == pytest.approx({step: entry["eval_label_correlation_distance"] for step, entry in logged.items()})
+    for name in ("eval/label_correlation", "eval/class_report"):
+        images = accumulator.Images(name)
+        assert [event.step for event in images] == [4, 8]
+        with Image.open(io.BytesIO(images[0].encoded_image_string)) as image:
+            assert image.size == (images[0].width, images[0].height)
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+# ----------------------------------------------------------------------------------------------------------- trackers
+
+
+def make_figure() -> Figure:
+    figure = Figure(figsize=(2, 1), dpi=50)
+    figure.subplots().plot([0, 1], [0, 1])
+    return figure
+
+
+def make_tracker(kind: type[TrainerCallback], initialized: bool) -> tuple[TrainerCallback, list[dict[str, Any]]]:
+    """A callback of transformers whose tracker, which need not be installed, keeps what is logged."""
+    logged: list[dict[str, Any]] = []
+    tracker = SimpleNamespace(log=logged.append, Image=lambda pixels: pixels)
+    callback = kind.__new__(kind)
+    callback._initialized = initialized
+    setattr(callback, "_wandb" if kind is WandbCallback else "_trackio", tracker)
+    return callback, logged
+
+
+@pytest.mark.parametrize("kind", [WandbCallback, TrackioCallback])
+def test_wandb_and_trackio_get_the_pixels_and_the_step(kind: type[TrainerCallback]) -> None:
+    callback, logged = make_tracker(kind, initialized=True)
+    log_figure([TrainerCallback(), callback], "eval/name", make_figure(), 17)
+    assert [sorted(entry) for entry in logged] == [["eval/name", "train/global_step"]]
+    assert logged[0]["train/global_step"] == 17
+    pixels = logged[0]["eval/name"]
+    assert (pixels.shape, pixels.dtype) == ((50, 100, 3), np.uint8)
+    assert pixels.min() < 50 < pixels.max() == 255
+
+
+def test_trackers_that_have_not_begun_get_nothing() -> None:
+    asleep = [make_tracker(kind, initialized=False) for kind in (WandbCallback, TrackioCallback)]
+    figure = make_figure()
+    log_figure([TensorBoardCallback(), *(callback for callback, _ in asleep)], "eval/name", figure, 1)
+    assert [logged for _, logged in asleep] == [[], []]
+    # Nor is anything drawn for them.
+    assert type(figure.canvas) is FigureCanvasBase

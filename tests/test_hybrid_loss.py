@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the hybrid loss: its terms, their weights, the class weights, number formats and errors."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loss_samples import CASES, LABEL_COUNTS, LABELS, NUM_SAMPLES, extreme_logits, random_logits
+from torch.nn import functional as F  # noqa: N812  (its usual name)
+
+from trainer_ext.label_statistics import label_correlation
+from trainer_ext.losses.base import BASE_LOSSES, make_base_loss
+from trainer_ext.losses.contrastive import ContrastiveTerm
+from trainer_ext.losses.correlation import CORRELATION_TERMS, make_correlation_term
+from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
+
+CLASS_WEIGHTS = np.array([2.0, 0.5, 10.0, 3.0, 1.0])
+EVERY_TERM = HybridLossWeights(base=0.9, auxiliary=0.3, correlation=0.2, contrastive=0.1)
+
+
+def statistics(num_labels: int = 5, class_weights: np.ndarray | None = None) -> LabelStatistics:
+    matrix = label_correlation(LABELS.numpy(), smoothing=1.0)[:num_labels, :num_labels]
+    weights = np.ones(num_labels) if class_weights is None else class_weights
+    return LabelStatistics(LABEL_COUNTS[:num_labels], NUM_SAMPLES, weights, matrix)
+
+
+def inputs(labels: torch.Tensor = LABELS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits, text states and auxiliary logits."""
+    states = random_logits(torch.zeros(len(labels), 7), seed=1)
+    return random_logits(labels), states, random_logits(labels, seed=2)
+
+
+# -------------------------------------------------------------------------------------------------------------- terms
+
+
+@pytest.mark.parametrize("base", BASE_LOSSES)
+@pytest.mark.parametrize("correlation", CORRELATION_TERMS)
+def test_terms_are_those_of_their_classes_times_their_weights(base: str, correlation: str) -> None:
+    logits, states, auxiliary = inputs()
+    known = statistics()
+    loss = HybridLoss(known, base, correlation=correlation, temperature=0.2, weights=EVERY_TERM)
+    terms = loss(logits, LABELS, states, auxiliary)
+    plain = make_base_loss(base, {}, LABEL_COUNTS, NUM_SAMPLES)
+    expected = {
+        "base": 0.9 * plain(logits, LABELS).mean(),
+        "auxiliary": 0.3 * plain(auxiliary, LABELS).mean(),
+        "contrastive": 0.1 * ContrastiveTerm(0.2)(states, LABELS),
+    }
+    term = make_correlation_term(correlation, torch.from_numpy(known.correlation))
+    if term is not None:
+        expected["correlation"] = 0.2 * term(logits, LABELS)
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        assert terms[name].shape == ()
+        assert terms[name].item() == pytest.approx(value.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["base", "auxiliary", "correlation", "contrastive"])
+def test_a_term_of_weight_zero_is_left_out(name: str) -> None:
+    logits, states, auxiliary = inputs()
+    weights = HybridLossWeights(**{**vars(EVERY_TERM), name: 0.0})
+    found = HybridLoss(statistics(), correlation="lca", weights=weights)(logits, LABELS, states, auxiliary)
+    whole = HybridLoss(statistics(), correlation="lca", weights=EVERY_TERM)(logits, LABELS, states, auxiliary)
+    assert found.keys() == whole.keys() - {name}
+    assert all(found[key] == whole[key] for key in found)
+
+
+def test_defaults_are_binary_cross_entropy_of_both_classifiers() -> None:
+    logits, _, auxiliary = inputs()
+    loss = HybridLoss(statistics())
+    assert not loss.needs_states
+    assert set(loss(logits, LABELS)) == {"base"}
+    terms = loss(logits, LABELS, None, auxiliary)
+    assert set(terms) == {"base", "auxiliary"}
+    assert terms["base"] == F.binary_cross_entropy_with_logits(logits, LABELS)
+    assert terms["auxiliary"] == 0.3 * F.binary_cross_entropy_with_logits(auxiliary, LABELS)
+
+
+def test_a_correlation_term_is_on_as_soon_as_it_is_named() -> None:
+    assert set(HybridLoss(statistics(), correlation="laplacian")(random_logits(), LABELS)) == {"base", "correlation"}
+
+
+def test_integer_labels_are_taken() -> None:
+    logits = random_logits()
+    loss = HybridLoss(statistics(), correlation="lca")
+    assert loss(logits, LABELS.long()) == loss(logits, LABELS)
+
+
+def test_memory_is_kept_by_the_loss_and_only_filled_in_training_mode() -> None:
+    logits, states, _ = inputs()
+    loss = HybridLoss(statistics(), memory_size=4, weights=EVERY_TERM)
+    loss.eval()(logits, LABELS, states)
+    assert len(loss.contrastive.memory_states) == 0
+    loss.train()(logits, LABELS, states)
+    fresh = HybridLoss(statistics(), memory_size=4, weights=EVERY_TERM)
+    fresh.load_state_dict(loss.state_dict())
+    assert torch.equal(fresh.contrastive.memory_states, F.normalize(states, dim=-1)[:4])
+    assert fresh(logits, LABELS, states) == loss(logits, LABELS, states)
+
+
+# ------------------------------------------------------------------------------------------------------ class weights
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_class_weights_are_those_of_torch(dtype: torch.dtype) -> None:
+    logits = torch.cat([random_logits(), extreme_logits(LABELS)]).to(dtype).requires_grad_()
+    labels = torch.cat([LABELS, LABELS]).to(dtype)
+    results = []
+    pos_weight = torch.from_numpy(CLASS_WEIGHTS).to(dtype)
+    for value in (
+        HybridLoss(statistics(class_weights=CLASS_WEIGHTS))(logits, labels)["base"],
+        F.binary_cross_entropy_with_logits(logits, labels, pos_weight=pos_weight),
+    ):
+        (gradient,) = torch.autograd.grad(value, logits)
+        results.append((value, gradient))
+    assert results[0][0] == results[1][0]
+    assert torch.allclose(results[0][1], results[1][1], rtol=0.0, atol=torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("base", [name for name in BASE_LOSSES if name != "zlpr"])
+def test_class_weights_multiply_the_positives_of_every_base_loss(base: str) -> None:
+    logits = random_logits()
+    losses = make_base_loss(base, {}, LABEL_COUNTS, NUM_SAMPLES)(logits, LABELS)
+    expected = sum(
+        losses[row, c].item() * (CLASS_WEIGHTS[c] if LABELS[row, c] else 1.0) for row in range(6) for c in range(5)
+    )
+    found = HybridLoss(statistics(class_weights=CLASS_WEIGHTS), base)(logits, LABELS)
+    assert found["base"].item() == pytest.approx(expected / 30, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [
+        ("bce", {}),
+        ("focal", {"gamma": 0.0}),
+        ("asymmetric", {"gamma_negative": 0.0, "clip": 0.0}),
+        ("class_balanced", {"beta": 0.0}),
+        ("distribution_balanced", {"rebalance": False, "negative_scale": 1.0, "bias_scale": 0.0}),
+    ],
+)
+def test_weights_of_one_change_no_bit(base: str, options: dict[str, Any]) -> None:
+    logits = torch.cat([random_logits(), extreme_logits(LABELS)]).float()
+    labels = torch.cat([LABELS, LABELS]).float()
+    found = HybridLoss(statistics(), base, options)(logits, labels)["base"]
+    assert found == F.binary_cross_entropy_with_logits(logits, labels)
+
+
+# ------------------------------------------------------------------------------------------ gradients, number formats
+
+
+@pytest.mark.parametrize(
+    ("base", "correlation"), [*zip(BASE_LOSSES, 2 * ["laplacian", "matching", "lca"], strict=True)]
+)
+@pytest.mark.parametrize("memory_size", [0, 3])
+def test_gradient_is_that_of_the_value(base: str, correlation: str, memory_size: int) -> None:
+    loss = HybridLoss(statistics(), base, correlation=correlation, memory_size=memory_size, weights=EVERY_TERM)
+    loss.train()(random_logits(), LABELS, random_logits(torch.zeros(6, 7), seed=3))
+    assert len(loss.contrastive.memory_states) == memory_size
+    loss.eval()
+    rows = [tensor.requires_grad_() for tensor in inputs()]
+
+    def total(logits: torch.Tensor, states: torch.Tensor, auxiliary: torch.Tensor) -> torch.Tensor:
+        return torch.stack(list(loss(logits, LABELS, states, auxiliary).values())).sum()
+
+    assert torch.autograd.gradcheck(total, rows)
+
+
+@pytest.mark.parametrize("base", BASE_LOSSES)
+@pytest.mark.parametrize(
+    ("dtype", "autocast"),
+    [(torch.float32, False), (torch.float32, True), (torch.float16, False), (torch.bfloat16, True)],
+)
+@pytest.mark.parametrize("case", CASES)
+def test_extreme_inputs_have_finite_terms_in_fp32(base: str, dtype: torch.dtype, case: str, autocast: bool) -> None:
+    labels = CASES[case]
+    correlation = CORRELATION_TERMS[1 + len(case) % 3]
+    weights = np.ones(labels.shape[1]) if base == "zlpr" else CLASS_WEIGHTS[: labels.shape[1]]
+    loss = HybridLoss(
+        statistics(labels.shape[1], weights), base, correlation=correlation, memory_size=3, weights=EVERY_TERM
+    )
+    rows = [extreme_logits(labels, seed=seed).to(dtype).requires_grad_() for seed in (0, 1)]
+    states = (80.0 * random_logits(torch.zeros(len(labels), 7))).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else nullcontext():
+        for _ in range(2):
+            terms = loss(rows[0], labels.to(dtype), states, rows[1])
+    assert len(terms) == 4
+    for name, value in terms.items():
+        assert value.dtype == torch.float32, name
+        assert value.isfinite(), name
+    torch.stack(list(terms.values())).sum().backward()
+    for tensor in (*rows, states):
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.dtype == dtype
+    assert loss.contrastive.memory_states.dtype == torch.float32
+
+
+def test_half_precision_inputs_give_the_value_of_their_fp32_copies() -> None:
+    half = [tensor.half() for tensor in inputs()]
+    loss = HybridLoss(statistics(class_weights=CLASS_WEIGHTS), correlation="matching", weights=EVERY_TERM)
+    expected = loss(half[0].float(), LABELS, half[1].float(), half[2].float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert loss(half[0], LABELS.bool(), half[1], half[2]) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(BASE_LOSSES)),
+    st.sampled_from(["laplacian", "matching", "lca"]),
+    st.integers(1, 4).flatmap(
+        lambda size: st.lists(
+            st.lists(st.tuples(st.floats(-80, 80, width=32), st.booleans()), min_size=size, max_size=size),
+            min_size=1,
+            max_size=5,
+        )
+    ),
+)
+def test_any_logits_have_finite_terms_and_gradients(
+    base: str, correlation: str, rows: list[list[tuple[float, bool]]]
+) -> None:
+    logits = torch.tensor([[logit for logit, _ in row] for row in rows], requires_grad=True)
+    labels = torch.tensor([[float(flag) for _, flag in row] for row in rows])
+    loss = HybridLoss(statistics(labels.shape[1]), base, correlation=correlation, weights=EVERY_TERM)
+    total = torch.stack(list(loss(logits, labels, logits).values())).sum()
+    total.backward()
+    assert total.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+# --------------------------------------------------------------------------------------------------------- statistics
+
+
+def test_statistics_of_labels() -> None:
+    rows = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]]
+    for labels in (rows, np.array(rows, dtype=np.float32), np.array(rows, dtype=bool)):
+        found = LabelStatistics.from_labels(labels, class_weights=[1, 2, 0.5], correlation="conditional")
+        assert (found.label_counts, found.num_samples) == ([3, 3, 0], 4)
+        assert found.class_weights.tolist() == [1.0, 2.0, 0.5]
+        assert np.array_equal(found.correlation, label_correlation(rows, "conditional"))
+    smooth = LabelStatistics.from_labels(rows, smoothing=2.0)
+    assert smooth.class_weights.tolist() == [1.0] * 3
+    assert np.array_equal(smooth.correlation, label_correlation(rows, "phi", smoothing=2.0))
+
+
+# -------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_labels_of_another_shape_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^`labels` must have shape \(6, 5\), got \(6, 4\)\. Check `config\.num_"):
+        HybridLoss(statistics())(random_logits(), LABELS[:, :4])
+
+
+def test_contrastive_term_without_states_is_an_error() -> None:
+    loss = HybridLoss(statistics(), weights=EVERY_TERM)
+    assert loss.needs_states
+    with pytest.raises(ValueError, match=r"^The contrastive term needs `states`: pass text states, or set its weight"):
+        loss(random_logits(), LABELS)
+
+
+@pytest.mark.parametrize("name", ["base", "auxiliary", "correlation", "contrastive"])
+@pytest.mark.parametrize("value", [-0.1, math.nan])
+def test_negative_weights_are_an_error(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^`{name}_loss_weight` must not be negative, got {value}\.$"):
+        HybridLossWeights(**{name: value})
+
+
+def test_weights_that_teach_nothing_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 "):
+        HybridLossWeights(base=0.0)
+
+
+@pytest.mark.parametrize("class_weights", [[1.0, 2.0], [1.0, 0.0, 1.0], [1.0, math.nan, 1.0], [[1.0, 1.0, 1.0]]])
+def test_bad_class_weights_are_an_error(class_weights: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"^`class_weights` must be one number above 0 for each of the 3 labels, got"):
+        LabelStatistics.from_labels(np.eye(3), class_weights=class_weights)
+
+
+def test_bad_labels_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^`labels` must have shape \(num_samples, num_labels\), got \(3,\)"):
+        LabelStatistics.from_labels([1, 0, 1])
+
+
+def test_class_weights_beside_zlpr_are_an_error() -> None:
+    HybridLoss(statistics(), "zlpr")
+    with pytest.raises(
+        ValueError, match=r'^`base_loss` "zlpr" compares the labels .* `class_weights` must be "none"\.$'
+    ):
+        HybridLoss(statistics(class_weights=CLASS_WEIGHTS), "zlpr")

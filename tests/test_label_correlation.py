@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the comparison of label correlations: the distance, the order of the labels, the callback's files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from transformers import TrainerState, TrainingArguments
+
+from trainer_ext.callbacks.label_correlation import (
+    LabelCorrelationCallback,
+    cluster_order,
+    label_correlation_report,
+)
+from trainer_ext.label_statistics import label_correlation
+
+NAMES = ["anger", "joy", "غضب", "fear"]
+
+
+def make_rows(seed: int, num_labels: int = 4) -> npt.NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    return (rng.random((80, num_labels)) < rng.uniform(0.1, 0.5, num_labels)).astype(np.int64)
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 4.0])
+@pytest.mark.parametrize("method", ["phi", "conditional", "cosine"])
+def test_distance_is_the_root_mean_square_over_pairs(method: str, smoothing: float) -> None:
+    labels, predictions = make_rows(0), make_rows(1)
+    report = label_correlation_report(labels, predictions, NAMES, method=method, smoothing=smoothing)
+    gold = label_correlation(labels, method, smoothing=smoothing)
+    predicted = label_correlation(predictions, method, smoothing=smoothing)
+    assert (report.gold, report.predicted) == (gold.tolist(), predicted.tolist())
+    squares = [(gold[a, b] - predicted[a, b]) ** 2 for a, b in itertools.permutations(range(4), 2)]
+    assert report.distance == pytest.approx(math.sqrt(sum(squares) / 12), rel=1e-12)
+    assert report.distance > 0.05
+
+
+def test_distance_at_its_limits() -> None:
+    together, apart = np.array([[1, 1], [0, 0]] * 5), np.array([[1, 0], [0, 1]] * 5)
+    assert label_correlation_report(together, together, ["a", "b"]).distance == 0.0
+    assert label_correlation_report(together, apart, ["a", "b"], smoothing=0.0).distance == 2.0
+    # Five texts have each label: 5 / (5 + 5) of what they say.
+    assert label_correlation_report(together, apart, ["a", "b"], smoothing=5.0).distance == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"predictions": np.zeros((80, 3))}, r"must have shape \(num_samples, 4\).*got \(80, 4\) and \(80, 3\)"),
+        ({"predictions": np.zeros((79, 4))}, r"got \(80, 4\) and \(79, 4\)"),
+        ({"label_names": ["a", "b"]}, r"must have shape \(num_samples, 2\)"),
+        ({"label_names": ["a", "b", "b", "c"]}, r"`label_names` must be at least two distinct names, got"),
+        ({"predictions": np.full((80, 4), 0.5)}, r"`labels` must hold only 0 and 1, got 0.5"),
+        ({"method": "pearson"}, r"`method` must be one of phi, conditional, cosine"),
+    ],
+)
+def test_wrong_arguments_of_the_report(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        label_correlation_report(
+            **{"labels": make_rows(0), "predictions": make_rows(1), "label_names": NAMES} | arguments
+        )
+
+
+# -------------------------------------------------------------------------------------------------------------- order
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_that_come_together_stand_together(seed: int) -> None:
+    """Three groups of correlated labels, shuffled, and one label by itself."""
+    groups = np.random.default_rng(seed).permutation([0, 0, 0, 1, 1, 2, 2, 2, 2, 3])
+    correlation = np.where(groups[:, None] == groups, 0.5, -0.1)
+    np.fill_diagonal(correlation, 1.0)
+    order = cluster_order(correlation)
+    assert sorted(order) == list(range(10))
+    assert len([group for group, _ in itertools.groupby(groups[order])]) == 4
+
+
+def test_neighbours_are_as_near_as_the_tree_allows() -> None:
+    """A chain: each label is correlated with the next one, and less with those further off."""
+    shuffled = np.random.default_rng(0).permutation(8)
+    chain = 0.8 ** np.abs(shuffled[:, None] - shuffled)
+    found = shuffled[cluster_order(chain)].tolist()
+    assert found in (list(range(8)), list(range(7, -1, -1)))
+
+
+def test_order_takes_the_mean_of_both_directions() -> None:
+    correlation = np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.2], [0.3, 0.2, 1.0]])
+    assert cluster_order(correlation) == cluster_order(correlation.T)
+    assert cluster_order(correlation)[1] == 2
+    assert sorted(cluster_order(np.eye(2))) == [0, 1]
+
+
+def test_drawing_orders_both_matrices_alike() -> None:
+    labels = np.zeros((60, 4), dtype=np.int64)
+    labels[:20, [0, 2]], labels[20:40, [1, 3]] = 1, 1
+    predictions = labels.copy()
+    predictions[:5, 0], predictions[20:23, 3] = 0, 0
+    report = label_correlation_report(labels, predictions, NAMES, smoothing=0.0)
+    left, right, bar = report.draw().axes
+    shown = [text.get_text() for text in left.get_yticklabels()]
+    assert {frozenset(shown[:2]), frozenset(shown[2:])} == {frozenset(["anger", "غضب"]), frozenset(["joy", "fear"])}
+    order = [NAMES.index(name) for name in shown]
+    off_diagonal = ~np.eye(4, dtype=bool)
+    for axis, matrix in ((left, report.gold), (right, report.predicted)):
+        expected = [[matrix[row][column] for column in order] for row in order]
+        assert (np.asarray(axis.images[0].get_array().data)[off_diagonal] == np.array(expected)[off_diagonal]).all()
+    assert left.figure.get_suptitle() == f"Label correlation, distance {report.distance:.4f}"
+    assert bar.get_ylabel() == "phi coefficient"
+
+
+# ----------------------------------------------------------------------------------------------------------- callback
+
+
+def test_callback_compares_at_thresholds_tuned_on_the_rows(tmp_path: Path) -> None:
+    labels = make_rows(0)
+    # In the right order, and all below 0.5.
+    probabilities = 0.01 + 0.1 * labels
+    callback = LabelCorrelationCallback(NAMES)
+    state = TrainerState(global_step=12, is_world_process_zero=True)
+    numbers = callback.on_predictions(TrainingArguments(str(tmp_path)), state, labels, probabilities)
+    assert numbers == {"label_correlation_distance": 0.0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "label_correlation_12.json",
+        "label_correlation_12.png",
+    ]
+    report = json.loads((tmp_path / "label_correlation_12.json").read_text(encoding="utf-8"))
+    assert report == {"step": 12, **asdict(label_correlation_report(labels, labels, NAMES))}
+    assert report["label_names"] == NAMES
+    with Image.open(tmp_path / "label_correlation_12.png") as image:
+        assert min(image.size) > 400
+
+
+def test_callback_passes_its_options_on(tmp_path: Path) -> None:
+    labels, probabilities = make_rows(0), np.random.default_rng(2).random((80, 4))
+    folder = tmp_path / "figures"
+    callback = LabelCorrelationCallback(NAMES, folder, method="conditional", smoothing=3.0)
+    state = TrainerState(global_step=3, is_world_process_zero=True)
+    arguments = TrainingArguments(str(tmp_path / "unused"))
+    numbers = callback.on_predictions(arguments, state, labels, probabilities, prefix="eval_arabic")
+    report = json.loads((folder / "label_correlation_arabic_3.json").read_text(encoding="utf-8"))
+    assert (report["method"], report["smoothing"]) == ("conditional", 3.0)
+    assert report["gold"] == label_correlation(labels, "conditional", smoothing=3.0).tolist()
+    assert numbers == {"label_correlation_distance": report["distance"]}
+    assert report["distance"] > 0.02
+    assert not (tmp_path / "unused").exists()
+
+
+def test_other_processes_compute_and_write_nothing(tmp_path: Path) -> None:
+    labels, probabilities = make_rows(0), np.random.default_rng(2).random((80, 4))
+    callback, numbers = LabelCorrelationCallback(NAMES, tmp_path), []
+    for is_first in (False, True):
+        state = TrainerState(is_world_process_zero=is_first)
+        numbers.append(callback.on_predictions(TrainingArguments(str(tmp_path)), state, labels, probabilities))
+        assert bool(list(tmp_path.iterdir())) == is_first
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"label_names": ["joy"]}, r"`label_names` must be at least two distinct names, got \['joy'\]"),
+        ({"label_names": ["joy", "joy"]}, r"`label_names` must be at least two distinct names"),
+        ({"method": "pearson"}, r"`method` must be one of phi, conditional, cosine, got 'pearson'"),
+        ({"smoothing": -1}, r"`smoothing` must be a number of pseudo-samples >= 0, got -1"),
+    ],
+)
+def test_wrong_arguments_of_the_callback(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LabelCorrelationCallback(**{"label_names": NAMES, **arguments})

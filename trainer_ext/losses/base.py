@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Base losses: what each label's logit is worth on its own.
+
+Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns the loss before its reduction:
+per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All of them but that one are built on
+the binary cross-entropy of torch and are it, to the last bit, when their extras are off.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  (its usual name)
+
+
+class BinaryCrossEntropy(nn.Module):
+    """-y log p - (1 - y) log(1 - p), with p the sigmoid of the logit."""
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+
+class FocalLoss(nn.Module):
+    """
+    Focal loss: -y (1 - p)^gamma log p - (1 - y) p^gamma log(1 - p) (Lin et al., 2017, Focal Loss for Dense Object
+    Detection, equation 4).
+
+    Args:
+        gamma (`float`, *optional*, defaults to 2.0): At least 0, which is the binary cross-entropy.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        if not gamma >= 0:
+            raise ValueError(f"`gamma` must not be negative, got {gamma}.")
+        self.gamma = gamma
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        # As an exponential, the power has a finite gradient where the probability is 0, whatever gamma is.
+        return losses * torch.exp(self.gamma * F.logsigmoid((1.0 - 2.0 * labels) * logits))
+
+
+class AsymmetricLoss(nn.Module):
+    """
+    Asymmetric loss: -y (1 - p)^gamma_positive log p - (1 - y) q^gamma_negative log(1 - q) with q = max(p - clip, 0).
+
+    Negatives count less the surer the model is of them, and not at all below `clip` (Ridnik et al., 2021, Asymmetric
+    Loss For Multi-Label Classification, equations 4 to 6).
+
+    Args:
+        gamma_positive (`float`, *optional*, defaults to 0.0): Focusing of the positives: 0 or at least 1.
+        gamma_negative (`float`, *optional*, defaults to 2.0): Focusing of the negatives: 0 or at least 1.
+        clip (`float`, *optional*, defaults to 0.05): Probability in [0, 1) under which a negative costs nothing.
+    """
+
+    def __init__(self, gamma_positive: float = 0.0, gamma_negative: float = 2.0, clip: float = 0.05) -> None:
+        super().__init__()
+        for name, value in (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative)):
+            # In between, the gradient is infinite where the probability is 0.
+            if value != 0 and not value >= 1:
+                raise ValueError(f"`{name}` must be 0 or at least 1, got {value}.")
+        if not 0.0 <= clip < 1.0:
+            raise ValueError(f"`clip` must lie in [0, 1), got {clip}.")
+        self.gamma_positive, self.gamma_negative, self.clip = gamma_positive, gamma_negative, clip
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        absence = torch.sigmoid(-logits)
+        if self.clip:
+            losses = torch.where(labels > 0, losses, -(absence + self.clip).clamp(max=1.0).log())
+        shifted = (torch.sigmoid(logits) - self.clip).clamp(min=0.0)
+        return losses * torch.where(labels > 0, absence**self.gamma_positive, shifted**self.gamma_negative)
+
+
+class ClassBalancedLoss(nn.Module):
+    """
+    Binary cross-entropy, each label weighed by the inverse of its effective number of positives.
+
+    The weights (1 - beta) / (1 - beta^n) are scaled to a mean of 1 (Cui et al., 2019, Class-Balanced Loss Based on
+    Effective Number of Samples). Positives and negatives of a label are weighed alike.
+
+    Args:
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split. A label
+            without any counts as one with a single positive.
+        beta (`float`, *optional*, defaults to 0.999): In [0, 1); 0 weighs all labels alike.
+    """
+
+    def __init__(self, label_counts: Sequence[int], beta: float = 0.999) -> None:
+        super().__init__()
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"`beta` must lie in [0, 1), got {beta}.")
+        counts = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1)
+        weights = (1.0 - beta) / (1.0 - beta**counts)
+        self.weights: torch.Tensor
+        self.register_buffer("weights", (weights / weights.mean()).float())
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        return losses * self.weights.to(losses.dtype)
+
+
+class DistributionBalancedLoss(nn.Module):
+    r"""
+    Distribution-balanced loss: weights against the double counting of texts with several labels, and negatives that
+    stop pushing once they are right (Wu et al., 2020, Distribution-Balanced Loss for Multi-Label Classification in
+    Long-Tailed Datasets; on texts by Huang et al., 2021, Balancing Methods for Multi-label Text Classification with
+    Long-Tailed Class Distribution).
+
+    With n_c positives of label c among N texts and u = z - bias_scale log(N / n_c - 1):
+    w_c (y log(1 + exp(-u)) + (1 - y) / negative_scale log(1 + exp(negative_scale u))), where
+    w_c = weight_offset + sigmoid(weight_slope (r_c - weight_center)) and r_c = (1 / n_c) / sum over the text's labels
+    d of 1 / n_d, infinite for a text without labels.
+
+    Args:
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split. A label
+            without any counts as one with a single positive, one that every text has as missing in one.
+        num_samples (`int`): Texts of the training split.
+        rebalance (`bool`, *optional*, defaults to `True`): Off sets every weight w_c to 1.
+        weight_offset, weight_slope, weight_center (`float`, *optional*, default to 0.1, 10.0 and 0.2):
+            Alpha (at least 0), beta (above 0) and mu of the paper.
+        negative_scale (`float`, *optional*, defaults to 2.0): Lambda of the paper, above 0; 1 turns it off.
+        bias_scale (`float`, *optional*, defaults to 0.05): Kappa of the paper, at least 0; 0 turns it off.
+    """
+
+    def __init__(
+        self,
+        label_counts: Sequence[int],
+        num_samples: int,
+        rebalance: bool = True,
+        weight_offset: float = 0.1,
+        weight_slope: float = 10.0,
+        weight_center: float = 0.2,
+        negative_scale: float = 2.0,
+        bias_scale: float = 0.05,
+    ) -> None:
+        super().__init__()
+        for name, value in (("negative_scale", negative_scale), ("weight_slope", weight_slope)):
+            if not value > 0:
+                raise ValueError(f"`{name}` must be above 0, got {value}.")
+        for name, value in (("bias_scale", bias_scale), ("weight_offset", weight_offset)):
+            if not value >= 0:
+                raise ValueError(f"`{name}` must not be negative, got {value}.")
+        self.rebalance, self.negative_scale = rebalance, negative_scale
+        self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
+        positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
+        negatives = (num_samples - positives).clamp(min=1)
+        self.rarity: torch.Tensor
+        self.bias: torch.Tensor
+        self.register_buffer("rarity", (1.0 / positives).float())
+        self.register_buffer("bias", (bias_scale * (negatives / positives).log()).float())
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same."""
+        scales = 1.0 + (1.0 - labels) * (self.negative_scale - 1.0)
+        shifted = scales * (logits - self.bias.to(logits.dtype))
+        losses = F.binary_cross_entropy_with_logits(shifted, labels, reduction="none") / scales
+        if not self.rebalance:
+            return losses
+        rarity = self.rarity.to(logits.dtype)
+        ratios = rarity / (labels * rarity).sum(dim=-1, keepdim=True)
+        return losses * (self.weight_offset + torch.sigmoid(self.weight_slope * (ratios - self.weight_center)))
+
+
+class ZLPRLoss(nn.Module):
+    """
+    Zero-bounded log-sum-exp and pairwise rank-based loss: log(1 + sum over negatives of exp(z)) + log(1 + sum over
+    positives of exp(-z)) (Su et al., 2022, ZLPR: A Novel Loss for Multi-label Classification).
+
+    It compares all labels of a text with one another and with the threshold 0, so it has no loss per label; its
+    size is that of a sum over labels, not of a mean.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to `(batch_size, 1)`."""
+        zero = logits.new_zeros(len(logits), 1)
+        lowest = torch.finfo(logits.dtype).min
+        negatives = torch.cat([logits.masked_fill(labels > 0, lowest), zero], dim=-1)
+        positives = torch.cat([(-logits).masked_fill(labels <= 0, lowest), zero], dim=-1)
+        return negatives.logsumexp(dim=-1, keepdim=True) + positives.logsumexp(dim=-1, keepdim=True)
+
+
+BASE_LOSSES: dict[str, type[nn.Module]] = {
+    "bce": BinaryCrossEntropy,
+    "focal": FocalLoss,
+    "asymmetric": AsymmetricLoss,
+    "class_balanced": ClassBalancedLoss,
+    "distribution_balanced": DistributionBalancedLoss,
+    "zlpr": ZLPRLoss,
+}
+# What the training split tells a loss; everything else is an option.
+_STATISTICS = ("label_counts", "num_samples")
+
+
+def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence[int], num_samples: int) -> nn.Module:
+    """
+    A base loss by its name.
+
+    Args:
+        name (`str`): A key of `BASE_LOSSES`.
+        options (`dict[str, Any]`): Its arguments, without those that the training split gives.
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split.
+        num_samples (`int`): Texts of the training split.
+
+    Raises:
+        `ValueError`: For an unknown name or option, or a value out of its range.
+        `TypeError`: For a value that is no number.
+    """
+    if name not in BASE_LOSSES:
+        raise ValueError(f"`base_loss` must be one of {', '.join(BASE_LOSSES)}, got {name!r}.")
+    loss = BASE_LOSSES[name]
+    known = inspect.signature(loss).parameters if loss.__init__ is not nn.Module.__init__ else {}
+    allowed = [option for option in known if option not in _STATISTICS]
+    for option in options:
+        if option not in allowed:
+            raise ValueError(
+                f"`base_loss_options` of {name} are {', '.join(allowed) or 'none'}; there is no {option!r}."
+            )
+        # YAML reads 1e-1 as a word.
+        if not isinstance(options[option], int | float):
+            raise TypeError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
+    statistics = {"label_counts": label_counts, "num_samples": num_samples}
+    return loss(**{key: value for key, value in statistics.items() if key in known}, **options)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Label-correlation terms: labels that come together in the training split are to be predicted together.
+
+Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns one number. The formulas are
+candidates for the first paper's term, of which only the idea is known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+# Added to a variance of probabilities, so that a label that never changes within a batch has no correlation.
+_MIN_VARIANCE = 1e-6
+
+
+class _WithCorrelation(nn.Module):
+    """A term that knows the label correlations, of shape `(num_labels, num_labels)`, without the diagonal."""
+
+    correlation: torch.Tensor
+
+    def __init__(self, correlation: torch.Tensor) -> None:
+        super().__init__()
+        if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1]:
+            raise ValueError(f"`correlation` must be a square matrix, got shape {tuple(correlation.shape)}.")
+        self.register_buffer("correlation", correlation.float().clone().fill_diagonal_(0.0))
+
+
+class LaplacianTerm(_WithCorrelation):
+    """
+    Probabilities of correlated labels are drawn together, those of labels that avoid each other apart:
+    1 / C^2 sum_cd R_cd (p_c - p_d)^2, the mean over the texts; below 0 where the latter weigh more. The graph
+    Laplacian of R as regulariser (Belkin, Niyogi and Sindhwani, 2006, Manifold Regularization), over labels in place
+    of samples.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (one signature)
+        """*Shape:* two times `(batch_size, num_labels)` to `()`."""
+        probabilities = torch.sigmoid(logits)
+        correlation = self.correlation.to(logits.dtype)
+        degrees = correlation.sum(dim=0) + correlation.sum(dim=1)
+        squares = (probabilities**2 @ degrees) - 2.0 * ((probabilities @ correlation) * probabilities).sum(dim=-1)
+        return squares.mean() / correlation.numel()
+
+
+class MatchingTerm(_WithCorrelation):
+    """
+    The correlations of the predicted probabilities within the batch match those of the training labels:
+    sum over c != d of (corr(P)_cd - R_cd)^2 / C^2, with Pearson's correlation; 0 for a batch of one text. After the
+    alignment of covariances by Sun and Saenko (2016, Deep CORAL, equation 1), with the labels' matrix as its target.
+    The correlation within a batch is off by about 1 / sqrt(batch_size): the term is for batches of hundreds of texts.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (one signature)
+        """*Shape:* two times `(batch_size, num_labels)` to `()`."""
+        if len(logits) < 2:
+            return 0.0 * logits.sum()
+        probabilities = torch.sigmoid(logits)
+        centred = probabilities - probabilities.mean(dim=0)
+        scaled = centred / (centred.square().mean(dim=0) + _MIN_VARIANCE).sqrt()
+        difference = scaled.T @ scaled / len(scaled) - self.correlation.to(logits.dtype)
+        return (difference - torch.diag(difference.diagonal())).square().mean()
+
+
+class LCATerm(nn.Module):
+    """
+    Label-correlation aware term of SpanEmo: the mean over a text's positives a and negatives b of exp(p_b - p_a), the
+    mean over the texts; 0 for a text with no positive or no negative (Alhuzali and Ananiadou, 2021, SpanEmo: Casting
+    Multi-label Emotion Classification as Span-prediction). It needs no correlation matrix.
+    """
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to `()`."""
+        probabilities = torch.sigmoid(logits)
+        negatives = 1.0 - labels
+        # The mean over pairs is the product of two means.
+        low = (negatives * probabilities.exp()).sum(dim=-1) / negatives.sum(dim=-1).clamp(min=1.0)
+        high = (labels * (-probabilities).exp()).sum(dim=-1) / labels.sum(dim=-1).clamp(min=1.0)
+        return (low * high).mean()
+
+
+CORRELATION_TERMS = ("none", "laplacian", "matching", "lca")
+
+
+def make_correlation_term(name: str, correlation: torch.Tensor) -> nn.Module | None:
+    """
+    A correlation term by its name, `None` for `"none"`.
+
+    Args:
+        name (`str`): One of `CORRELATION_TERMS`.
+        correlation (`torch.Tensor` of shape `(num_labels, num_labels)`): Of the training labels.
+
+    Raises:
+        `ValueError`: For an unknown name, or a matrix that is not square.
+    """
+    if name not in CORRELATION_TERMS:
+        raise ValueError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")
+    if name == "lca":
+        return LCATerm()
+    terms = {"laplacian": LaplacianTerm, "matching": MatchingTerm}
+    return terms[name](correlation) if name in terms else None

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hybrid loss: base, correlation and contrastive term, each with its weight, as one dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ..label_statistics import label_correlation
+from ..metrics import check_labels
+from .base import ZLPRLoss, make_base_loss
+from .contrastive import ContrastiveTerm
+from .correlation import make_correlation_term
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """
+    What the loss knows of the training split.
+
+    Args:
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label.
+        num_samples (`int`): Texts.
+        class_weights (`np.ndarray` of shape `(num_labels,)`): Weight of each label's positives.
+        correlation (`np.ndarray` of shape `(num_labels, num_labels)`): How labels come together.
+    """
+
+    label_counts: Sequence[int]
+    num_samples: int
+    class_weights: npt.NDArray[np.float64]
+    correlation: npt.NDArray[np.float64]
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: npt.ArrayLike,
+        *,
+        class_weights: npt.ArrayLike | None = None,
+        correlation: str = "phi",
+        smoothing: float = 0.0,
+    ) -> LabelStatistics:
+        """
+        Count.
+
+        Args:
+            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
+            class_weights (`ArrayLike` of shape `(num_labels,)`, *optional*): Weights above 0, such as those of
+                [`~trainer_ext.label_statistics.class_weights`]; 1 each by default.
+            correlation (`str`, *optional*, defaults to `"phi"`): A method of [`label_correlation`].
+            smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
+
+        Raises:
+            `ValueError`: If an argument has another shape or is out of its range.
+        """
+        gold = check_labels(labels)
+        weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
+        if weights.shape != gold.shape[1:] or not (weights > 0).all():
+            raise ValueError(
+                f"`class_weights` must be one number above 0 for each of the {gold.shape[1]} labels, "
+                f"got {weights.tolist()}."
+            )
+        return cls(
+            gold.sum(axis=0).tolist(),
+            len(gold),
+            weights,
+            label_correlation(gold, correlation, smoothing=smoothing),
+        )
+
+
+@dataclass(frozen=True)
+class HybridLossWeights:
+    """Weight of each term; a term of weight 0 is not computed."""
+
+    base: float = 1.0
+    auxiliary: float = 0.3
+    correlation: float = 0.2
+    contrastive: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f"`{name}_loss_weight` must not be negative, got {value}.")
+        if not self.base and not self.contrastive:
+            raise ValueError("`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both.")
+
+
+class HybridLoss(nn.Module):
+    """
+    Weighted sum of a base loss, a label-correlation term and a contrastive term, in fp32.
+
+    - **base**: one of `BASE_LOSSES`, its positives weighed per label, the mean over texts and labels.
+    - **auxiliary**: the same of the `auxiliary_logits`, if the model has any.
+    - **correlation**: one of `CORRELATION_TERMS`, see [`LaplacianTerm`], [`MatchingTerm`], [`LCATerm`].
+    - **contrastive**: [`ContrastiveTerm`] on the text states.
+
+    Args:
+        statistics ([`LabelStatistics`]): Of the training split.
+        base (`str`, *optional*, defaults to `"bce"`): Base loss.
+        base_options (`dict[str, Any]`, *optional*): Its own arguments, such as `{"gamma": 2.0}`.
+        correlation (`str`, *optional*, defaults to `"none"`): Correlation term.
+        temperature (`float`, *optional*, defaults to 0.1): Of the contrastive term.
+        memory_size (`int`, *optional*, defaults to 0): Texts that the contrastive term remembers.
+        weights ([`HybridLossWeights`], *optional*): Weight of each term.
+
+    Example:
+    ```python
+    >>> statistics = LabelStatistics.from_labels([[1, 0], [1, 1], [0, 1]], class_weights=[1.0, 2.0])
+    >>> loss = HybridLoss(statistics, correlation="lca", weights=HybridLossWeights(correlation=0.1))
+    >>> terms = loss(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    >>> sorted(terms)
+    ['base', 'correlation']
+    ```
+    """
+
+    def __init__(
+        self,
+        statistics: LabelStatistics,
+        base: str = "bce",
+        base_options: Mapping[str, Any] | None = None,
+        correlation: str = "none",
+        temperature: float = 0.1,
+        memory_size: int = 0,
+        weights: HybridLossWeights | None = None,
+    ) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.weights = weights or HybridLossWeights()
+        self.base = make_base_loss(base, base_options or {}, statistics.label_counts, statistics.num_samples)
+        self.correlation = make_correlation_term(correlation, torch.from_numpy(statistics.correlation))
+        self.contrastive = ContrastiveTerm(temperature, memory_size)
+        extra = torch.from_numpy(statistics.class_weights).float() - 1.0
+        if isinstance(self.base, ZLPRLoss) and extra.any():
+            raise ValueError('`base_loss` "zlpr" compares the labels of a text: `class_weights` must be "none".')
+        self.extra_weights: torch.Tensor
+        self.register_buffer("extra_weights", extra)
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether `forward` is to be given text states."""
+        return self.weights.contrastive > 0
+
+    def forward(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        states: torch.Tensor | None = None,
+        auxiliary_logits: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the classifier.
+            labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
+            states (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): Text states.
+            auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): Of a second classifier.
+
+        Returns:
+            `dict[str, torch.Tensor]`: Term to its value times its weight, each of shape `()`; the loss is their sum.
+
+        Raises:
+            `ValueError`: For labels of another shape than the logits, or without the states of the contrastive term.
+        """
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}. "
+                "Check `config.num_labels`."
+            )
+        if self.needs_states and states is None:
+            raise ValueError("The contrastive term needs `states`: pass text states, or set its weight to 0.")
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = _in_full_precision(logits)
+            labels = labels.to(logits.dtype)
+            terms = {}
+            if self.weights.base:
+                terms["base"] = self._base(logits, labels)
+            if self.weights.auxiliary and auxiliary_logits is not None:
+                terms["auxiliary"] = self._base(_in_full_precision(auxiliary_logits), labels)
+            if self.weights.correlation and self.correlation is not None:
+                terms["correlation"] = self.correlation(logits, labels)
+            if self.weights.contrastive and states is not None:
+                terms["contrastive"] = self.contrastive(_in_full_precision(states), labels)
+            return {name: getattr(self.weights, name) * value for name, value in terms.items()}
+
+    def _base(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        losses = self.base(logits, labels)
+        if isinstance(self.base, ZLPRLoss):
+            return losses.mean()
+        return (losses * (1.0 + labels * self.extra_weights.to(losses.dtype))).mean()
+
+
+def _in_full_precision(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
