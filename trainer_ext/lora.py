@@ -73,7 +73,9 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str]) -> Path:
     """
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    scratch = mkdtemp(prefix=f".{target.name}.", dir=target.parent)
+    # Below it, since what `mkdtemp` makes is for its owner alone.
+    partial = Path(scratch) / target.name
     try:
         model.save_pretrained(partial)
         # A form with nothing filled in.
@@ -81,7 +83,7 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str]) -> Path:
         shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
