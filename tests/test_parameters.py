@@ -51,7 +51,7 @@ OTHER_NAMES = {
 def stock_model(architecture: str, **fields: Any) -> PreTrainedModel:
     names = OTHER_NAMES.get(architecture, {})
     values = SIZES | ({"embedding_size": 8} if architecture in ("electra", "albert") else {})
-    values |= {key: 0 for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")}
+    values |= dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
     values |= {"relative_attention": True, "pos_att_type": ["p2c"]} if architecture == "deberta-v2" else {}
     config = CONFIG_MAPPING[architecture](**{names.get(key, key): value for key, value in (values | fields).items()})
     torch.manual_seed(0)

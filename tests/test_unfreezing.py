@@ -195,7 +195,9 @@ def test_sharded_parameters_are_refused(
         self.is_fsdp_enabled = True
 
     monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", create_sharded)
-    with pytest.raises(ValueError, match="^`unfreeze_every` cannot be used with FSDP or DeepSpeed"):
+    with pytest.raises(
+        ValueError, match=r"^`unfreeze_every` cannot be used with FSDP or DeepSpeed; `num_frozen_layers` can\.$"
+    ):
         make_trainer((model, tokenizer), tmp_path, unfreeze_every=1.0)
 
 

@@ -98,7 +98,7 @@ def _target_modules(model: nn.Module, suffixes: Sequence[str] | None) -> list[st
         if not any(f".{name}".endswith(f".{suffix}") for name in names):
             known = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
             raise ValueError(
-                f"`lora_target_modules`: no linear layer of the encoders is named {suffix!r}; got {known}."
+                f"`lora_target_modules`: no linear layer of the encoders is named {suffix!r}; they are {known}."
             )
     return [name for name in names if any(f".{name}".endswith(f".{suffix}") for suffix in suffixes)]
 

@@ -189,9 +189,9 @@ class StackedEmotionTrainer(Trainer):
 
     def _add_early_stopping(self) -> None:
         args = self.args
-        if self.eval_dataset is None or args.eval_strategy == "no" or args.metric_for_best_model is None:
+        if args.eval_strategy == "no" or args.metric_for_best_model is None:
             raise ValueError(
-                "`early_stopping_patience` needs an `eval_dataset`, an `eval_strategy` and a `metric_for_best_model`: "
+                "`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: "
                 "add a validation split or leave it out."
             )
         # Otherwise a resumed run would count from zero.
