@@ -302,6 +302,7 @@ def test_reentrant_checkpointing_above_frozen_embeddings_is_an_error(
 
 def test_names_of_layers_parse_from_a_command_line(tmp_path: Path) -> None:
     command = ["--output_dir", str(tmp_path), "--precision", "fp32", "--unfreeze_every", "0.5"]
+    command += ["--activation_checkpointing_kwargs", '{"use_reentrant": false}']
     command += ["--lora_r", "8", "--lora_target_modules", "query", "value", "--early_stopping_patience", "2"]
     (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(command)
     assert (arguments.lora_r, arguments.lora_target_modules) == (8, ["query", "value"])

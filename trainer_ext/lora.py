@@ -25,7 +25,8 @@ def add_lora(model: PreTrainedModel, args: StackedEmotionTrainingArguments) -> P
     The adapters sit on all linear layers of the encoders' blocks, those of the feed-forward network included
     (Dettmers et al., 2023, "QLoRA", find that adapters on attention alone do not reach full fine-tuning). The head,
     and what follows the blocks of an encoder, such as BERT's pooler, is trained in full and saved with the adapters.
-    Everything else is frozen. The adapters want a `learning_rate` about ten times that of full fine-tuning.
+    Everything else is frozen. The adapters want a `learning_rate` about ten times that of full fine-tuning (Schulman
+    et al., 2025, "LoRA Without Regret").
 
     Args:
         model ([`PreTrainedModel`]): Our classifier or any `AutoModelForSequenceClassification`, in fp32; it is

@@ -157,7 +157,6 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
         if self.head_learning_rate < 0:
             raise ValueError(f"`head_learning_rate` must not be negative, got {self.head_learning_rate}.")
-        self._check_what_is_trained()
         self._check_loss()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
@@ -167,6 +166,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         super().__post_init__()
+        self._check_what_is_trained()
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""
