@@ -7,7 +7,7 @@ Usage:
     accelerate launch -m scripts.train RECIPE.yaml [--field value ...]
 
 Leaves in `output_dir` a complete Hub repository (code, weights, tokenizers, configuration with labels and thresholds,
-card) and `eval_results.json`.
+card) and `eval_results.json`. With `lora_r` the adapters are merged into the weights, and also kept in `adapter/`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     import transformers
 
+    from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
 
     transformers.logging.disable_progress_bar()
@@ -67,10 +68,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data = _load_data(recipe)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data)
+        if recipe.training.lora_r:
+            model = add_lora(model, recipe.training)
     trainer = _make_trainer(recipe, data, tokenizer, model)
     outcome = trainer.train(resume_from_checkpoint=recipe.training.resume_from_checkpoint)
     results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if recipe.training.lora_r:
+        if trainer.is_world_process_zero():
+            save_adapter(trained, Path(recipe.training.output_dir).parent / "adapter")
+        trained = merge_lora(trained)
     if trainer.is_world_process_zero():
         evaluated, pictures = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
@@ -146,6 +153,7 @@ def _build_model(
 
 def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> StackedEmotionTrainer:
     from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+    from trainer_ext.parameters import count_parameters
     from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
 
     training = recipe.training
@@ -173,9 +181,10 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
             compute_metrics=compute_validation_metrics,
             callbacks=callbacks,
         )
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    num_trained, num_parameters = count_parameters(model)
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
-    print(f"Training {num_parameters / 1e6:.1f} million parameters in {precision} on {training.device}.")
+    share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
+    print(f"Training {share} parameters in {precision} on {training.device}.")
     return trainer
 
 

@@ -495,3 +495,61 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(ours: Setup, 
     assert largest_difference(whole, load_file(tmp_path / "whole" / f"checkpoint-{step}" / "model.safetensors")) > 1e-4
     resumed = run("resumed", str(tmp_path / "whole" / f"checkpoint-{step}"), save_steps=100)
     assert largest_difference(whole, resumed) == 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- early stopping
+
+STOPPING: dict[str, Any] = {
+    "num_rows": 16,
+    "num_train_epochs": 8,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": None,
+    "load_best_model_at_end": True,
+    "early_stopping_patience": 2,
+}
+
+
+@pytest.mark.parametrize(("threshold", "last_epoch", "best"), [(0.0, 5, 0.35), (0.1, 3, 0.35)])
+def test_training_stops_early(setup: Setup, tmp_path: Path, threshold: float, last_epoch: int, best: float) -> None:
+    """The gain of 0.05 in the third epoch resets the count, unless the threshold is higher."""
+    values = iter([0.3, 0.2, 0.35, 0.1, 0.1, 0.9])
+    trainer = make_trainer(
+        setup,
+        tmp_path,
+        compute_metrics=lambda _: {"macro_f1": next(values)},
+        early_stopping_threshold=threshold,
+        **STOPPING,
+    )
+    trainer.train()
+    assert trainer.state.epoch == last_epoch
+    assert trainer.state.best_metric == best
+
+
+def test_a_resumed_run_goes_on_counting(stock: Setup, tmp_path: Path) -> None:
+    model, _ = stock
+    start = weights(model)
+
+    def run(folder: str, metrics: list[float], checkpoint: str | None) -> tuple[float, dict[str, torch.Tensor]]:
+        model.load_state_dict(start)
+        values = iter(metrics)
+        trainer = make_trainer(
+            stock, tmp_path / folder, compute_metrics=lambda _: {"macro_f1": next(values)}, **STOPPING
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return trainer.state.epoch, load_file(tmp_path / folder / "checkpoint-6" / "model.safetensors")
+
+    epoch, whole = run("whole", [0.3, 0.2, 0.1], None)
+    # One epoch without a gain is behind the checkpoint: the next one ends the training.
+    resumed_epoch, resumed = run("resumed", [0.1, 0.9], str(tmp_path / "whole" / "checkpoint-4"))
+    assert epoch == resumed_epoch == 3
+    assert largest_difference(whole, resumed) == 0.0
+
+
+@pytest.mark.parametrize("missing", [{"eval_strategy": "no"}, {"metric_for_best_model": None}])
+def test_early_stopping_without_an_evaluation_is_an_error(
+    stock: Setup, tmp_path: Path, missing: dict[str, Any]
+) -> None:
+    expected = r"^`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: add a validation"
+    with pytest.raises(ValueError, match=expected):
+        make_trainer(stock, tmp_path, **STOPPING | {"load_best_model_at_end": False} | missing)

@@ -263,3 +263,47 @@ def test_arguments_parse_from_a_command_line(tmp_path: Path) -> None:
     (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(command)
     assert flags(arguments) == (True, False, "bf16")
     assert (arguments.head_learning_rate, arguments.learning_rate) == (1e-2, 5e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("layerwise_lr_decay", 0.0, "above 0 and at most 1"),
+        ("layerwise_lr_decay", 1.5, "above 0 and at most 1"),
+        ("num_frozen_layers", -2, r"-1 \(all\) or more"),
+        ("unfreeze_every", 0.0, "above 0"),
+        ("lora_r", -1, r"0 \(no adapters\) or more"),
+        ("lora_alpha", 0, "above 0"),
+        ("lora_dropout", 1.0, "from 0 to below 1"),
+        ("early_stopping_patience", 0, "at least 1"),
+        ("early_stopping_threshold", -0.5, "0 or more"),
+    ],
+)
+def test_values_out_of_range_are_an_error(tmp_path: Path, field: str, value: float, expected: str) -> None:
+    with pytest.raises(ValueError, match=rf"^`{field}` must be {expected}, got {value}\.$"):
+        make(tmp_path, precision="fp32", **{field: value})
+
+
+@pytest.mark.parametrize("options", [{"lora_r": 4}, {"unfreeze_every": 1.0}])
+def test_training_of_frozen_encoders_is_an_error(tmp_path: Path, options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"^`num_frozen_layers=-1` trains no encoder: leave out `lora_r` and"):
+        make(tmp_path, precision="fp32", num_frozen_layers=-1, **options)
+
+
+@pytest.mark.parametrize("options", [{"lora_r": 4}, {"unfreeze_every": 1.0}, {"num_frozen_layers": 1}])
+def test_reentrant_checkpointing_above_frozen_embeddings_is_an_error(
+    tmp_path: Path, options: dict[str, float]
+) -> None:
+    reentrant = {"precision": "fp32", "activation_checkpointing_kwargs": {"use_reentrant": True}}
+    make(tmp_path, **reentrant)
+    with pytest.raises(ValueError, match=r"^With `use_reentrant=True` nothing above frozen embeddings gets a grad"):
+        make(tmp_path, **reentrant, **options)
+
+
+def test_names_of_layers_parse_from_a_command_line(tmp_path: Path) -> None:
+    command = ["--output_dir", str(tmp_path), "--precision", "fp32", "--unfreeze_every", "0.5"]
+    command += ["--activation_checkpointing_kwargs", '{"use_reentrant": false}']
+    command += ["--lora_r", "8", "--lora_target_modules", "query", "value", "--early_stopping_patience", "2"]
+    (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(command)
+    assert (arguments.lora_r, arguments.lora_target_modules) == (8, ["query", "value"])
+    assert (arguments.unfreeze_every, arguments.early_stopping_patience) == (0.5, 2)

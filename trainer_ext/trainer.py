@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EvalPrediction, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -19,9 +21,11 @@ from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
 from .batching import EpochLengthGroupedSampler
 from .callbacks.evaluation import EvaluationCallback
+from .callbacks.unfreezing import GradualUnfreezingCallback
 from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
 from .metrics import multilabel_metrics
+from .parameters import find_encoders, freeze_layers, layers_from_top
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
 
@@ -34,9 +38,14 @@ class StackedEmotionTrainer(Trainer):
     [`Trainer`] for multi-label emotion classifiers, ours or any `AutoModelForSequenceClassification`.
 
     What it changes: the loss is the hybrid loss of the arguments, over the batch of all processes, each of its terms
-    logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own;
+    logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own,
+    and the layers of the encoders may have lower ones towards the bottom, stay frozen or be unfrozen one by one;
     grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
     `predict` returns.
+
+    Raises:
+        `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
+            `early_stopping_patience` has nothing to go by.
     """
 
     args: StackedEmotionTrainingArguments
@@ -47,6 +56,14 @@ class StackedEmotionTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.hybrid_loss = self.create_loss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
+        if self.args.num_frozen_layers:
+            freeze_layers(self.model, self.args.num_frozen_layers)
+        if self.args.unfreeze_every:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError("`unfreeze_every` cannot be used with FSDP or DeepSpeed; `num_frozen_layers` can.")
+            self.add_callback(GradualUnfreezingCallback(self.args.unfreeze_every))
+        if self.args.early_stopping_patience:
+            self._add_early_stopping()
 
     def create_loss(self) -> HybridLoss:
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
@@ -144,20 +161,42 @@ class StackedEmotionTrainer(Trainer):
         return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The Trainer's own optimizer, its groups (with and without weight decay) split into encoders and head."""
+        """
+        The Trainer's own optimizer, its groups (with and without weight decay) split by learning rate: the encoders'
+        layers from the top down, then the head.
+        """
         if self.optimizer is not None:
             return self.optimizer
         optimizer = super().create_optimizer(model)
         optimized = self.model if model is None else model
-        heads = {id(value) for name, value in optimized.named_parameters() if not _is_encoder(optimized, name)}
+        if self.args.layerwise_lr_decay == 1:
+            layers = [[value for encoder in find_encoders(optimized).values() for value in encoder.parameters()]]
+        else:
+            layers = layers_from_top(optimized)
+        distances = {id(value): distance for distance, layer in enumerate(layers) for value in layer}
         groups = []
         for group in optimizer.param_groups:
-            encoder = [parameter for parameter in group["params"] if id(parameter) not in heads]
-            head = [parameter for parameter in group["params"] if id(parameter) in heads]
-            groups.append({**group, "params": encoder})
-            groups.append({**group, "params": head, "lr": self.args.head_learning_rate})
-        optimizer.param_groups = [group for group in groups if group["params"]]
+            parts = defaultdict(list)
+            for value in group["params"]:
+                parts[distances.get(id(value), math.inf)].append(value)
+            for distance, values in sorted(parts.items()):
+                rate = self.args.head_learning_rate
+                if distance != math.inf:
+                    rate = group["lr"] * self.args.layerwise_lr_decay**distance
+                groups.append({**group, "params": values, "lr": rate})
+        optimizer.param_groups = groups
         return optimizer
+
+    def _add_early_stopping(self) -> None:
+        args = self.args
+        if args.eval_strategy == "no" or args.metric_for_best_model is None:
+            raise ValueError(
+                "`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: "
+                "add a validation split or leave it out."
+            )
+        # Otherwise a resumed run would count from zero.
+        args.restore_callback_states_from_checkpoint = True
+        self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -221,13 +260,6 @@ def dataset_labels(dataset: Any) -> np.ndarray:
 
 def _has_text_states(model: nn.Module) -> bool:
     return isinstance(getattr(model, "config", None), StackedEmotionConfig)
-
-
-def _is_encoder(model: nn.Module, name: str) -> bool:
-    """Whether a parameter belongs to an encoder: ours sit in `encoders`, a stock model's under its base model."""
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    base = getattr(model, prefix[:-1], model)
-    return name.startswith(f"{prefix}encoders." if hasattr(base, "encoders") else prefix)
 
 
 def compute_validation_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -25,11 +25,35 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 @dataclass
 class StackedEmotionTrainingArguments(TrainingArguments):
     """
-    [`TrainingArguments`] with a learning rate for the head and defaults that suit encoders and short texts.
+    [`TrainingArguments`] with what is trained of a classifier and how fast, and defaults that suit encoders and short
+    texts.
 
     Args:
         head_learning_rate (`float`, *optional*, defaults to 1e-3):
             Learning rate of everything that is not an encoder; `learning_rate` is the encoders' own.
+        layerwise_lr_decay (`float`, *optional*, defaults to 1.0):
+            Factor, in `(0, 1]`, from the learning rate of one layer of an encoder to that of the layer below; the top
+            layer has `learning_rate`, the embeddings have the lowest (Howard and Ruder, 2018, "Universal Language
+            Model Fine-tuning for Text Classification", divide by 2.6; Clark et al., 2020, "ELECTRA", take 0.8).
+        num_frozen_layers (`int`, *optional*, defaults to 0):
+            Layers of every encoder, from the bottom, that are not trained, nor are the embeddings then; -1 trains the
+            head alone.
+        unfreeze_every (`float`, *optional*):
+            Epochs after which one layer more of every encoder is trained, from the top; the head is from the start.
+            See [`GradualUnfreezingCallback`].
+        lora_r (`int`, *optional*, defaults to 0):
+            Rank of the adapters that [`add_lora`] puts on the encoders; 0 for none.
+        lora_alpha (`int`, *optional*, defaults to 32):
+            The adapters' output is multiplied by `lora_alpha / lora_r`.
+        lora_dropout (`float`, *optional*, defaults to 0.05):
+            Dropout ratio of the adapters' input, in `[0, 1)`.
+        lora_target_modules (`list[str]`, *optional*):
+            Ends of the paths of the linear layers that get adapters, such as `["query", "value"]`; by default all
+            linear layers in the blocks of the encoders.
+        early_stopping_patience (`int`, *optional*):
+            Evaluations without a better `metric_for_best_model` after which the training stops.
+        early_stopping_threshold (`float`, *optional*, defaults to 0.0):
+            By how much the metric has to be better.
         base_loss (`str`, *optional*, defaults to `"bce"`):
             What each label is worth on its own: `"bce"`, `"focal"`, `"asymmetric"`, `"class_balanced"`,
             `"distribution_balanced"` or `"zlpr"`; see `trainer_ext.losses.base`.
@@ -67,6 +91,25 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
     head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of everything but the encoders."})
+    layerwise_lr_decay: float = field(
+        default=1.0, metadata={"help": "Learning rate of an encoder's layer, as a share of the next higher layer's."}
+    )
+    num_frozen_layers: int = field(
+        default=0, metadata={"help": "Lowest layers of every encoder not to train, with the embeddings; -1 for all."}
+    )
+    unfreeze_every: float | None = field(
+        default=None, metadata={"help": "Epochs from the training of one layer to that of the next lower one, too."}
+    )
+    lora_r: int = field(default=0, metadata={"help": "Rank of LoRA adapters on the encoders; 0 for none."})
+    lora_alpha: int = field(default=32, metadata={"help": "Their output is multiplied by lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout ratio of their input."})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Names of the linear layers that get adapters; all of the encoders if unset."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Evaluations without a better metric before training stops."}
+    )
+    early_stopping_threshold: float = field(default=0.0, metadata={"help": "By how much better it has to be."})
     base_loss: str = field(default="bce", metadata={"help": f"{', '.join(BASE_LOSSES)}.", "choices": (*BASE_LOSSES,)})
     base_loss_options: dict[str, Any] | None = field(default=None, metadata={"help": "Its arguments: {gamma: 2}."})
     class_weights: str = field(
@@ -123,6 +166,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
         super().__post_init__()
+        self._check_what_is_trained()
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""
@@ -184,3 +228,28 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 contrastive=self.contrastive_loss_weight,
             ),
         )
+
+    def _check_what_is_trained(self) -> None:
+        patience = self.early_stopping_patience
+        ranges = {
+            "layerwise_lr_decay": (0 < self.layerwise_lr_decay <= 1, "above 0 and at most 1"),
+            "num_frozen_layers": (self.num_frozen_layers >= -1, "-1 (all) or more"),
+            "unfreeze_every": (self.unfreeze_every is None or self.unfreeze_every > 0, "above 0"),
+            "lora_r": (self.lora_r >= 0, "0 (no adapters) or more"),
+            "lora_alpha": (self.lora_alpha > 0, "above 0"),
+            "lora_dropout": (0 <= self.lora_dropout < 1, "from 0 to below 1"),
+            "early_stopping_patience": (patience is None or patience >= 1, "at least 1"),
+            "early_stopping_threshold": (self.early_stopping_threshold >= 0, "0 or more"),
+        }
+        for name, (holds, expected) in ranges.items():
+            if not holds:
+                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)}.")
+        if self.num_frozen_layers == -1 and (self.lora_r or self.unfreeze_every):
+            raise ValueError("`num_frozen_layers=-1` trains no encoder: leave out `lora_r` and `unfreeze_every`.")
+        if (self.activation_checkpointing_kwargs or {}).get("use_reentrant") and (
+            self.num_frozen_layers or self.lora_r or self.unfreeze_every
+        ):
+            raise ValueError(
+                "With `use_reentrant=True` nothing above frozen embeddings gets a gradient: "
+                "leave it out of `activation_checkpointing_kwargs`."
+            )

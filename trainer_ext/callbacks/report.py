@@ -38,11 +38,11 @@ class ReportCallback(EvaluationCallback):
 
     def on_init_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002  (part of the signature, like the next two)
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
         model: PreTrainedModel | None = None,
-        **kwargs: Any,  # noqa: ARG002
+        **kwargs: Any,
     ) -> None:
         """Fail before the training, not at its first evaluation."""
         num_labels = getattr(getattr(model, "config", None), "num_labels", len(self.label_names))
