@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -21,6 +21,7 @@ from .batching import EpochLengthGroupedSampler
 from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
 from .metrics import multilabel_metrics
+from .precision import read_precision, write_precision
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
 
@@ -35,7 +36,10 @@ class StackedEmotionTrainer(Trainer):
     What it changes: the loss is the hybrid loss of the arguments, over the batch of all processes, each of its terms
     logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own;
     grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
-    `predict` returns.
+    `predict` returns; a run is resumed in the order of its epoch in several processes, too.
+
+    In several processes an epoch ends with a full batch, its last places taken by texts of the epoch's beginning, as
+    Accelerate does it; an evaluation counts every text once.
     """
 
     args: StackedEmotionTrainingArguments
@@ -44,6 +48,12 @@ class StackedEmotionTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.args.world_size > 1 and not self.args.accelerator_config.even_batches:
+            raise ValueError(
+                "`accelerator_config.even_batches` must be true in several processes, got false: "
+                "the loss is that of the batches of all, which must be of one size."
+            )
+        self.add_callback(_EpochOrderCallback)
         self.hybrid_loss = self.create_loss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
 
@@ -81,14 +91,12 @@ class StackedEmotionTrainer(Trainer):
             outputs = {key: value for key, value in outputs.items() if key != "hidden_states"}
         elif self.hybrid_loss.needs_states:
             states = outputs["pooler_output"]
-        auxiliary_logits = outputs.get("auxiliary_logits")
-        terms = self.hybrid_loss.train(model.training)(
-            gather_batch(outputs["logits"]),
-            gather_batch(labels),
-            states if states is None else gather_batch(states),
-            auxiliary_logits if auxiliary_logits is None else gather_batch(auxiliary_logits),
-        )
-        (self.train_terms if model.training else self.eval_terms).add(terms, len(labels))
+        # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
+        gather = gather_batch if model.training else self.accelerator.gather_for_metrics
+        local = (outputs["logits"], labels, states, outputs.get("auxiliary_logits"))
+        rows = [None if tensor is None else gather(tensor) for tensor in local]
+        terms = self.hybrid_loss.train(model.training)(*rows)
+        (self.train_terms if model.training else self.eval_terms).add(terms, len(rows[0]))
         loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -122,16 +130,45 @@ class StackedEmotionTrainer(Trainer):
         optimizer.param_groups = [group for group in groups if group["params"]]
         return optimizer
 
+    def whole_model(self) -> nn.Module:
+        """
+        The trained model without any wrapper; to be asked for in every process.
+
+        Where the weights are sharded (FSDP), the main process gets a new model of all of them on the CPU, the others
+        their share as it is.
+        """
+        model: nn.Module = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if not self.is_fsdp_enabled:
+            return model
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.is_world_process_zero():
+            return model
+        whole = type(model)(model.config)
+        whole.load_state_dict(weights)
+        return whole
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             torch.save(self.hybrid_loss.state_dict(), Path(output_dir) / _LOSS_FILE)
+            write_precision(output_dir, self.args.chosen_precision)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / _LOSS_FILE).is_file():
+        if checkpoint is None:
+            return
+        self._check_precision(checkpoint)
+        if (Path(checkpoint) / _LOSS_FILE).is_file():
             self.hybrid_loss.load_state_dict(
                 torch.load(Path(checkpoint) / _LOSS_FILE, map_location=self.args.device, weights_only=True)
+            )
+
+    def _check_precision(self, checkpoint: str) -> None:
+        before, now = read_precision(checkpoint), self.args.chosen_precision
+        if self.args.precision == "auto" and before not in (None, now):
+            raise ValueError(
+                f"{checkpoint} was trained in {before}, but {now} was measured to be faster: name the checkpoint in "
+                f'`resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
             )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
@@ -148,6 +185,18 @@ class StackedEmotionTrainer(Trainer):
             return super().get_test_dataloader(test_dataset)
         finally:
             self.args.train_sampling_strategy = strategy
+
+
+class _EpochOrderCallback(TrainerCallback):
+    """
+    Tells the sampler which epoch it is. The Trainer does so only after it has wrapped the batches that a resumed run
+    skips, and then, in several processes, no longer reaches the sampler (transformers 5.23, accelerate 1.15).
+    """
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        kwargs["train_dataloader"].set_epoch(int(state.epoch))
 
 
 class TermMeter:
