@@ -159,9 +159,10 @@ class StackedEmotionTrainer(Trainer):
             return
         self._check_precision(checkpoint)
         if (Path(checkpoint) / _LOSS_FILE).is_file():
-            self.hybrid_loss.load_state_dict(
-                torch.load(Path(checkpoint) / _LOSS_FILE, map_location=self.args.device, weights_only=True)
-            )
+            # In several processes the device is "cpu:0", where torch 2.13 restores nothing.
+            state = torch.load(Path(checkpoint) / _LOSS_FILE, map_location="cpu", weights_only=True)
+            self.hybrid_loss.load_state_dict(state)
+            self.hybrid_loss.to(self.args.device)
 
     def _check_precision(self, checkpoint: str) -> None:
         before, now = read_precision(checkpoint), self.args.chosen_precision
@@ -175,8 +176,19 @@ class StackedEmotionTrainer(Trainer):
         sampler = super()._get_train_sampler(train_dataset)
         if isinstance(sampler, LengthGroupedSampler):
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            return EpochLengthGroupedSampler(sampler.batch_size, list(sampler.lengths), seed)
+            batch_size = self._num_batch_parts() * sampler.batch_size
+            return EpochLengthGroupedSampler(batch_size, list(sampler.lengths), seed)
         return sampler
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        sampler = super()._get_eval_sampler(eval_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size *= self._num_batch_parts()
+        return sampler
+
+    def _num_batch_parts(self) -> int:
+        """How many batches of the sampler are one batch of all processes."""
+        return 1 if self.args.accelerator_config.split_batches else self.args.world_size
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
