@@ -171,7 +171,7 @@ def refusal(kind: str, _: str, encoders: Path, folder: Path, num_processes: int)
 
 
 def fsdp(kind: str, _: str, encoders: Path, folder: Path, num_processes: int) -> Results:
-    """Losses and weights of three steps, in several processes with the weights in shares as Accelerate would have it."""
+    """Losses and weights of three steps, in several processes with weights in shares as Accelerate makes them."""
     model, tokenizer = build(kind, encoders)
     without_dropout(model)
     if num_processes > 1:

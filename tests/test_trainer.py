@@ -177,7 +177,21 @@ def test_loss_of_a_stock_model_is_its_own(stock: Setup, tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(bce(outputs.logits, ROWS[:7]), abs=1e-6)
 
 
-def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(setup: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("terms", "is_equal"),
+    [
+        ({}, True),
+        ({"correlation_loss": "lca"}, True),
+        ({"correlation_loss": "laplacian", "correlation_loss_weight": 5.0}, True),
+        ({"correlation_loss": "matching", "correlation_loss_weight": 5.0}, False),
+        ({"contrastive_loss_weight": 0.5}, False),
+        ({"contrastive_loss_weight": 0.5, "contrastive_memory_size": 8}, False),
+    ],
+)
+def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(
+    setup: Setup, tmp_path: Path, terms: dict[str, Any], is_equal: bool
+) -> None:
+    """But for the terms that compare the texts of a batch with one another."""
     model, _ = setup
     without_dropout(model)
     start = weights(model)
@@ -197,12 +211,32 @@ def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(setup: Setup, 
             head_learning_rate=0.1,
             warmup_steps=0,
             max_grad_norm=0.0,
+            **terms,
         )
         trainer.train()
         assert trainer.state.global_step == 1
         results.append(weights(model))
     assert largest_difference(start, results[0]) > 1e-3
-    assert largest_difference(*results) < 1e-6
+    difference = largest_difference(*results)
+    assert difference < 1e-6 if is_equal else difference > 1e-4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_on_a_gpu_trains_the_hybrid_loss_without_nan(
+    setup: Setup, tmp_path: Path, precision: str
+) -> None:
+    terms = {"correlation_loss": "matching", "contrastive_loss_weight": 0.1, "contrastive_memory_size": 16}
+    options = {"num_train_epochs": 8, "learning_rate": 1e-3, "logging_strategy": "steps", "logging_steps": 1}
+    trainer = make_trainer(setup, tmp_path, use_cpu=False, precision=precision, **terms, **options)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.args.device.type == "cuda"
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert len(losses) == trainer.state.global_step > 50
+    assert np.isfinite(losses).all()
+    assert trainer.evaluate()["eval_loss"] < before
+    assert all(value.isfinite().all() for value in weights(trainer.model).values())
 
 
 # --------------------------------------------------------------------------------------------------------- optimizer

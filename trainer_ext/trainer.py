@@ -93,10 +93,12 @@ class StackedEmotionTrainer(Trainer):
             states = outputs["pooler_output"]
         # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
         gather = gather_batch if model.training else self.accelerator.gather_for_metrics
-        local = (outputs["logits"], labels, states, outputs.get("auxiliary_logits"))
-        rows = [None if tensor is None else gather(tensor) for tensor in local]
-        terms = self.hybrid_loss.train(model.training)(*rows)
-        (self.train_terms if model.training else self.eval_terms).add(terms, len(rows[0]))
+        labels = gather(labels)
+        states, auxiliary_logits = (
+            None if tensor is None else gather(tensor) for tensor in (states, outputs.get("auxiliary_logits"))
+        )
+        terms = self.hybrid_loss.train(model.training)(gather(outputs["logits"]), labels, states, auxiliary_logits)
+        (self.train_terms if model.training else self.eval_terms).add(terms, len(labels))
         loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -206,7 +208,11 @@ class _EpochOrderCallback(TrainerCallback):
     """
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,  # noqa: ARG002  (part of the signature)
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002  (part of the signature)
+        **kwargs: Any,
     ) -> None:
         kwargs["train_dataloader"].set_epoch(int(state.epoch))
 

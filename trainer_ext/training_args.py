@@ -65,11 +65,11 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             `base_loss_weight` or `auxiliary_loss_weight` is 0; an encoder with weights that have no part in its output
             needs it, too.
 
-    Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean over
-    texts: all base losses, the auxiliary term, `"laplacian"` and `"lca"`. The contrastive term and `"matching"` compare
-    the texts of a batch with one another, so that they see the pairs within each of the accumulated batches and no
-    others; `contrastive_memory_size` brings the contrastive term the texts of the batches before, without gradients.
-    Several processes, on the contrary, are one larger batch for every term.
+    Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean
+    over texts: all base losses, the auxiliary term, `"laplacian"` and `"lca"`. The contrastive term and `"matching"`
+    compare the texts of a batch with one another, and see only the pairs within each of the accumulated batches;
+    `contrastive_memory_size` brings the contrastive term the texts of the batches before, without gradients. Several
+    processes, on the contrary, are one larger batch for every term.
     """
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})

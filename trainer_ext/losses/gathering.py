@@ -30,8 +30,8 @@ def gather_batch(rows: torch.Tensor) -> torch.Tensor:
     The rows of all processes; in a single process the rows themselves.
 
     Every process computes the same loss L of the gathered batch, and sends `num_processes` times the gradient of L
-    back to the rows that are its own. Data parallelism takes the mean of what the processes find, which is then the sum
-    over all rows: the gradient of L, as one process with `num_processes * batch_size` rows would find it.
+    back to the rows that are its own. Data parallelism takes the mean of what the processes find, which is then the
+    sum over all rows: the gradient of L, as one process with `num_processes * batch_size` rows would find it.
 
     Args:
         rows (`torch.Tensor` of shape `(batch_size, ...)`): Of one shape in all processes.
