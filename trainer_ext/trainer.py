@@ -170,8 +170,8 @@ class StackedEmotionTrainer(Trainer):
         before, now = read_precision(checkpoint), self.args.chosen_precision
         if self.args.precision == "auto" and before not in (None, now):
             raise ValueError(
-                f"{checkpoint} was trained in {before}, but {now} was measured to be faster: name the checkpoint in "
-                f'`resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
+                f'{checkpoint} was trained in {before}, but `precision` "auto" has chosen {now}: name the checkpoint '
+                f'in `resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
             )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
