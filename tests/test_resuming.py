@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from recipe_samples import write_recipe
 from safetensors.torch import load_file
-from test_trainer import Setup, make_trainer, stock  # noqa: F401  (a fixture)
 
 from scripts import train
 from trainer_ext import training_args
@@ -123,18 +121,3 @@ def test_newest_note_counts(tmp_path: Path) -> None:
         write_precision(tmp_path / f"checkpoint-{step}", precision)
         time.sleep(0.02)
     assert read_precision(tmp_path) == "fp16"
-
-
-def test_another_format_is_refused_where_the_arguments_do_not_know_the_checkpoint(
-    stock: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options: dict[str, Any] = {"num_rows": 16, "max_steps": 1, "precision": "auto"}
-    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "fp32")
-    make_trainer(stock, tmp_path, save_strategy="steps", save_steps=1, **options).train()
-    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "bf16")
-    trainer = make_trainer(stock, tmp_path, **options)
-    checkpoint = str(tmp_path / "checkpoint-1")
-    expected = f'{checkpoint} was trained in fp32, but `precision` "auto" has chosen bf16: name the checkpoint'
-    with pytest.raises(ValueError, match=re.escape(expected)):
-        trainer.train(resume_from_checkpoint=checkpoint)
-    make_trainer(stock, tmp_path, **options | {"precision": "bf16"}).train(resume_from_checkpoint=checkpoint)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext import training_args
 from trainer_ext.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
 from trainer_ext.metrics import multilabel_metrics
 from trainer_ext.prediction import predict_probabilities
@@ -415,3 +417,18 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(ours: Setup, 
     assert largest_difference(whole, load_file(tmp_path / "whole" / f"checkpoint-{step}" / "model.safetensors")) > 1e-4
     resumed = run("resumed", str(tmp_path / "whole" / f"checkpoint-{step}"), save_steps=100)
     assert largest_difference(whole, resumed) == 0.0
+
+
+def test_another_format_is_refused_where_the_arguments_do_not_know_the_checkpoint(
+    stock: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"num_rows": 16, "max_steps": 1, "precision": "auto"}
+    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "fp32")
+    make_trainer(stock, tmp_path, save_strategy="steps", save_steps=1, **options).train()
+    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "bf16")
+    trainer = make_trainer(stock, tmp_path, **options)
+    checkpoint = str(tmp_path / "checkpoint-1")
+    expected = f'{checkpoint} was trained in fp32, but `precision` "auto" has chosen bf16: name the checkpoint'
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    make_trainer(stock, tmp_path, **options | {"precision": "bf16"}).train(resume_from_checkpoint=checkpoint)
