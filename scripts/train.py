@@ -13,6 +13,7 @@ card) and `eval_results.json`. With `lora_r` the adapters are merged into the we
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     transformers.logging.disable_progress_bar()
     with user_errors():
         recipe = load_recipe(options.recipe, overrides)
+        if recipe.training.process_index:
+            _be_quiet()
         _check(recipe)
         data = _load_data(recipe)
         transformers.set_seed(recipe.training.seed)
@@ -73,17 +76,28 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer = _make_trainer(recipe, data, tokenizer, model)
     outcome = trainer.train(resume_from_checkpoint=recipe.training.resume_from_checkpoint)
     results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
-    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    trained = trainer.whole_model()
     if recipe.training.lora_r:
         if trainer.is_world_process_zero():
             save_adapter(trained, Path(recipe.training.output_dir).parent / "adapter")
         trained = merge_lora(trained)
+    # The best checkpoint is deleted only when all have read it. Then each goes its own way: what the main process has
+    # still to do may take longer than processes wait for one another.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
         evaluated, pictures = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
         _save(recipe, results, pictures, tokenizer, trained, Path(options.recipe).stem)
-    trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _be_quiet() -> None:
+    """The main process speaks for all; errors are heard from each."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open until the process ends)
 
 
 def _check(recipe: Recipe) -> None:
@@ -182,9 +196,9 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
             callbacks=callbacks,
         )
     num_trained, num_parameters = count_parameters(model)
-    precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
     share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
-    print(f"Training {share} parameters in {precision} on {training.device}.")
+    processes = f" in {training.world_size} processes" if training.world_size > 1 else ""
+    print(f"Training {share} parameters in {training.chosen_precision} on {training.device}{processes}.")
     return trainer
 
 

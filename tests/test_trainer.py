@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext import training_args
 from trainer_ext.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
 from trainer_ext.label_statistics import class_weights, label_correlation
 from trainer_ext.metrics import multilabel_metrics
@@ -290,7 +292,21 @@ def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, 
     assert output.metrics["test_loss/base"] == pytest.approx(found["eval_loss/base"], abs=1e-6)
 
 
-def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(setup: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("terms", "is_equal"),
+    [
+        ({}, True),
+        ({"correlation_loss": "lca"}, True),
+        ({"correlation_loss": "laplacian", "correlation_loss_weight": 5.0}, True),
+        ({"correlation_loss": "matching", "correlation_loss_weight": 5.0}, False),
+        ({"contrastive_loss_weight": 0.5}, False),
+        ({"contrastive_loss_weight": 0.5, "contrastive_memory_size": 8}, False),
+    ],
+)
+def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(
+    setup: Setup, tmp_path: Path, terms: dict[str, Any], is_equal: bool
+) -> None:
+    """But for the terms that compare the texts of a batch with one another."""
     model, _ = setup
     without_dropout(model)
     start = weights(model)
@@ -310,12 +326,32 @@ def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(setup: Setup, 
             head_learning_rate=0.1,
             warmup_steps=0,
             max_grad_norm=0.0,
+            **terms,
         )
         trainer.train()
         assert trainer.state.global_step == 1
         results.append(weights(model))
     assert largest_difference(start, results[0]) > 1e-3
-    assert largest_difference(*results) < 1e-6
+    difference = largest_difference(*results)
+    assert difference < 1e-6 if is_equal else difference > 1e-4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_on_a_gpu_trains_the_hybrid_loss_without_nan(
+    setup: Setup, tmp_path: Path, precision: str
+) -> None:
+    terms = {"correlation_loss": "matching", "contrastive_loss_weight": 0.1, "contrastive_memory_size": 16}
+    options = {"num_train_epochs": 8, "learning_rate": 1e-3, "logging_strategy": "steps", "logging_steps": 1}
+    trainer = make_trainer(setup, tmp_path, use_cpu=False, precision=precision, **terms, **options)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.args.device.type == "cuda"
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert len(losses) == trainer.state.global_step > 50
+    assert np.isfinite(losses).all()
+    assert trainer.evaluate()["eval_loss"] < before
+    assert all(value.isfinite().all() for value in weights(trainer.model).values())
 
 
 # --------------------------------------------------------------------------------------------------------- optimizer
@@ -495,6 +531,21 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(ours: Setup, 
     assert largest_difference(whole, load_file(tmp_path / "whole" / f"checkpoint-{step}" / "model.safetensors")) > 1e-4
     resumed = run("resumed", str(tmp_path / "whole" / f"checkpoint-{step}"), save_steps=100)
     assert largest_difference(whole, resumed) == 0.0
+
+
+def test_another_format_is_refused_where_the_arguments_do_not_know_the_checkpoint(
+    stock: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"num_rows": 16, "max_steps": 1, "precision": "auto"}
+    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "fp32")
+    make_trainer(stock, tmp_path, save_strategy="steps", save_steps=1, **options).train()
+    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "bf16")
+    trainer = make_trainer(stock, tmp_path, **options)
+    checkpoint = str(tmp_path / "checkpoint-1")
+    expected = f'{checkpoint} was trained in fp32, but `precision` "auto" has chosen bf16: name the checkpoint'
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    make_trainer(stock, tmp_path, **options | {"precision": "bf16"}).train(resume_from_checkpoint=checkpoint)
 
 
 # ---------------------------------------------------------------------------------------------------- early stopping

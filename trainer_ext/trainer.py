@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -26,6 +34,7 @@ from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
 from .metrics import multilabel_metrics
 from .parameters import find_encoders, freeze_layers, layers_from_top
+from .precision import read_precision, write_precision
 from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
 
@@ -41,7 +50,10 @@ class StackedEmotionTrainer(Trainer):
     logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own,
     and the layers of the encoders may have lower ones towards the bottom, stay frozen or be unfrozen one by one;
     grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
-    `predict` returns.
+    `predict` returns; a run is resumed in the order of its epoch in several processes, too.
+
+    In several processes an epoch ends with a full batch, its last places taken by texts of the epoch's beginning, as
+    Accelerate does it; an evaluation counts every text once.
 
     Raises:
         `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
@@ -54,6 +66,12 @@ class StackedEmotionTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.args.world_size > 1 and not self.args.accelerator_config.even_batches:
+            raise ValueError(
+                "`accelerator_config.even_batches` must be true in several processes, got false: "
+                "the loss is that of the batches of all, which must be of one size."
+            )
+        self.add_callback(_EpochOrderCallback)
         self.hybrid_loss = self.create_loss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
         if self.args.num_frozen_layers:
@@ -103,13 +121,13 @@ class StackedEmotionTrainer(Trainer):
             outputs = {key: value for key, value in outputs.items() if key != "hidden_states"}
         elif self.hybrid_loss.needs_states:
             states = outputs["pooler_output"]
-        auxiliary_logits = outputs.get("auxiliary_logits")
-        terms = self.hybrid_loss.train(model.training)(
-            gather_batch(outputs["logits"]),
-            gather_batch(labels),
-            states if states is None else gather_batch(states),
-            auxiliary_logits if auxiliary_logits is None else gather_batch(auxiliary_logits),
+        # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
+        gather = gather_batch if model.training else self.accelerator.gather_for_metrics
+        labels = gather(labels)
+        states, auxiliary_logits = (
+            None if tensor is None else gather(tensor) for tensor in (states, outputs.get("auxiliary_logits"))
         )
+        terms = self.hybrid_loss.train(model.training)(gather(outputs["logits"]), labels, states, auxiliary_logits)
         if model.training:
             # As the Trainer averages its own loss: batches within a step, then steps.
             self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
@@ -198,24 +216,65 @@ class StackedEmotionTrainer(Trainer):
         args.restore_callback_states_from_checkpoint = True
         self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
 
+    def whole_model(self) -> nn.Module:
+        """
+        The trained model without any wrapper; to be asked for in every process.
+
+        Where the weights are sharded (FSDP), the main process gets a new model of all of them on the CPU, the others
+        their share as it is.
+        """
+        model: nn.Module = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if not self.is_fsdp_enabled:
+            return model
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.is_world_process_zero():
+            return model
+        whole = type(model)(model.config)
+        whole.load_state_dict(weights)
+        return whole
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             torch.save(self.hybrid_loss.state_dict(), Path(output_dir) / _LOSS_FILE)
+            write_precision(output_dir, self.args.chosen_precision)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and (Path(checkpoint) / _LOSS_FILE).is_file():
-            self.hybrid_loss.load_state_dict(
-                torch.load(Path(checkpoint) / _LOSS_FILE, map_location=self.args.device, weights_only=True)
+        if checkpoint is None:
+            return
+        self._check_precision(checkpoint)
+        if (Path(checkpoint) / _LOSS_FILE).is_file():
+            # In several processes the device is "cpu:0", where torch 2.13 restores nothing.
+            state = torch.load(Path(checkpoint) / _LOSS_FILE, map_location="cpu", weights_only=True)
+            self.hybrid_loss.load_state_dict(state)
+            self.hybrid_loss.to(self.args.device)
+
+    def _check_precision(self, checkpoint: str) -> None:
+        before, now = read_precision(checkpoint), self.args.chosen_precision
+        if self.args.precision == "auto" and before not in (None, now):
+            raise ValueError(
+                f'{checkpoint} was trained in {before}, but `precision` "auto" has chosen {now}: name the checkpoint '
+                f'in `resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
             )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)
         if isinstance(sampler, LengthGroupedSampler):
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            return EpochLengthGroupedSampler(sampler.batch_size, list(sampler.lengths), seed)
+            batch_size = self._num_batch_parts() * sampler.batch_size
+            return EpochLengthGroupedSampler(batch_size, list(sampler.lengths), seed)
         return sampler
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        sampler = super()._get_eval_sampler(eval_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size *= self._num_batch_parts()
+        return sampler
+
+    def _num_batch_parts(self) -> int:
+        """How many batches of the sampler are one batch of all processes."""
+        return 1 if self.args.accelerator_config.split_batches else self.args.world_size
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
@@ -224,6 +283,22 @@ class StackedEmotionTrainer(Trainer):
             return super().get_test_dataloader(test_dataset)
         finally:
             self.args.train_sampling_strategy = strategy
+
+
+class _EpochOrderCallback(TrainerCallback):
+    """
+    Tells the sampler which epoch it is. The Trainer does so only after it has wrapped the batches that a resumed run
+    skips, and then, in several processes, no longer reaches the sampler (transformers 5.23, accelerate 1.15).
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  (part of the signature)
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002  (part of the signature)
+        **kwargs: Any,
+    ) -> None:
+        kwargs["train_dataloader"].set_epoch(int(state.epoch))
 
 
 class TermMeter:

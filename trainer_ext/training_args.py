@@ -17,7 +17,7 @@ from .label_statistics import CLASS_WEIGHTS, CORRELATION_METHODS, class_weights
 from .losses.base import BASE_LOSSES
 from .losses.correlation import CORRELATION_TERMS
 from .losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
-from .precision import fastest_precision
+from .precision import fastest_precision, read_precision
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -86,7 +86,18 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             `<output_dir>/reports` at every evaluation.
         precision (`str`, *optional*, defaults to `"auto"`):
             `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"`: what is measured to be the fastest on this device. The flags
-            `--bf16` and `--fp16` and the setting of `accelerate launch` come first.
+            `--bf16` and `--fp16` and a setting of `accelerate launch` other than `no` come first and are written here.
+            A run that is resumed (`resume_from_checkpoint`) keeps what was measured when it began.
+        ddp_find_unused_parameters (`bool`, *optional*):
+            Whether several processes look for weights that the loss does not depend on. By default only where
+            `base_loss_weight` or `auxiliary_loss_weight` is 0; an encoder with weights that have no part in its output
+            needs it, too.
+
+    Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean
+    over texts: all base losses, the auxiliary term, `"laplacian"` and `"lca"`. The contrastive term and `"matching"`
+    compare the texts of a batch with one another, and see only the pairs within each of the accumulated batches;
+    `contrastive_memory_size` brings the contrastive term the texts of the batches before, without gradients. Several
+    processes, on the contrary, are one larger batch for every term.
     """
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
@@ -160,13 +171,30 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         self._check_loss()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if not (self.bf16 or self.fp16):
-            chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-            if chosen == "no":
-                chosen = fastest_precision(self.use_cpu) if self.precision == "auto" else self.precision
-            self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
+        self._choose_precision()
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = not (self.base_loss_weight and self.auxiliary_loss_weight)
         super().__post_init__()
         self._check_what_is_trained()
+
+    def _choose_precision(self) -> None:
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 or self.fp16:
+            self.precision = "bf16" if self.bf16 else "fp16"
+            return
+        if launched in PRECISIONS:
+            self.precision = launched
+        chosen = self.precision
+        if chosen == "auto":
+            resumed: str | bool | None = self.resume_from_checkpoint
+            folder = self.output_dir if resumed is True else resumed
+            chosen = (read_precision(folder) if folder else None) or fastest_precision(self.use_cpu)
+        self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
+
+    @property
+    def chosen_precision(self) -> str:
+        """`"fp32"`, `"bf16"` or `"fp16"`: what training is done in."""
+        return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 
 class _AllGather(torch.autograd.Function):
-    """Rows of all processes, in the order of their ranks; the gradient is the sum of what all processes want."""
+    """Rows of all processes, in the order of their ranks; the gradient is that of the own rows times the processes."""
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -21,22 +21,20 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
         first = dist.get_rank() * ctx.num_rows
-        return total[first : first + ctx.num_rows]
+        return dist.get_world_size() * gradients[0][first : first + ctx.num_rows]
 
 
 def gather_batch(rows: torch.Tensor) -> torch.Tensor:
     """
     The rows of all processes; in a single process the rows themselves.
 
-    A loss of the gathered batch is the same in every process. Each of them sends back the whole gradient, so their sum
-    is `num_processes` times what one process would get, and the mean that data parallelism takes is exact: `n`
-    processes with `batch_size` rows equal one with `n * batch_size`.
+    Every process computes the same loss L of the gathered batch, and sends `num_processes` times the gradient of L
+    back to the rows that are its own. Data parallelism takes the mean of what the processes find, which is then the
+    sum over all rows: the gradient of L, as one process with `num_processes * batch_size` rows would find it.
 
     Args:
-        rows (`torch.Tensor` of shape `(batch_size, ...)`): Of one batch size in all processes.
+        rows (`torch.Tensor` of shape `(batch_size, ...)`): Of one shape in all processes.
 
     Returns:
         `torch.Tensor` of shape `(num_processes * batch_size, ...)`.
