@@ -18,7 +18,6 @@ from transformers.utils import ModelOutput, logging
 from .configuration_stacked_emotion import StackedEmotionConfig
 from .layers_stacked_emotion import BiLSTM, Dropout, MetaLearner, Pooling, average_tokens, average_words
 
-
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -67,9 +68,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data = _load_data(recipe)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data)
-    trainer = _make_trainer(recipe, data, tokenizer, model)
-    outcome = trainer.train(resume_from_checkpoint=recipe.training.resume_from_checkpoint)
-    results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+    trainer, make_trainer = _make_trainer(recipe, data, tokenizer, model)
+    results = _train(trainer, make_trainer)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if trainer.is_world_process_zero():
         results |= _evaluate(recipe, data, tokenizer, trained)
@@ -91,7 +91,7 @@ def _check(recipe: Recipe) -> None:
         if getattr(training, field) < 1:
             raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
     checkpoint = training.resume_from_checkpoint
-    if checkpoint and not Path(checkpoint).is_dir():
+    if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
 
 
@@ -143,7 +143,10 @@ def _build_model(
     return tokenizer, model
 
 
-def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> StackedEmotionTrainer:
+def _make_trainer(
+    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
+) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
+    """The Trainer of the whole model, and what makes the Trainers of the stages."""
     from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
     from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
 
@@ -158,20 +161,34 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
         training.eval_strategy, training.load_best_model_at_end = "no", False
     # The checkpoints are not part of the repository that the folder becomes.
     training.output_dir = str(Path(training.output_dir) / "checkpoints")
+    make_trainer = partial(
+        StackedEmotionTrainer, processing_class=tokenizer, compute_metrics=compute_validation_metrics
+    )
     with user_errors():
-        trainer = StackedEmotionTrainer(
+        trainer = make_trainer(
             model=model,
             args=training,
             train_dataset=encoded["train"],
             eval_dataset=encoded.get("validation"),
             data_collator=EmotionDataCollator(tokenizer),
-            processing_class=tokenizer,
-            compute_metrics=compute_validation_metrics,
         )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "fp32"
     print(f"Training {num_parameters / 1e6:.1f} million parameters in {precision} on {training.device}.")
-    return trainer
+    return trainer, make_trainer
+
+
+def _train(trainer: StackedEmotionTrainer, make_trainer: Callable[..., StackedEmotionTrainer]) -> dict[str, float]:
+    """Train in the mode of the recipe; returns time, speed and loss."""
+    from trainer_ext.checkpoints import find_checkpoint
+    from trainer_ext.stages.staged_training import train_staged
+
+    args = trainer.args
+    if args.training_mode == "staged":
+        with user_errors():
+            return train_staged(trainer, make_trainer, print)
+    outcome = trainer.train(resume_from_checkpoint=find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)))
+    return {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
 
 
 def _evaluate(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> dict[str, float]:
@@ -227,7 +244,9 @@ def _save(recipe: Recipe, results: dict[str, float], tokenizer: Any, model: Any,
         {"transformers": transformers.__version__, "torch": torch.__version__},
     )
     write_model_folder(folder, model, tokenizer, {"README.md": card, "eval_results.json": results_json(results)})
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    # A later run repeats only the stages that have changed.
+    if training.training_mode == "joint":
+        shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 
 

@@ -38,7 +38,8 @@ def _is_complete(checkpoint: Path) -> bool:
         json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    patterns = ("*model*", "optimizer*", SCHEDULER_NAME, "rng_state*.pth")
+    # `modeling_*.py`, the code beside the weights, is no weight.
+    patterns = ("*model[._-]*", "optimizer*", SCHEDULER_NAME, "rng_state*.pth")
     return all(any(checkpoint.glob(pattern)) for pattern in patterns)
 
 
