@@ -108,7 +108,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     precision: str = field(
         default="auto", metadata={"help": "auto (measured on this device), fp32, bf16 or fp16.", "choices": PRECISIONS}
     )
-    resume_from_checkpoint: str | bool | None = field(
+    # Declared as in transformers, whose parser of command lines knows no `str | bool | None`.
+    resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "Folder of a checkpoint, or true for the last complete one in output_dir."}
     )
     training_mode: str = field(
