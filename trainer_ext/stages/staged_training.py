@@ -184,20 +184,26 @@ def _divide(run: _Run) -> np.ndarray:
 
 
 def _single(run: _Run, name: str, fold: int | None = None) -> StackedEmotionForSequenceClassification:
-    """
-    A classifier of one encoder: word states, their mean, a linear layer.
-
-    The encoder is the model's own, or a copy with the weights of a fold that is complete.
-    """
+    """A classifier of an encoder: the model's own, or a copy with the weights of a fold that is complete."""
     encoder = run.model.stacked_emotion.encoders[name]
     if fold is not None:
         encoder = copy.deepcopy(encoder)
         encoder.load_state_dict(load_weights(run.folder / _stage_name(name, fold)))
-    return _classifier(run, name, encoder)
+    return encoder_classifier(run.model, name, encoder)
 
 
-def _classifier(run: _Run, name: str, encoder: nn.Module) -> StackedEmotionForSequenceClassification:
-    config = run.model.config
+def encoder_classifier(
+    model: StackedEmotionForSequenceClassification, name: str, encoder: nn.Module
+) -> StackedEmotionForSequenceClassification:
+    """
+    A classifier of one encoder: word states, their mean, a linear layer.
+
+    Args:
+        model ([`StackedEmotionForSequenceClassification`]): Gives labels, dropout and device.
+        name (`str`): Name of one of its encoders.
+        encoder (`nn.Module`): That encoder or a copy of it; it becomes part of the classifier.
+    """
+    config = model.config
     single = StackedEmotionForSequenceClassification(
         StackedEmotionConfig(
             encoders={name: config.encoders[name]},
@@ -212,7 +218,7 @@ def _classifier(run: _Run, name: str, encoder: nn.Module) -> StackedEmotionForSe
         )
     )
     single.stacked_emotion.encoders[name] = encoder
-    return single.to(run.model.device)
+    return single.to(model.device)
 
 
 def _train_encoder(run: _Run, name: str, folds: np.ndarray, fold: int | None = None) -> dict[str, dict[str, float]]:
@@ -225,7 +231,7 @@ def _train_encoder(run: _Run, name: str, folds: np.ndarray, fold: int | None = N
         rows["train"] = rows["train"].select(np.flatnonzero(folds != fold))
     # What came before in this process, or did not because it was complete, must not change the new classifier.
     set_seed(run.args.seed)
-    model = _classifier(run, name, encoder)
+    model = encoder_classifier(run.model, name, encoder)
     collator = EmotionDataCollator(_single_tokenizer(run.tokenizer, name))
     return _train(run, _stage_name(name, fold), model, encoder, _digests(rows), rows, collator)
 
@@ -335,8 +341,8 @@ def _job(run: _Run, name: str, part: _Part, precision: str) -> _Job:
 
 
 @contextmanager
-def _without_encoders(model: StackedEmotionForSequenceClassification) -> Iterator[None]:
-    """Optimizer and checkpoints hold the head alone."""
+def without_encoders(model: StackedEmotionForSequenceClassification) -> Iterator[None]:
+    """Take the encoders out of the model for a while, so that optimizer and checkpoints hold the head alone."""
     encoders = model.stacked_emotion.encoders
     model.stacked_emotion.encoders = nn.ModuleDict()
     try:
@@ -357,7 +363,7 @@ def _train_head(run: _Run, features: dict[str, EncoderFeatures]) -> dict[str, di
         "features": {name: entry.file_names for name, entry in features.items()},
         "rows": [rows_digest(part, ["labels"]) for part in rows.values()],
     }
-    with _without_encoders(run.model):
+    with without_encoders(run.model):
         return _train(
             run,
             "head",
