@@ -170,11 +170,11 @@ def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFix
     again, written = run(recipe, capsys, "--head_num_train_epochs=3", "--logging_steps=7", "--resume_from_checkpoint")
     assert again == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
     assert written == "0 of 4 files to write"
-    # The second encoder of another width: the first one stays, with its features.
-    again, written = run(recipe, capsys, "--encoders.words.hidden_size=24")
-    assert again == {"encoder_bytes": "complete already", "encoder_words": "training", "head": "training"}
+    # The encoder that the recipe names last in another width: the first one stays, with its features.
+    again, written = run(recipe, capsys, "--encoders.bytes.hidden_size=24")
+    assert again == {"encoder_bytes": "training", "encoder_words": "complete already", "head": "training"}
     assert written == "2 of 4 files to write"
-    again, _ = run(recipe, capsys, "--encoders.words.hidden_size=24", "--learning_rate=1e-3")
+    again, _ = run(recipe, capsys, "--encoders.bytes.hidden_size=24", "--learning_rate=1e-3")
     assert again == dict.fromkeys(STAGES, "training")
 
 
