@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
 from trainer_ext.data import read_file
