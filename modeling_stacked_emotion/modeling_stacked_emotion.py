@@ -16,7 +16,9 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .configuration_stacked_emotion import StackedEmotionConfig
-from .layers_stacked_emotion import BiLSTM, MetaLearner, Pooling, average_tokens, average_words
+from .layers_stacked_emotion import BiLSTM, Dropout, MetaLearner, Pooling, average_tokens, average_words
+
+_ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 
 
 @dataclass
@@ -131,7 +133,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
     Word states and a text state from the stacked encoders.
 
     The inputs are what [`StackedEmotionTokenizer`] returns: for every encoder `<encoder>_input_ids`,
-    `<encoder>_attention_mask` and `<encoder>_word_ids`, each `(batch_size, seq_len)` with a `seq_len` of its own.
+    `<encoder>_attention_mask` and `<encoder>_word_ids`, each `(batch_size, seq_len)` with a `seq_len` of its own. In
+    their place it takes what `encode_words` made of them: `word_states`, the states of all encoders side by side
+    `(batch_size, num_words, sum of the hidden sizes)`, with `has_tokens` and `num_words`; no encoder runs then.
     """
 
     _keys_to_ignore_on_load_unexpected = (r"^classifier\.", r"^auxiliary_classifier\.")
@@ -153,8 +157,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             }
         )
         hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
+        self.hidden_sizes = hidden_sizes
         width = sum(hidden_sizes)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.mixer: MetaLearner | None = None
         if config.mixer == "meta_learner":
             self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size, config.dropout)
@@ -198,6 +203,22 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             has_tokens.append(present.to(device))
         return states, torch.stack(has_tokens, dim=-1), num_words
 
+    def _split_words(self, inputs: dict[str, Any]) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """What `encode_words` returns, from word states that it made before."""
+        if wrong := sorted(inputs.keys() ^ _ENCODED_INPUTS):
+            raise ValueError(
+                f"`word_states` comes with `has_tokens` and `num_words` and nothing else, got {sorted(inputs)}: "
+                f"check {', '.join(wrong)}."
+            )
+        word_states = inputs["word_states"]
+        if word_states.shape[-1] != sum(self.hidden_sizes):
+            raise ValueError(
+                f"`word_states` must have a width of {sum(self.hidden_sizes)}, the sum of the encoders' hidden sizes "
+                f"{self.hidden_sizes}, got {word_states.shape[-1]}."
+            )
+        states = list(word_states.to(self.dtype).split(self.hidden_sizes, dim=-1))
+        return states, inputs["has_tokens"], inputs["num_words"]
+
     def mix_words(
         self, states: list[torch.Tensor], has_tokens: torch.Tensor, num_words: torch.Tensor
     ) -> StackedEmotionModelOutput:
@@ -227,9 +248,11 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         """
         Args:
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
-            inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder.
+            inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder, or
+                `word_states`, `has_tokens` and `num_words`.
         """
-        output = self.mix_words(*self.encode_words(**inputs))
+        encoded = self._split_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
+        output = self.mix_words(*encoded)
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 
 
@@ -253,7 +276,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     def __init__(self, config: StackedEmotionConfig) -> None:
         super().__init__(config)
         self.stacked_emotion = StackedEmotionModel(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(self.stacked_emotion.output_size, config.num_labels)
         self.auxiliary_classifier: nn.Linear | None = None
         if config.mixer == "meta_learner":
@@ -273,7 +296,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
         Args:
             labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): 0/1 per label; gives the loss.
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
-            inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder.
+            inputs: As in [`StackedEmotionModel`].
         """
         outputs = self.stacked_emotion(return_dict=True, **inputs)
         logits = self._calibrate(self.classifier(self.dropout(outputs.pooler_output)))

@@ -16,7 +16,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         tokenizer, model = _build_model(recipe.model, data)
         if recipe.training.lora_r:
             model = add_lora(model, recipe.training)
-    trainer = _make_trainer(recipe, data, tokenizer, model)
-    outcome = trainer.train(resume_from_checkpoint=recipe.training.resume_from_checkpoint)
-    results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+    trainer, make_trainer = _make_trainer(recipe, data, tokenizer, model)
+    results = _train(trainer, make_trainer)
     trained = trainer.whole_model()
     if recipe.training.lora_r:
         if trainer.is_world_process_zero():
@@ -113,7 +112,7 @@ def _check(recipe: Recipe) -> None:
         if getattr(training, field) < 1:
             raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
     checkpoint = training.resume_from_checkpoint
-    if checkpoint and not Path(checkpoint).is_dir():
+    if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
 
 
@@ -165,7 +164,10 @@ def _build_model(
     return tokenizer, model
 
 
-def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> StackedEmotionTrainer:
+def _make_trainer(
+    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
+) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
+    """The Trainer of the whole model, and what makes the Trainers of the stages."""
     from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
     from trainer_ext.parameters import count_parameters
     from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
@@ -177,29 +179,46 @@ def _make_trainer(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any)
             encoded[split], num_cut = tokenize_dataset(data.splits[split], tokenizer)
             if num_cut:
                 print(f"{num_cut:,} of {len(encoded[split]):,} {split} texts were cut to the limit.")
-    callbacks: list[Any] = []
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
-    elif training.evaluation_reports:
-        callbacks = _reports(Path(training.output_dir) / "reports", data)
+    reports = Path(training.output_dir) / "reports"
     # The checkpoints are not part of the repository that the folder becomes.
     training.output_dir = str(Path(training.output_dir) / "checkpoints")
+
+    def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
+        return StackedEmotionTrainer(
+            processing_class=tokenizer,
+            compute_metrics=compute_validation_metrics,
+            callbacks=_reports(reports / stage, data) if training.evaluation_reports else None,
+            **arguments,
+        )
+
     with user_errors():
-        trainer = StackedEmotionTrainer(
+        trainer = make_trainer(
             model=model,
             args=training,
             train_dataset=encoded["train"],
             eval_dataset=encoded.get("validation"),
             data_collator=EmotionDataCollator(tokenizer),
-            processing_class=tokenizer,
-            compute_metrics=compute_validation_metrics,
-            callbacks=callbacks,
         )
     num_trained, num_parameters = count_parameters(model)
     share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
     processes = f" in {training.world_size} processes" if training.world_size > 1 else ""
     print(f"Training {share} parameters in {training.chosen_precision} on {training.device}{processes}.")
-    return trainer
+    return trainer, make_trainer
+
+
+def _train(trainer: StackedEmotionTrainer, make_trainer: Callable[..., StackedEmotionTrainer]) -> dict[str, float]:
+    """Train in the mode of the recipe; returns time, speed and loss."""
+    from trainer_ext.checkpoints import find_checkpoint
+    from trainer_ext.stages.staged_training import train_staged
+
+    args = trainer.args
+    if args.training_mode == "staged":
+        with user_errors():
+            return train_staged(trainer, make_trainer, print)
+    outcome = trainer.train(resume_from_checkpoint=find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)))
+    return {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
 
 
 def _reports(folder: Path, data: EmotionData) -> list[Any]:
@@ -285,7 +304,9 @@ def _save(
     )
     files: dict[str, str | bytes] = {"README.md": card, "eval_results.json": results_json(results), **pictures}
     write_model_folder(folder, model, tokenizer, files)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    # A later run repeats only the stages that have changed.
+    if training.training_mode == "joint":
+        shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 
 

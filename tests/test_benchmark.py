@@ -40,8 +40,9 @@ def test_run_prints_and_writes_the_numbers(
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
     said = capsys.readouterr().out
     assert "32 texts, batches of 8, fp32" in said
-    for part in PARTS:
-        ours, theirs = results[f"{part}_texts_per_second"], results[f"{part}_alone_texts_per_second"]
+    for part in (*PARTS, "epoch"):
+        other = "cached" if part == "epoch" else "alone"
+        ours, theirs = results[f"{part}_texts_per_second"], results[f"{part}_{other}_texts_per_second"]
         assert results[f"{part}_ratio"] == pytest.approx(theirs / ours)
         assert ours > 0
         assert f"time ratio {results[f'{part}_ratio']:.2f}" in said
@@ -95,6 +96,33 @@ def test_training_step_of_the_stack_trains_all_of_it(
     benchmark._training_pair(wide, batches, None)[0]()
     unchanged = [name for name, parameter in wide.named_parameters() if torch.equal(parameter, before[name])]
     assert unchanged == []
+
+
+def test_epoch_pair_steps_on_the_same_texts_and_only_the_joint_side_encodes(
+    wide: StackedEmotionForSequenceClassification,
+    tokenizer: StackedEmotionTokenizer,
+    corpus: list[str],
+    tmp_path: Path,
+) -> None:
+    groups = benchmark._groups(corpus, options())
+    joint, cached = benchmark._epoch_pair(wide, tokenizer, groups, "fp32", tmp_path)
+    num_words: list[list[int]] = []
+    mix_words = wide.stacked_emotion.mix_words
+
+    def recorded(states: Any, has_tokens: Any, counts: torch.Tensor) -> Any:
+        num_words.append(counts.tolist())
+        return mix_words(states, has_tokens, counts)
+
+    wide.stacked_emotion.mix_words = recorded
+    before = {name: parameter.clone() for name, parameter in wide.named_parameters()}
+    cached()
+    changed = {name for name, parameter in wide.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == {name for name in before if ".encoders." not in name}
+    joint()
+    changed = {name for name, parameter in wide.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == set(before)
+    assert [len(batch) for batch in num_words] == [4] * 6
+    assert num_words[:3] == num_words[3:]
 
 
 def test_batches_are_full_and_spread_over_all_lengths(tokenizer: StackedEmotionTokenizer) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
 from trainer_ext.data import read_file
@@ -275,3 +276,12 @@ def test_help_lists_every_field_of_the_project_and_counts_the_others() -> None:
     assert help_of["head_learning_rate"].endswith("(default: 0.001)")
     assert help_of["encoders"].endswith("(default: {})")
     assert help_of["pooling"].endswith("attention, mean, max or last. (default: attention)")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [([], None), (["--resume_from_checkpoint"], True), (["--resume_from_checkpoint", "a/folder"], "a/folder")],
+)
+def test_resuming_is_a_flag_or_a_folder(tmp_path: Path, overrides: list[str], expected: bool | str | None) -> None:
+    recipe = load_recipe(str(write_recipe(tmp_path)), overrides)
+    assert recipe.training.resume_from_checkpoint == expected

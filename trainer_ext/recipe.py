@@ -118,6 +118,8 @@ COMMON_FIELDS = (
     *("output_dir", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "lr_scheduler_type", "seed"),
     *("activation_checkpointing", "resume_from_checkpoint", "report_to", "bf16", "fp16", "use_cpu"),
 )
+# Fields with a value of another type that may also be true or false.
+_ALSO_FLAGS = ("resume_from_checkpoint",)
 _GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEmotionTrainingArguments}
 
 
@@ -192,7 +194,11 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
 
 def _annotations(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls)
-    return {entry.name: hints[entry.name] for entry in fields(cls) if entry.init}
+    return {
+        entry.name: hints[entry.name] | bool if entry.name in _ALSO_FLAGS else hints[entry.name]
+        for entry in fields(cls)
+        if entry.init
+    }
 
 
 def _checked(name: str, annotation: Any, value: Any) -> Any:

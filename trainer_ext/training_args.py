@@ -20,6 +20,7 @@ from .losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 from .precision import fastest_precision, read_precision
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+TRAINING_MODES = ("joint", "staged")
 
 
 @dataclass
@@ -92,6 +93,24 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Whether several processes look for weights that the loss does not depend on. By default only where
             `base_loss_weight` or `auxiliary_loss_weight` is 0; an encoder with weights that have no part in its output
             needs it, too.
+        resume_from_checkpoint (`str` or `bool`, *optional*):
+            A checkpoint's folder, or true for the last complete one in `output_dir`, if there is any.
+        training_mode (`str`, *optional*, defaults to `"joint"`):
+            `"joint"`, or `"staged"`: every encoder alone, then the head on their cached word states; see
+            [`~trainer_ext.stages.staged_training.train_staged`]. The other fields below are for `"staged"` alone.
+        num_folds (`int`, *optional*, defaults to 0):
+            The head learns from out-of-fold states: each by an encoder trained on the other `num_folds - 1` folds.
+            0 takes the states of encoders that have seen the labels of the very same texts.
+        feature_cache_dir (`str`, *optional*, defaults to a folder in `output_dir`):
+            Folder of the cached word states; runs may share it.
+        head_num_train_epochs (`float`, *optional*, defaults to 10):
+            Epochs of the head on the cache; `num_train_epochs` are those of every encoder.
+        head_per_device_train_batch_size (`int`, *optional*, defaults to 64):
+            Texts per step and device of the head on the cache.
+        polish_num_train_epochs (`float`, *optional*, defaults to 0):
+            Epochs of a last joint training of encoders and head.
+        polish_learning_rate (`float`, *optional*, defaults to 1e-5):
+            Learning rate of encoders and head in these.
 
     Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean
     over texts: all base losses, the auxiliary term, `"laplacian"` and `"lca"`. The contrastive term and `"matching"`
@@ -148,6 +167,20 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     precision: str = field(
         default="auto", metadata={"help": "auto (measured on this device), fp32, bf16 or fp16.", "choices": PRECISIONS}
     )
+    # Declared as in transformers, whose parser of command lines knows no `str | bool | None`.
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "Folder of a checkpoint, or true for the last complete one in output_dir."}
+    )
+    training_mode: str = field(
+        default="joint",
+        metadata={"help": "joint, or staged: encoders first, then the head.", "choices": TRAINING_MODES},
+    )
+    num_folds: int = field(default=0, metadata={"help": "Staged: folds of the out-of-fold states, 2 or more."})
+    feature_cache_dir: str | None = field(default=None, metadata={"help": "Staged: folder of the cached word states."})
+    head_num_train_epochs: float = field(default=10, metadata={"help": "Staged: epochs of the head on the cache."})
+    head_per_device_train_batch_size: int = field(default=64, metadata={"help": "Staged: texts per step of the head."})
+    polish_num_train_epochs: float = field(default=0, metadata={"help": "Staged: epochs of a last joint training."})
+    polish_learning_rate: float = field(default=1e-5, metadata={"help": "Staged: learning rate of these epochs."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; biases and norms have none."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Texts per step and device."})
@@ -169,6 +202,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         if self.head_learning_rate < 0:
             raise ValueError(f"`head_learning_rate` must not be negative, got {self.head_learning_rate}.")
         self._check_loss()
+        self._check_stages()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._choose_precision()
@@ -214,6 +248,48 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         names = list(self.label_weights or {}) or ["any"]
         # Any labels do, but for such as are balanced: their class weights would be 1.
         self.create_loss(np.eye(3, len(names), dtype=np.int64), names)
+
+    def _check_stages(self) -> None:
+        if self.training_mode not in TRAINING_MODES:
+            raise ValueError(
+                f"`training_mode` must be one of {', '.join(TRAINING_MODES)}, got {self.training_mode!r}."
+            )
+        ranges = {
+            "num_folds": (self.num_folds == 0 or self.num_folds >= 2, "0 (none) or at least 2"),
+            "head_num_train_epochs": (self.head_num_train_epochs > 0, "above 0"),
+            "head_per_device_train_batch_size": (self.head_per_device_train_batch_size >= 1, "at least 1"),
+            "polish_num_train_epochs": (self.polish_num_train_epochs >= 0, "0 (none) or more"),
+            "polish_learning_rate": (self.polish_learning_rate > 0, "above 0"),
+        }
+        for name, (holds, expected) in ranges.items():
+            if not holds:
+                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)}.")
+        if self.training_mode == "joint":
+            used = [name for name in (*ranges, "feature_cache_dir") if getattr(self, name) != _default(name)]
+            if used:
+                raise ValueError(f"`{used[0]}` is for `training_mode: staged`, got {self.training_mode}.")
+            return
+        self._check_staged()
+
+    def _check_staged(self) -> None:
+        for name in ("lora_r", "unfreeze_every"):
+            if getattr(self, name):
+                raise ValueError(f"`{name}` is for `training_mode: joint`, got {self.training_mode}.")
+        if self.max_steps > 0:
+            raise ValueError(
+                f"`max_steps` cannot count the steps of several stages, got {self.max_steps}: "
+                "use `num_train_epochs` and `head_num_train_epochs`."
+            )
+        if isinstance(self.resume_from_checkpoint, str):
+            raise ValueError(
+                "Staged training finds its checkpoints itself: `resume_from_checkpoint` must be true or false, "
+                f"got {self.resume_from_checkpoint!r}."
+            )
+        if self._shards_weights():
+            raise ValueError("`training_mode: staged` keeps each encoder whole: use it without FSDP and DeepSpeed.")
+
+    def _shards_weights(self) -> bool:
+        return bool(self.fsdp or self.deepspeed or os.environ.get("ACCELERATE_USE_FSDP") == "true")
 
     def create_loss(self, labels: npt.ArrayLike, label_names: Sequence[str]) -> HybridLoss:
         """
@@ -274,6 +350,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)}.")
         if self.num_frozen_layers == -1 and (self.lora_r or self.unfreeze_every):
             raise ValueError("`num_frozen_layers=-1` trains no encoder: leave out `lora_r` and `unfreeze_every`.")
+        if self.lora_r and self._shards_weights():
+            raise ValueError("`lora_r` cannot be used with FSDP or DeepSpeed: train without one of the two.")
         if (self.activation_checkpointing_kwargs or {}).get("use_reentrant") and (
             self.num_frozen_layers or self.lora_r or self.unfreeze_every
         ):
@@ -281,3 +359,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 "With `use_reentrant=True` nothing above frozen embeddings gets a gradient: "
                 "leave it out of `activation_checkpointing_kwargs`."
             )
+
+
+def _default(name: str) -> Any:
+    return StackedEmotionTrainingArguments.__dataclass_fields__[name].default

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of staged training: what each stage trains, what is repeated, folds, resumption, one line per bad field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recipe_samples import LABELS, write_recipe
+from safetensors.torch import load_file
+from transformers import pipeline
+
+from scripts import train
+from trainer_ext.prediction import load_classifier, predict_probabilities
+from trainer_ext.recipe import load_recipe
+from trainer_ext.stages import feature_cache, staged_training
+from trainer_ext.stages.stage import Stage, load_weights
+from trainer_ext.trainer import StackedEmotionTrainer
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ["encoder_bytes", "encoder_words", "head"]
+FAST: dict[str, Any] = {"training_mode": "staged", "num_train_epochs": 1, "head_num_train_epochs": 2}
+
+
+def said_of(text: str) -> dict[str, str]:
+    """Stage to what the command said of it."""
+    lines = [line.partition(": ") for line in text.splitlines() if line.startswith("Stage ")]
+    return {stage.removeprefix("Stage "): state.rstrip(".") for stage, _, state in lines}
+
+
+def files_to_write(text: str) -> str:
+    return (
+        next(line for line in text.splitlines() if line.startswith("Feature cache")).partition(": ")[2].split(",")[0]
+    )
+
+
+def run(recipe: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[dict[str, str], str]:
+    """Run the command; returns what it said of each stage, and how many files of features it wrote."""
+    capsys.readouterr()
+    train.main([str(recipe), *overrides])
+    said = capsys.readouterr().out
+    return said_of(said), files_to_write(said)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "output" / "model.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# ---------------------------------------------------------------------------------------------- a whole run
+
+
+def test_staged_run_leaves_a_repository_of_the_trained_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: dict[str, list[str]] = {}
+    optimizers = StackedEmotionTrainer.create_optimizer
+
+    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+        stage = Path(str(self.args.output_dir)).name
+        trained[stage] = [name for name, value in self.model.named_parameters() if value.requires_grad]
+        return optimizers(self, model)
+
+    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    recipe = write_recipe(tmp_path, **FAST)
+    said, written = run(recipe, capsys)
+    assert said == dict.fromkeys(STAGES, "training")
+    assert written == "4 of 4 files to write"
+    # Each encoder alone, then the head alone.
+    for name in ("bytes", "words"):
+        encoder = [key for key in trained[f"encoder_{name}"] if not key.startswith("classifier.")]
+        assert encoder
+        assert all(key.startswith(f"stacked_emotion.encoders.{name}.") for key in encoder)
+    assert not [key for key in trained["head"] if ".encoders." in key]
+    assert {key.split(".")[1] for key in trained["head"]} >= {"mixer", "bilstm", "pooling"}
+    # The model has what the stages have made.
+    stages = tmp_path / "output" / "checkpoints" / "stages"
+    saved = weights(tmp_path)
+    parts = {
+        f"stacked_emotion.encoders.{name}.": load_weights(stages / f"encoder_{name}") for name in ("bytes", "words")
+    }
+    joined = {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
+    assert same(saved, joined | load_weights(stages / "head"))
+    assert not list(stages.glob("*/checkpoint-*"))
+
+
+def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
+    longer = {"num_train_epochs": 2, "head_num_train_epochs": 6, "head_per_device_train_batch_size": 8}
+    results = train.main([str(write_recipe(tmp_path, **(FAST | longer)))])
+    written = json.loads((tmp_path / "output" / "eval_results.json").read_text(encoding="utf-8"))
+    assert {key: results[key] for key in written} == written
+    assert results["test_macro_roc_auc"] > 0.65
+    stages = [results[f"train_runtime/{stage}"] for stage in STAGES]
+    assert results["train_runtime"] > sum(stages) > 0
+    # 60 texts: 2 epochs of each encoder, 6 of the head.
+    assert results["train_samples_per_second"] * results["train_runtime"] == pytest.approx(60 * 10, rel=0.02)
+    text = "so happy, what a lovely day 🎉"
+    classify = pipeline("text-classification", model=str(tmp_path / "output"), top_k=None)
+    scores = {entry["label"]: entry["score"] for entry in classify([text])[0]}
+    (probabilities,) = predict_probabilities(*load_classifier(str(tmp_path / "output"), "cpu"), [text])
+    assert [scores[label] for label in LABELS] == pytest.approx(probabilities.tolist(), abs=1e-6)
+    assert (tmp_path / "output" / "README.md").is_file()
+
+
+def test_polish_trains_all_with_its_own_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: dict[str, set[float]] = {}
+    optimizers = StackedEmotionTrainer.create_optimizer
+
+    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+        optimizer = optimizers(self, model)
+        rates[Path(str(self.args.output_dir)).name] = {group["lr"] for group in optimizer.param_groups}
+        return optimizer
+
+    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    polish = {"polish_num_train_epochs": 1, "polish_learning_rate": 3e-4, "learning_rate": 2e-3}
+    said, _ = run(write_recipe(tmp_path, **(FAST | polish)), capsys)
+    assert list(said) == [*STAGES, "polish"]
+    assert rates == {stage: {2e-3, 5e-3} for stage in STAGES[:2]} | {"head": {5e-3}, "polish": {3e-4}}
+    stages = tmp_path / "output" / "checkpoints" / "stages"
+    polished, head = load_weights(stages / "polish"), load_weights(stages / "head")
+    assert same(weights(tmp_path), polished)
+    assert not torch.equal(polished["classifier.weight"], head["classifier.weight"])
+    encoder = load_weights(stages / "encoder_words")["embeddings.word_embeddings.weight"]
+    assert not torch.equal(polished["stacked_emotion.encoders.words.embeddings.word_embeddings.weight"], encoder)
+
+
+def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    make = staged_training.encoder_classifier
+
+    def recorded(*arguments: Any) -> Any:
+        seen.append(make(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(staged_training, "encoder_classifier", recorded)
+    train.main([str(write_recipe(tmp_path, **FAST))])
+    config = seen[0].config
+    assert (config.mixer, config.lstm_num_layers, config.pooling, config.skip_connection) == ("none", 0, "mean", False)
+    assert seen[0].classifier.in_features == 16
+    assert list(config.encoders) == ["bytes"]
+
+
+# ---------------------------------------------------------------------------------------------- done once
+
+
+def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = write_recipe(tmp_path, **FAST)
+    run(recipe, capsys)
+    first = weights(tmp_path)
+    again, written = run(recipe, capsys)
+    assert again == dict.fromkeys(STAGES, "complete already")
+    assert written == "0 of 4 files to write"
+    assert same(weights(tmp_path), first)
+    # What has no effect on the weights repeats nothing; the head's settings repeat the head alone.
+    again, written = run(recipe, capsys, "--head_num_train_epochs=3", "--logging_steps=7", "--resume_from_checkpoint")
+    assert again == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
+    assert written == "0 of 4 files to write"
+    # The encoder that the recipe names last in another width: the first one stays, with its features.
+    again, written = run(recipe, capsys, "--encoders.bytes.hidden_size=24")
+    assert again == {"encoder_bytes": "training", "encoder_words": "complete already", "head": "training"}
+    assert written == "2 of 4 files to write"
+    again, _ = run(recipe, capsys, "--encoders.bytes.hidden_size=24", "--learning_rate=1e-3")
+    assert again == dict.fromkeys(STAGES, "training")
+
+
+def test_other_training_texts_repeat_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = write_recipe(tmp_path, **FAST)
+    run(recipe, capsys)
+    path = tmp_path / "train.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("work", "word", 1), encoding="utf-8")
+    again, written = run(recipe, capsys)
+    assert again == dict.fromkeys(STAGES, "training")
+    assert written == "4 of 4 files to write"
+
+
+def test_cache_folder_is_shared_between_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "cache"
+    recipe = write_recipe(tmp_path, feature_cache_dir=str(cache), **FAST)
+    run(recipe, capsys)
+    assert len(list(cache.iterdir())) == 4
+    shutil.rmtree(tmp_path / "output")
+    again, written = run(recipe, capsys)
+    assert again == dict.fromkeys(STAGES, "training")
+    assert written == "0 of 4 files to write"
+
+
+def test_stage_is_complete_only_with_its_metrics(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "head", {"seed": 1})
+    assert stage.metrics() is None
+    stage.begin(resume=False)
+    (stage.folder / "checkpoint-3").mkdir()
+    assert stage.metrics() is None
+    stage.begin(resume=True)
+    assert (stage.folder / "checkpoint-3").is_dir()
+    Stage(stage.folder, {"seed": 2}).begin(resume=True)
+    assert not (stage.folder / "checkpoint-3").exists()
+    stage.begin(resume=True)
+    (stage.folder / "checkpoint-3").mkdir()
+    stage.complete({"a": torch.arange(3)}, {"loss": 0.5})
+    assert stage.metrics() == {"loss": 0.5}
+    assert Stage(stage.folder, {"seed": 2}).metrics() is None
+    assert load_weights(stage.folder)["a"].tolist() == [0, 1, 2]
+    assert sorted(path.name for path in stage.folder.iterdir()) == ["model.safetensors", "stage.json"]
+    stage.begin(resume=False)
+    assert stage.metrics() is None
+
+
+# ---------------------------------------------------------------------------------------------- folds
+
+
+def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: dict[str, list[list[int]]] = {}
+    encoded: dict[str, list[list[int]]] = {}
+    make, write = staged_training._train, feature_cache.write_features
+
+    def train_stage(
+        run: Any, name: str, model: Any, result: Any, data: Any, rows: Any, *rest: Any, **more: Any
+    ) -> Any:
+        if "words_input_ids" in rows["train"].column_names:
+            trained[name] = list(rows["train"]["words_input_ids"])
+        return make(run, name, model, result, data, rows, *rest, **more)
+
+    def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
+        if "words_input_ids" in rows.column_names:
+            encoded[file.path.name.rpartition("-")[0]] = list(rows["words_input_ids"])
+        write(file, model, rows, *rest)
+
+    monkeypatch.setattr(staged_training, "_train", train_stage)
+    monkeypatch.setattr(staged_training, "write_features", write_file)
+    said, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
+    encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]
+    assert list(said) == [*encoders, "head"]
+    assert written == "8 of 8 files to write"
+    everything = trained["encoder_words"]
+    assert len(everything) == 60
+    num_seen = 0
+    for fold in range(3):
+        inside, outside = encoded[f"words-train_fold_{fold}"], trained[f"encoder_words-fold_{fold}"]
+        assert sorted(inside + outside) == sorted(everything)
+        assert 18 <= len(inside) <= 22
+        num_seen += len(inside)
+    assert num_seen == 60
+    # The folds begin with the weights that the encoder begins with, and end with others.
+    stages = tmp_path / "output" / "checkpoints" / "stages"
+    results = [load_weights(stages / stage)["embeddings.word_embeddings.weight"] for stage in encoders[4:]]
+    assert all(not torch.equal(results[0], result) for result in results[1:])
+
+
+def test_without_folds_all_texts_are_in_one() -> None:
+    rows = {"train": {"labels": np.eye(4)}}
+    given = SimpleNamespace(args=SimpleNamespace(num_folds=0, seed=1), splits={"train": _Rows(rows["train"])})
+    assert staged_training._divide(given).tolist() == [0] * 4  # type: ignore[arg-type]
+    given.args.num_folds = 2
+    assert sorted(staged_training._divide(given).tolist()) == [0, 0, 1, 1]  # type: ignore[arg-type]
+    given.args.num_folds = 5
+    with pytest.raises(ValueError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
+        staged_training._divide(given)  # type: ignore[arg-type]
+
+
+class _Rows(dict):
+    def __len__(self) -> int:
+        return len(self["labels"])
+
+
+# ---------------------------------------------------------------------------------------------- bad fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"training_mode": "stages"}, r"`training_mode` must be one of joint, staged, got 'stages'\."),
+        ({"num_folds": 1}, r"`num_folds` must be 0 \(none\) or at least 2, got 1\."),
+        ({"num_folds": -2}, r"`num_folds` must be 0 \(none\) or at least 2, got -2\."),
+        ({"head_num_train_epochs": 0}, r"`head_num_train_epochs` must be above 0, got 0\.0\."),
+        ({"head_per_device_train_batch_size": 0}, r"`head_per_device_train_batch_size` must be at least 1, got 0\."),
+        ({"polish_num_train_epochs": -1}, r"`polish_num_train_epochs` must be 0 \(none\) or more, got -1\.0\."),
+        ({"polish_learning_rate": 0}, r"`polish_learning_rate` must be above 0, got 0\.0\."),
+        ({"training_mode": "joint", "num_folds": 2}, r"`num_folds` is for `training_mode: staged`, got joint\."),
+        ({"training_mode": "joint", "feature_cache_dir": "x"}, r"`feature_cache_dir` is for `training_mode: staged`"),
+        ({"max_steps": 7}, r"`max_steps` cannot count the steps of several stages, got 7: use `num_train_epochs`"),
+        ({"resume_from_checkpoint": "x"}, r"Staged training finds its checkpoints itself: .* got 'x'\."),
+        ({"fsdp": "full_shard"}, r"`training_mode: staged` keeps each encoder whole: use it without FSDP"),
+    ],
+)
+def test_bad_field_is_refused_at_load(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        load_recipe(str(write_recipe(tmp_path, **({"training_mode": "staged"} | fields))))
+
+
+def test_disk_that_is_too_small_stops_the_command_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(SystemExit):
+        train.main([str(write_recipe(tmp_path, **FAST))])
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert "The feature cache needs" in said[0]
+    assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
+
+
+# ---------------------------------------------------------------------------------------------- killed and resumed
+
+KILLED = """
+import os, signal, sys
+import torch
+from scripts import train
+from trainer_ext.trainer import StackedEmotionTrainer
+torch.set_num_threads(1)
+method, count = sys.argv[1], int(sys.argv[2])
+original = getattr(StackedEmotionTrainer, method)
+def counted(*arguments, **options):
+    global count
+    count -= 1
+    if not count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr(StackedEmotionTrainer, method, counted)
+train.main(sys.argv[3:])
+"""
+
+
+def kill(recipe: Path, method: str, count: int, *overrides: str) -> None:
+    """Run the command in a process of its own and kill it at a call of a method of the Trainer."""
+    command = [sys.executable, "-c", KILLED, method, str(count), str(recipe), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    """Eight steps an epoch: killed within stage 1, while a checkpoint is written there, and within the head's."""
+    fields = {"training_mode": "staged", "head_num_train_epochs": 3, "head_per_device_train_batch_size": 8}
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    options = fields | {"precision": precision, "dropout": 0.2}
+    run(write_recipe(tmp_path / "whole", **options), capsys)
+    recipe = write_recipe(tmp_path / "killed", **options)
+    stages = tmp_path / "killed" / "output" / "checkpoints" / "stages"
+    # Within the second epoch of the first encoder.
+    kill(recipe, "training_step", 13)
+    assert [path.name for path in stages.glob("*/checkpoint-*")] == ["checkpoint-8"]
+    # Its eight steps are there: in the second epoch's checkpoint, before the random state is written.
+    kill(recipe, "_save_rng_state", 1, "--resume_from_checkpoint")
+    assert not (stages / "encoder_bytes" / "checkpoint-16" / "trainer_state.json").exists()
+    assert (stages / "encoder_bytes" / "checkpoint-16" / "model.safetensors").exists()
+    # Eight steps of the first encoder, sixteen of the second, then into the head's second epoch.
+    kill(recipe, "training_step", 8 + 16 + 12, "--resume_from_checkpoint")
+    assert [path.parent.name for path in stages.glob("*/checkpoint-*")] == ["head"]
+    said, written = run(recipe, capsys, "--resume_from_checkpoint")
+    assert said == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
+    assert written == "0 of 4 files to write"
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
