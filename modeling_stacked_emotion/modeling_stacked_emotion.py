@@ -162,7 +162,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self.dropout = Dropout(config.dropout)
         self.mixer: MetaLearner | None = None
         if config.mixer == "meta_learner":
-            self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size, config.dropout)
+            self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size)
             width += config.meta_hidden_size
         self.bilstm: BiLSTM | None = None
         if config.lstm_num_layers:
@@ -178,13 +178,14 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self._no_split_modules = sorted(whole)
         self.post_init()
 
-    def encode_words(self, **inputs: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    def encode_words(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         The encoders' part: word states before anything is learnt over them.
 
         Returns:
-            Word states per encoder `(batch_size, num_words, hidden_size)`, which encoder has tokens for which word
-            `(batch_size, num_words, num_encoders)`, and the words of each text `(batch_size,)`, at least 1.
+            The stack, which is the word states of all encoders side by side `(batch_size, num_words, sum of the hidden
+            sizes)`, which encoder has tokens for which word `(batch_size, num_words, num_encoders)`, and the words of
+            each text `(batch_size,)`, at least 1.
         """
         _check_inputs(inputs, list(self.encoders))
         # What the mask hides belongs to no word, whatever stands there.
@@ -201,9 +202,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             # Under a device map the encoders may live on different devices; the stack lives with the inputs.
             states.append(words.to(device))
             has_tokens.append(present.to(device))
-        return states, torch.stack(has_tokens, dim=-1), num_words
+        return torch.cat(states, dim=-1), torch.stack(has_tokens, dim=-1), num_words
 
-    def _split_words(self, inputs: dict[str, Any]) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    def _encoded_words(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `encode_words` returns, from word states that it made before."""
         if wrong := sorted(inputs.keys() ^ _ENCODED_INPUTS):
             raise ValueError(
@@ -216,20 +217,21 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 f"`word_states` must have a width of {sum(self.hidden_sizes)}, the sum of the encoders' hidden sizes "
                 f"{self.hidden_sizes}, got {word_states.shape[-1]}."
             )
-        states = list(word_states.to(self.dtype).split(self.hidden_sizes, dim=-1))
-        return states, inputs["has_tokens"], inputs["num_words"]
+        # In what the layers will read it in: once, not by each of them.
+        kind = word_states.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
+        return word_states.to(dtype), inputs["has_tokens"], inputs["num_words"]
 
     def mix_words(
-        self, states: list[torch.Tensor], has_tokens: torch.Tensor, num_words: torch.Tensor
+        self, stack: torch.Tensor, has_tokens: torch.Tensor, num_words: torch.Tensor
     ) -> StackedEmotionModelOutput:
-        """The learner's part: mixer, Bi-LSTM and pooling over the word states that `encode_words` returns."""
+        """The learner's part: mixer, Bi-LSTM and pooling over the stack that `encode_words` returns."""
         mask = torch.arange(has_tokens.shape[1], device=num_words.device) < num_words.unsqueeze(-1)
-        stack = torch.cat(states, dim=-1)
-        words, encoder_weights, meta_state = stack, None, None
+        # Mixer and Bi-LSTM see the same entries of the stack: one mask to draw.
+        words, encoder_weights, meta_state = self.dropout(stack), None, None
         if self.mixer is not None:
-            mixed, encoder_weights = (output.to(mask.device) for output in self.mixer(states, has_tokens))
-            words, meta_state = torch.cat([stack, mixed], dim=-1), average_words(mixed, mask)
-        words = self.dropout(words)
+            mixed, encoder_weights = (output.to(mask.device) for output in self.mixer(words, has_tokens))
+            words, meta_state = torch.cat([words, self.dropout(mixed)], dim=-1), average_words(mixed, mask)
         if self.bilstm is not None:
             words = self.bilstm(words, num_words)
         pooled, word_attention = self.pooling(words, mask)
@@ -251,7 +253,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder, or
                 `word_states`, `has_tokens` and `num_words`.
         """
-        encoded = self._split_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
+        encoded = self._encoded_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
         output = self.mix_words(*encoded)
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 

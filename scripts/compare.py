@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/recipes/compare_losses.yaml")
+    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/losses.yaml")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, the cores shared out (default: 1)")
     parser.add_argument("--output_dir", help="where the runs go (default: outputs/<name of the file>)")

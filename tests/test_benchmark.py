@@ -109,9 +109,9 @@ def test_epoch_pair_steps_on_the_same_texts_and_only_the_joint_side_encodes(
     num_words: list[list[int]] = []
     mix_words = wide.stacked_emotion.mix_words
 
-    def recorded(states: Any, has_tokens: Any, counts: torch.Tensor) -> Any:
+    def recorded(stack: Any, has_tokens: Any, counts: torch.Tensor) -> Any:
         num_words.append(counts.tolist())
-        return mix_words(states, has_tokens, counts)
+        return mix_words(stack, has_tokens, counts)
 
     wide.stacked_emotion.mix_words = recorded
     before = {name: parameter.clone() for name, parameter in wide.named_parameters()}

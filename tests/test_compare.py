@@ -12,6 +12,9 @@ import yaml
 from recipe_samples import write_recipe
 
 from scripts import compare
+from trainer_ext.recipe import load_recipe
+
+COMPARISONS = sorted((Path(compare.__file__).parent / "comparisons").glob("*.yaml"))
 
 
 def write_comparison(folder: Path, **values: object) -> Path:
@@ -30,6 +33,14 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     return said
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+def test_every_comparison_loads(path: Path, tmp_path: Path) -> None:
+    recipe, variants = compare._load_comparison(path)
+    assert len(variants) > 1
+    for fields in variants.values():
+        load_recipe(recipe, [*compare._arguments(fields), "--output_dir", str(tmp_path), "--precision", "fp32"])
 
 
 @pytest.mark.slow

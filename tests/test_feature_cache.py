@@ -78,9 +78,8 @@ def test_states_are_those_of_each_text_alone(
     features = cache(model, tokenize(tokenizer), tmp_path, batch_size=batch_size)
     for index, text in enumerate(TEXTS):
         with torch.no_grad():
-            states, has_tokens, num_words = model.stacked_emotion.encode_words(
-                **tokenizer([text], return_tensors="pt")
-            )
+            stack, has_tokens, num_words = model.stacked_emotion.encode_words(**tokenizer([text], return_tensors="pt"))
+        states = stack.split(model.stacked_emotion.hidden_sizes, dim=-1)
         for encoder, (entry, expected) in enumerate(zip(features.values(), states, strict=True)):
             count = int(entry.num_words[index])
             assert count <= int(num_words)
@@ -112,8 +111,8 @@ def test_logits_are_equal_where_fp16_holds_the_states_exactly(
     encode_words = type(model.stacked_emotion).encode_words
 
     def rounded(self: Any, **inputs: torch.Tensor) -> Any:
-        states, has_tokens, num_words = encode_words(self, **inputs)
-        return [state.half().float() for state in states], has_tokens, num_words
+        stack, has_tokens, num_words = encode_words(self, **inputs)
+        return stack.half().float(), has_tokens, num_words
 
     rows = tokenize(tokenizer)
     features = cache(model, rows, tmp_path)

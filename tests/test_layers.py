@@ -68,7 +68,7 @@ def test_average_tokens_gives_every_token_its_share_of_the_gradient() -> None:
 
 def meta_learner() -> tuple[MetaLearner, list[torch.Tensor], torch.Tensor]:
     torch.manual_seed(0)
-    mixer = MetaLearner([3, 5], meta_hidden_size=4, dropout=0.5).eval()
+    mixer = MetaLearner([3, 5], meta_hidden_size=4)
     states = [torch.randn(2, 3, 3), torch.randn(2, 3, 5)]
     # Both encoders, one alone, the other alone, none.
     has_tokens = torch.tensor(
@@ -79,7 +79,7 @@ def meta_learner() -> tuple[MetaLearner, list[torch.Tensor], torch.Tensor]:
 
 def test_meta_learner_weights_sum_to_one_where_there_are_tokens() -> None:
     mixer, states, has_tokens = meta_learner()
-    _, weights = mixer(states, has_tokens)
+    _, weights = mixer(torch.cat(states, dim=-1), has_tokens)
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(dim=-1), torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]))
     assert weights[~has_tokens].tolist() == [0.0] * 4
@@ -90,7 +90,7 @@ def test_meta_learner_weights_sum_to_one_where_there_are_tokens() -> None:
 def test_meta_learner_equals_a_loop() -> None:
     mixer, states, has_tokens = meta_learner()
     with torch.no_grad():
-        combined, weights = mixer(states, has_tokens)
+        combined, weights = mixer(torch.cat(states, dim=-1), has_tokens)
     for row in range(2):
         for word in range(3):
             stack = torch.cat([state[row, word] for state in states])
@@ -108,7 +108,7 @@ def test_meta_learner_equals_a_loop() -> None:
 
 def test_meta_learner_gradients_are_finite_where_no_encoder_has_tokens() -> None:
     mixer, states, _ = meta_learner()
-    combined, _ = mixer(states, torch.zeros(2, 3, 2, dtype=torch.bool))
+    combined, _ = mixer(torch.cat(states, dim=-1), torch.zeros(2, 3, 2, dtype=torch.bool))
     assert combined.abs().sum() == 0
     combined.sum().backward()
     assert all(bool(parameter.grad.isfinite().all()) for parameter in mixer.parameters() if parameter.grad is not None)
@@ -116,9 +116,9 @@ def test_meta_learner_gradients_are_finite_where_no_encoder_has_tokens() -> None
 
 def test_meta_learner_of_one_encoder_gives_it_all_the_weight() -> None:
     torch.manual_seed(0)
-    mixer = MetaLearner([3], meta_hidden_size=4, dropout=0.0).eval()
+    mixer = MetaLearner([3], meta_hidden_size=4)
     state = torch.randn(1, 2, 3)
-    combined, weights = mixer([state], torch.ones(1, 2, 1, dtype=torch.bool))
+    combined, weights = mixer(state, torch.ones(1, 2, 1, dtype=torch.bool))
     assert weights.tolist() == [[[1.0], [1.0]]]
     expected = torch.nn.functional.gelu(mixer.norms[0](mixer.projections[0](state)))
     torch.testing.assert_close(combined, expected, rtol=0, atol=1e-6)

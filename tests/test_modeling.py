@@ -138,16 +138,17 @@ def test_meta_state_is_the_mean_of_the_mixed_words(model: Classifier, batch: Bat
     base = model.stacked_emotion
     assert base.mixer is not None
     with torch.no_grad():
-        states, has_tokens, num_words = base.encode_words(**batch)
-        mixed, _ = base.mixer(states, has_tokens)
-        meta_state = base.mix_words(states, has_tokens, num_words).to_tuple()[-1]
+        stack, has_tokens, num_words = base.encode_words(**batch)
+        mixed, _ = base.mixer(stack, has_tokens)
+        meta_state = base.mix_words(stack, has_tokens, num_words).to_tuple()[-1]
     for row, length in enumerate(num_words.tolist()):
         assert_near(meta_state[row], sum(mixed[row, word] for word in range(length)) / length, atol=1e-6)
 
 
 def test_word_states_are_the_means_of_the_encoders_own_states(model: Classifier, batch: Batch) -> None:
     with torch.no_grad():
-        states, _, _ = model.stacked_emotion.encode_words(**batch)
+        stack, _, _ = model.stacked_emotion.encode_words(**batch)
+        states = stack.split(model.stacked_emotion.hidden_sizes, dim=-1)
         for index, name in enumerate(NAMES):
             hidden = model.stacked_emotion.encoders[name](
                 input_ids=batch[f"{name}_input_ids"], attention_mask=batch[f"{name}_attention_mask"]
@@ -247,8 +248,8 @@ def test_every_pooling_and_depth_is_free_of_padding(
 
 def test_the_skip_connection_is_the_mean_of_the_encoders_words(encoder_folders: dict[str, Path], batch: Batch) -> None:
     model = build(encoder_folders, lstm_hidden_size=8).stacked_emotion
-    states, _, num_words = model.encode_words(**batch)
-    means = [torch.cat(states, -1)[row, :length].mean(0) for row, length in enumerate(num_words.tolist())]
+    stack, _, num_words = model.encode_words(**batch)
+    means = [stack[row, :length].mean(0) for row, length in enumerate(num_words.tolist())]
     pooled = model(**batch).pooler_output
     assert_near(pooled[:, 16:], torch.stack(means))
     model.config.skip_connection = False

@@ -68,6 +68,8 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"reliability.png"}
+    reports = (f"{report}_{step}" for report in ("class_report", "label_correlation") for step in (8, 16))
+    files |= {f"reports/{report}.{suffix}" for report in reports for suffix in ("json", "png")}
     for name in ("words", "bytes"):
         files |= {f"{name}_tokenizer/tokenizer.json", f"{name}_tokenizer/tokenizer_config.json"}
     assert set(snapshot(trained.folder)) == files

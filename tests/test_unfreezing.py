@@ -113,7 +113,8 @@ def test_gradients_of_frozen_layers_do_not_count_for_clipping(
         make_trainer((model, tokenizer), tmp_path, **clipped, **options).train()
         results.append(weights(model))
     assert largest_difference(start, results[0]) > 1e-4
-    assert largest_difference(*results) == 0.0
+    # The norm to clip by sums the squares of other gradients beside those of the frozen ones: the last bit may differ.
+    assert largest_difference(*results) < 1e-5
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -181,7 +181,7 @@ def _encode(
             texts = by_length[begin : begin + batch_size]
             inputs = {key: _padded(*column, texts).to(model.device) for key, column in columns.items()}
             with torch.autocast(model.device.type, _DTYPES[precision], enabled=precision != "fp32"):
-                (words,), present, _ = model.stacked_emotion.encode_words(**inputs)
+                words, present, _ = model.stacked_emotion.encode_words(**inputs)
             rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
             places = starts[texts - first][rows_of] + words_of
             states[places] = words[rows_of, words_of].to(torch.float16).cpu().numpy()
