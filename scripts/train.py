@@ -13,6 +13,7 @@ card) and `eval_results.json`. With `lora_r` the adapters are merged into the we
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -85,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
-        evaluated, pictures = _evaluate(recipe, data, tokenizer, trained)
+        evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
-        _save(recipe, results, pictures, tokenizer, trained, Path(options.recipe).stem)
+        _save(recipe, results, reports, tokenizer, trained, Path(options.recipe).stem)
     return results
 
 
@@ -168,9 +169,9 @@ def _make_trainer(
     recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
-    from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+    from trainer_ext.batching import tokenize_dataset
     from trainer_ext.parameters import count_parameters
-    from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
+    from trainer_ext.trainer import StackedEmotionTrainer
 
     training = recipe.training
     encoded = {}
@@ -188,7 +189,6 @@ def _make_trainer(
     def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         return StackedEmotionTrainer(
             processing_class=tokenizer,
-            compute_metrics=compute_validation_metrics,
             callbacks=_reports(reports / stage, data) if training.evaluation_reports else None,
             **arguments,
         )
@@ -199,7 +199,6 @@ def _make_trainer(
             args=training,
             train_dataset=encoded["train"],
             eval_dataset=encoded.get("validation"),
-            data_collator=EmotionDataCollator(tokenizer),
         )
     num_trained, num_parameters = count_parameters(model)
     share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
@@ -235,21 +234,24 @@ def _reports(folder: Path, data: EmotionData) -> list[Any]:
 
 def _evaluate(
     recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
-) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Calibration and thresholds from validation into the config; the metrics of both splits, in fp32; pictures."""
+) -> tuple[dict[str, float], dict[str, str | bytes]]:
+    """Calibration and thresholds from validation into the config; the metrics of both splits, in fp32; files."""
     import numpy as np
 
     from trainer_ext import evaluation
     from trainer_ext.calibration import calibrated_probabilities
+    from trainer_ext.figures import figure_png
     from trainer_ext.metrics import always_frequent_baseline
     from trainer_ext.prediction import predict_logits
-    from trainer_ext.reliability import figure_png, reliability_figure
+    from trainer_ext.reliability import reliability_figure
 
     names, options = data.label_names, recipe.model
     calibration, thresholds = None, np.full(len(names), 0.5)
     results: dict[str, float] = {}
-    pictures: dict[str, bytes] = {}
     labels = {split: np.asarray(rows["labels"], dtype=np.int64) for split, rows in data.splits.items()}
+    reports: dict[str, str | bytes] = {
+        "label_statistics.json": _label_statistics(labels["train"], names, model.config)
+    }
     for split in ("validation", "test"):
         if split not in data.splits:
             continue
@@ -273,15 +275,25 @@ def _evaluate(
             columns = {"uncalibrated": calibrated_probabilities(logits, None)}
             if calibration is not None:
                 columns["calibrated"] = probabilities
-            pictures["reliability.png"] = figure_png(reliability_figure(labels[split], columns))
+            reports["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
     model.config.thresholds = thresholds.tolist()
     if calibration is not None:
         model.config.calibration_scale, model.config.calibration_bias = (values.tolist() for values in calibration)
-    return results, pictures
+    return results, reports
+
+
+def _label_statistics(labels: Any, names: Sequence[str], config: Any) -> str:
+    """What the loss knows of the training labels, as JSON."""
+    counts, weights = labels.sum(axis=0).tolist(), config.class_weights
+    entries = {
+        name: {"count": count, "class_weight": weight, "correlation": dict(zip(names, row, strict=True))}
+        for name, count, weight, row in zip(names, counts, weights, config.label_correlation, strict=True)
+    }
+    return json.dumps({"num_texts": len(labels), "labels": entries}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _save(
-    recipe: Recipe, results: dict[str, float], pictures: dict[str, bytes], tokenizer: Any, model: Any, name: str
+    recipe: Recipe, results: dict[str, float], reports: dict[str, str | bytes], tokenizer: Any, model: Any, name: str
 ) -> None:
     import torch
     import transformers
@@ -302,7 +314,7 @@ def _save(
         {key: getattr(training, key) for key in _CARD_SETTINGS},
         {"transformers": transformers.__version__, "torch": torch.__version__},
     )
-    files: dict[str, str | bytes] = {"README.md": card, "eval_results.json": results_json(results), **pictures}
+    files: dict[str, str | bytes] = {"README.md": card, "eval_results.json": results_json(results), **reports}
     write_model_folder(folder, model, tokenizer, files)
     # A later run repeats only the stages that have changed.
     if training.training_mode == "joint":

@@ -26,9 +26,10 @@ from transformers.trainer_utils import set_seed
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.batching import EmotionDataCollator
+from trainer_ext.evaluation import compute_validation_metrics
 from trainer_ext.losses.gathering import gather_batch
 from trainer_ext.thresholds import tune_thresholds
-from trainer_ext.trainer import StackedEmotionTrainer, compute_validation_metrics
+from trainer_ext.trainer import StackedEmotionTrainer
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 # Seven batches of eight.

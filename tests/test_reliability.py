@@ -11,7 +11,8 @@ from matplotlib import image
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from trainer_ext.reliability import figure_png, reliability_figure
+from trainer_ext.figures import figure_png
+from trainer_ext.reliability import reliability_figure
 
 
 def make_data() -> tuple[np.ndarray, np.ndarray]:
@@ -68,10 +69,11 @@ def test_one_column_and_empty_bins() -> None:
     assert figure.axes[0].containers[0][0].get_xydata().tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
-def test_picture_has_the_size_asked_for(figure: Figure) -> None:
-    pixels = image.imread(io.BytesIO(figure_png(figure, dpi=50)))
-    assert pixels.shape[:2] == (280, 460)
-    assert pixels[..., :3].std() > 0.05
+def test_picture_has_the_resolution_asked_for(figure: Figure) -> None:
+    coarse, fine = (image.imread(io.BytesIO(figure_png(figure, dpi=dpi))) for dpi in (50, 100))
+    assert 0.9 < coarse.shape[1] / (9.2 * 50) < 1.1
+    np.testing.assert_allclose(np.divide(fine.shape[:2], coarse.shape[:2]), 2.0, rtol=0.02)
+    assert fine[..., :3].std() > 0.05
 
 
 def test_probabilities_of_another_shape_are_an_error() -> None:

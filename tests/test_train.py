@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from modeling_stacked_emotion import split_words
 from scripts import train
 from trainer_ext.calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
+from trainer_ext.label_statistics import label_correlation
 from trainer_ext.prediction import load_classifier, predict_logits, predict_probabilities
 from trainer_ext.thresholds import tune_thresholds
 
@@ -67,7 +68,7 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
-    files |= {"reliability.png"}
+    files |= {"label_statistics.json", "reliability.png"}
     reports = (f"{report}_{step}" for report in ("class_report", "label_correlation") for step in (8, 16))
     files |= {f"reports/{report}.{suffix}" for report in reports for suffix in ("json", "png")}
     for name in ("words", "bytes"):
@@ -99,6 +100,21 @@ def test_config_has_labels_and_the_thresholds_tuned_on_validation(trained: Train
     np.testing.assert_allclose(config["thresholds"], tuned, rtol=0, atol=1e-6)
     assert len(set(config["thresholds"])) > 1
     assert config["problem_type"] == "multi_label_classification"
+
+
+def test_statistics_of_the_training_labels_are_in_a_file_and_in_the_config(trained: Trained) -> None:
+    config = json.loads((trained.folder / "config.json").read_text(encoding="utf-8"))
+    statistics = json.loads((trained.folder / "label_statistics.json").read_text(encoding="utf-8"))
+    gold = labels_of("train")
+    assert statistics["num_texts"] == len(gold)
+    assert list(statistics["labels"]) == LABELS
+    for index, label in enumerate(LABELS):
+        entry = statistics["labels"][label]
+        assert entry["count"] == gold[:, index].sum()
+        assert entry["class_weight"] == config["class_weights"][index]
+        assert list(entry["correlation"].values()) == config["label_correlation"][index]
+    expected = label_correlation(gold, smoothing=10.0)
+    np.testing.assert_allclose(config["label_correlation"], expected, rtol=0, atol=1e-6)
 
 
 def test_config_has_the_calibration_fitted_on_validation(trained: Trained) -> None:

@@ -19,11 +19,12 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext import training_args
 from trainer_ext.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.evaluation import VALIDATION_METRICS, compute_validation_metrics
 from trainer_ext.label_statistics import class_weights, label_correlation
 from trainer_ext.metrics import multilabel_metrics
 from trainer_ext.prediction import predict_probabilities
 from trainer_ext.thresholds import tune_thresholds
-from trainer_ext.trainer import VALIDATION_METRICS, StackedEmotionTrainer, compute_validation_metrics
+from trainer_ext.trainer import StackedEmotionTrainer
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 # What can be learnt from the tokens: punctuation, script, emoji, the first person.
@@ -96,7 +97,7 @@ def make_trainer(setup: Setup, folder: Path, num_rows: int | None = None, **opti
         eval_dataset=rows,
         data_collator=EmotionDataCollator(tokenizer),
         processing_class=tokenizer,
-        **{"compute_metrics": compute_validation_metrics, **own},
+        **own,
     )
 
 
@@ -272,6 +273,19 @@ def test_weights_of_unknown_labels_are_an_error(stock: Setup, tmp_path: Path) ->
         make_trainer(stock, tmp_path, label_weights={"grief": 2.0})
 
 
+def test_texts_are_tokenized_and_collated_by_default(setup: Setup, tmp_path: Path) -> None:
+    model, tokenizer = setup
+    texts = datasets.Dataset.from_dict({"text": CORPUS, "labels": ROWS})
+    trainer = StackedEmotionTrainer(
+        model, eval_dataset={"all": texts, "few": encode(tokenizer, 3)}, processing_class=tokenizer
+    )
+    assert trainer.eval_dataset["all"].column_names == trainer.eval_dataset["few"].column_names
+    found = trainer.evaluate(trainer.eval_dataset["all"])
+    expected = make_trainer(setup, tmp_path).evaluate()
+    assert found["eval_loss"] == pytest.approx(expected["eval_loss"], abs=1e-6)
+    assert found["eval_macro_f1"] == expected["eval_macro_f1"]
+
+
 def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, tmp_path: Path) -> None:
     model, tokenizer = setup
     rows = encode(tokenizer)
@@ -281,7 +295,6 @@ def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, 
         eval_dataset=rows,
         data_collator=EmotionDataCollator(tokenizer),
         processing_class=tokenizer,
-        compute_metrics=compute_validation_metrics,
     )
     found = trainer.evaluate()
     output = trainer.predict(rows)

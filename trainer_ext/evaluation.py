@@ -7,13 +7,36 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import expit
+from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput
 
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .metrics import format_metrics_table, multilabel_metrics
 from .thresholds import cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
+VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 THRESHOLD_STRATEGIES = ("per_label", "global", "none")
+
+
+def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tuple[np.ndarray, np.ndarray]:
+    """Gold labels, `int64`, and the sigmoid of the logits, `float64`, both `(num_samples, num_labels)`."""
+    predictions = prediction.predictions
+    logits = predictions[0] if isinstance(predictions, tuple) else predictions
+    return np.asarray(prediction.label_ids).astype(np.int64), expit(np.asarray(logits, dtype=np.float64))
+
+
+def compute_validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """
+    A few metrics for an evaluation during training, at thresholds tuned on the very same rows.
+
+    So they are a little too good, equally for every epoch, and serve to choose the best epoch, nothing else: what is
+    reported comes from a split that chose no threshold.
+    """
+    labels, probabilities = labels_and_probabilities(prediction)
+    metrics = multilabel_metrics(labels, probabilities, thresholds=tune_thresholds(labels, probabilities))
+    return {key: metrics[key] for key in VALIDATION_METRICS}
 
 
 def choose_calibration(labels: np.ndarray, logits: np.ndarray, method: str) -> Calibration | None:

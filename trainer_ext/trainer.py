@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,17 @@ from transformers.trainer_utils import EvalLoopOutput
 from modeling_stacked_emotion import StackedEmotionConfig
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
-from .batching import EpochLengthGroupedSampler
+from .batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
 from .callbacks.evaluation import EvaluationCallback
 from .callbacks.unfreezing import GradualUnfreezingCallback
+from .evaluation import compute_validation_metrics, labels_and_probabilities
 from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
-from .metrics import multilabel_metrics
 from .parameters import find_encoders, freeze_layers, layers_from_top
 from .precision import read_precision, write_precision
-from .thresholds import tune_thresholds
 from .training_args import StackedEmotionTrainingArguments
 
 _LOSS_FILE = "hybrid_loss.pt"
-VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 
 
 class StackedEmotionTrainer(Trainer):
@@ -55,6 +54,15 @@ class StackedEmotionTrainer(Trainer):
     In several processes an epoch ends with a full batch, its last places taken by texts of the epoch's beginning, as
     Accelerate does it; an evaluation counts every text once.
 
+    The arguments are those of [`Trainer`], some with another default:
+
+    Args:
+        train_dataset, eval_dataset ([`datasets.Dataset`], *optional*):
+            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`.
+        data_collator (*optional*, defaults to [`EmotionDataCollator`] of `processing_class`): Makes the batches.
+        compute_metrics (`Callable`, *optional*, defaults to [`compute_validation_metrics`]):
+            Metrics of an evaluation; `None` for the loss alone.
+
     Raises:
         `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
             `early_stopping_patience` has nothing to go by.
@@ -64,8 +72,30 @@ class StackedEmotionTrainer(Trainer):
     # `compute_loss` returns the mean of a batch: the Trainer divides it by the steps of gradient accumulation.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: StackedEmotionTrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = compute_validation_metrics,
+        **kwargs: Any,
+    ) -> None:
+        if data_collator is None and processing_class is not None:
+            data_collator = EmotionDataCollator(processing_class)
+        super().__init__(
+            model=model,
+            args=args or StackedEmotionTrainingArguments(),
+            data_collator=data_collator,
+            train_dataset=_tokenized(train_dataset, processing_class),
+            eval_dataset=_tokenized(eval_dataset, processing_class),
+            processing_class=processing_class,
+            compute_metrics=compute_metrics,
+            **kwargs,
+        )
         if self.args.world_size > 1 and not self.args.accelerator_config.even_batches:
             raise ValueError(
                 "`accelerator_config.even_batches` must be true in several processes, got false: "
@@ -163,9 +193,7 @@ class StackedEmotionTrainer(Trainer):
         output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
         if not observed or output.predictions is None or output.label_ids is None:
             return output
-        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        probabilities = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
-        labels = np.asarray(output.label_ids).astype(np.int64)
+        labels, probabilities = labels_and_probabilities(output)
         for observer in observers:
             numbers = observer.on_predictions(
                 self.args,
@@ -321,6 +349,15 @@ class TermMeter:
         return values
 
 
+def _tokenized(dataset: Any, tokenizer: Any) -> Any:
+    """The rows of `tokenize_dataset`, for texts that have not been; several evaluation sets one by one."""
+    if isinstance(dataset, dict):
+        return {name: _tokenized(part, tokenizer) for name, part in dataset.items()}
+    if tokenizer is None or "text" not in (getattr(dataset, "column_names", None) or ()):
+        return dataset
+    return tokenize_dataset(dataset, tokenizer)[0]
+
+
 def dataset_labels(dataset: Any) -> np.ndarray:
     """
     The labels of a data set as an array of shape `(num_samples, num_labels)`.
@@ -335,17 +372,3 @@ def dataset_labels(dataset: Any) -> np.ndarray:
 
 def _has_text_states(model: nn.Module) -> bool:
     return isinstance(getattr(model, "config", None), StackedEmotionConfig)
-
-
-def compute_validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """
-    A few metrics for an evaluation during training, at thresholds tuned on the very same rows.
-
-    So they are a little too good, equally for every epoch, and serve to choose the best epoch, nothing else: what is
-    reported comes from a split that chose no threshold.
-    """
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    probabilities = 1.0 / (1.0 + np.exp(-np.asarray(logits, dtype=np.float64)))
-    labels = np.asarray(prediction.label_ids).astype(np.int64)
-    metrics = multilabel_metrics(labels, probabilities, thresholds=tune_thresholds(labels, probabilities))
-    return {key: metrics[key] for key in VALIDATION_METRICS}

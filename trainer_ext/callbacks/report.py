@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..figures import figure_png
 from .evaluation import EvaluationCallback
 from .trackers import log_figure
 
@@ -93,11 +93,9 @@ def write_report(folder: str | Path, name: str, report: Mapping[str, Any], figur
         report (`Mapping[str, Any]`): What JSON can hold.
         figure (`Figure`): Saved at its own resolution, without an empty margin.
     """
-    image = BytesIO()
-    figure.savefig(image, format="png", dpi=figure.dpi, bbox_inches="tight", pad_inches=0.08)
     text = json.dumps(report, ensure_ascii=False, allow_nan=False) + "\n"
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for ending, content in ((".json", text.encode("utf-8")), (".png", image.getvalue())):
+    for ending, content in ((".json", text.encode("utf-8")), (".png", figure_png(figure))):
         partial = Path(folder, f"{name}{ending}.partial")
         partial.write_bytes(content)
         partial.replace(Path(folder, f"{name}{ending}"))
