@@ -141,7 +141,10 @@ class BiLSTM(nn.Module):
             `torch.Tensor` of shape `(batch_size, num_words, 2 * hidden_size)`, zero behind each text's end.
         """
         # On the CPU because packing wants them there; moved here because a device map moves every input of a layer.
-        packed = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        lengths = lengths.cpu()
+        # Batches grouped by length come longest first: nothing to sort then, forth and back.
+        is_sorted = bool((lengths[:-1] >= lengths[1:]).all())
+        packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=is_sorted)
         output, _ = self.lstm(packed)
         return pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])[0]
 

@@ -184,7 +184,7 @@ def _forward_pair(
 def _training_pair(
     model: Any, batches: list[dict[str, Any]], dtype: Any
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A step of each side is forward, backward and AdamW; alone, the loss is the mean of the encoder's states."""
+    """A step is forward, backward, clipping and AdamW; alone, the loss is the mean of the encoder's states."""
     import torch
 
     first = next(iter(batches[0].values()))
@@ -207,6 +207,7 @@ def _training_pair(
                         input_ids=batch[f"{name}_input_ids"], attention_mask=batch[f"{name}_attention_mask"]
                     ).last_hidden_state
                 states.float().mean().backward()
+                torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
                 optimizers[name].step()
                 optimizers[name].zero_grad()
         _synchronize()
@@ -221,6 +222,7 @@ def _training_step(model: Any, batch: dict[str, Any], labels: Any, optimizer: An
         outputs = model(**batch, labels=labels)
         auxiliary = torch.nn.functional.binary_cross_entropy_with_logits(outputs.auxiliary_logits.float(), labels)
     (outputs.loss + auxiliary).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
 
@@ -228,8 +230,12 @@ def _training_step(model: Any, batch: dict[str, Any], labels: Any, optimizer: An
 def _epoch_pair(
     model: Any, tokenizer: Any, groups: list[list[str]], precision: str, folder: Path
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Both sides collate, step and update by the fused AdamW, the Trainer's default; only the joint one encodes."""
+    """
+    Both sides collate, clip the gradients and update by the fused AdamW, as the Trainer does; only the joint one
+    encodes. Both see their batches longest text first, as a sampler that groups by length gives them.
+    """
     import datasets
+    import numpy as np
     import torch
 
     from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
@@ -246,13 +252,17 @@ def _epoch_pair(
         file = plan_features(single, rows, precision, folder, "train")
         write_features(file, single, rows, precision, disable_tqdm=True)
         features[name] = EncoderFeatures([file.path])
-    numbered = datasets.Dataset.from_dict({"row": range(len(texts)), "labels": labels})
+    size = len(groups[0])
+    num_words = np.max([part.num_words for part in features.values()], axis=0)
+    order = np.lexsort((-num_words, np.arange(len(texts)) // size)).tolist()
+    rows = rows.select(order)
+    numbered = datasets.Dataset.from_dict({"row": order, "labels": rows["labels"]})
 
     def epoch(rows: Any, collator: Any, optimizer: Any) -> None:
         model.train()
-        for start in range(0, len(rows), len(groups[0])):
+        for start in range(0, len(rows), size):
             # As a data loader fetches them: one by one they would take as long as the head's step.
-            batch = collator(rows.__getitems__(list(range(start, start + len(groups[0])))))
+            batch = collator(rows.__getitems__(list(range(start, start + size))))
             batch = {key: value.to(model.device) for key, value in batch.items()}
             _training_step(model, batch, batch.pop("labels"), optimizer, dtype)
         _synchronize()

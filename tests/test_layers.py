@@ -141,6 +141,18 @@ def test_bilstm_equals_unpadded_runs(num_layers: int) -> None:
     assert output[~mask].abs().sum() == 0
 
 
+def test_bilstm_takes_the_longest_first_as_any_other_order() -> None:
+    states, _ = word_states()
+    lengths = torch.tensor(LENGTHS)
+    torch.manual_seed(0)
+    bilstm = BiLSTM(6, 4, 1, dropout=0.0)
+    order = lengths.argsort(descending=True)
+    assert order.tolist() != list(range(len(LENGTHS)))
+    torch.testing.assert_close(
+        bilstm(states[order], lengths[order]), bilstm(states, lengths)[order], rtol=0, atol=1e-6
+    )
+
+
 def test_bilstm_keeps_the_width_when_all_texts_are_shorter() -> None:
     bilstm = BiLSTM(6, 4, 1, dropout=0.0)
     assert bilstm(torch.ones(2, 9, 6), torch.tensor([2, 3])).shape == (2, 9, 8)
