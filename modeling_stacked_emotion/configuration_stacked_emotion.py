@@ -227,8 +227,8 @@ def _check_encoders(encoders: Any) -> None:
         # A list, as the value may be anything that JSON holds, hashable or not.
         if entry.get("model_type") not in [StaticWordsConfig.model_type, *CONFIG_MAPPING]:
             raise ValueError(
-                f"`encoders[{name!r}]` needs a `model_type` that transformers knows, or {StaticWordsConfig.model_type}, "
-                f"got {entry.get('model_type')!r}."
+                f"`encoders[{name!r}]` needs a `model_type` that transformers knows, "
+                f"or {StaticWordsConfig.model_type}, got {entry.get('model_type')!r}."
             )
         if entry.get("is_encoder_decoder"):
             raise ValueError(
