@@ -13,7 +13,7 @@ from .modeling_stacked_emotion import (
 )
 from .pipeline_stacked_emotion import StackedEmotionPipeline
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
+from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel, round_static_words
 from .text_stacked_emotion import NORMALIZATIONS, split_words
 from .tokenization_stacked_emotion import StackedEmotionTokenizer
 
@@ -31,6 +31,7 @@ __all__ = [
     "StaticWordsModel",
     "StaticWordsTokenizer",
     "decision_thresholds",
+    "round_static_words",
     "split_words",
 ]
 

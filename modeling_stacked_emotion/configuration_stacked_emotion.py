@@ -4,6 +4,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,7 +98,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     encoders: dict[str, dict[str, Any]] | None = None
     mixer: str = "meta_learner"
     meta_hidden_size: int = 128
-    convolution_widths: list[int] | None = None
+    convolution_widths: list[int] = field(default_factory=lambda: [1, 2, 3])
     convolution_hidden_size: int = 128
     lstm_hidden_size: int = 128
     lstm_num_layers: int = 1
@@ -117,8 +118,6 @@ class StackedEmotionConfig(PreTrainedConfig):
         self.problem_type = "multi_label_classification"
         _check_id2label(self.id2label, kwargs.get("num_labels"))
         super().__post_init__(**kwargs)
-        if self.convolution_widths is None:
-            self.convolution_widths = [1, 2, 3]
         self.label2id = {label: index for index, label in self.id2label.items()}
         # Always the flat names: a repository's code stays beside its weights, wherever it was loaded from.
         self.auto_map = dict(AUTO_MAP)
@@ -149,8 +148,8 @@ class StackedEmotionConfig(PreTrainedConfig):
             raise TypeError(f"`skip_connection` must be true or false, got {self.skip_connection!r}.")
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
-        for field in ("dropout", "word_dropout"):
-            _check_number(field, getattr(self, field), 0.0 <= _number(getattr(self, field)) < 1.0, "in [0, 1)")
+        _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
+        _check_number("word_dropout", self.word_dropout, 0.0 <= _number(self.word_dropout) < 1.0, "in [0, 1)")
         prior = _number(self.prior_probability)
         _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
         deviation = _number(self.initializer_range)

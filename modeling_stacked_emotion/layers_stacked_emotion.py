@@ -124,6 +124,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, widths: list[int]) -> None:
         super().__init__()
+        self.widths = widths
         self.convolutions = nn.ModuleList(nn.Conv1d(input_size, hidden_size, width) for width in widths)
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -138,8 +139,7 @@ class Convolutions(nn.Module):
         """
         channels = states.masked_fill(~mask.unsqueeze(-1), 0).transpose(1, 2)
         outputs = []
-        for convolution in self.convolutions:
-            (width,) = convolution.kernel_size
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
             outputs.append(convolution(nn.functional.pad(channels, ((width - 1) // 2, width // 2))))
         return torch.relu(torch.cat(outputs, dim=1)).transpose(1, 2) * mask.unsqueeze(-1)
 

@@ -113,7 +113,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
     ) -> None:
         """
         The parent's, with the tables of static words in fp16 where that loses nothing; they are loaded in the dtype
-        of the rest. After `round_static_words` it loses nothing.
+        of the rest. After [`~static_words_stacked_emotion.round_static_words`] it loses nothing.
         """
         tables = [f"{name}.table" for name, module in self.named_modules() if isinstance(module, StaticWordsModel)]
         if tables:
@@ -124,13 +124,6 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
                     if torch.equal(half.to(state_dict[name].dtype), state_dict[name]):
                         state_dict[name] = half
         super().save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
-
-    @torch.no_grad()
-    def round_static_words(self) -> None:
-        """Round the tables of static words to fp16, in which they are then saved."""
-        for module in self.modules():
-            if isinstance(module, StaticWordsModel):
-                module.table.copy_(module.table.to(torch.float16))
 
     @classmethod
     def from_encoders(

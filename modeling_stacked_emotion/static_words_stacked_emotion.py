@@ -62,6 +62,17 @@ class StaticWordsModel(PreTrainedModel):
             self.table = nn.Parameter(table)
         self.post_init()
 
+    # The parent asks the first parameter: a frozen table is none.
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the table."""
+        return self.table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the table."""
+        return self.table.device
+
     def _init_weights(self, module: nn.Module) -> None:
         init.normal_(module.table, std=0.1)
 
@@ -76,3 +87,11 @@ class StaticWordsModel(PreTrainedModel):
             [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, seq_len, hidden_size)`.
         """
         return BaseModelOutput(last_hidden_state=nn.functional.embedding(input_ids, self.table))
+
+
+@torch.no_grad()
+def round_static_words(model: nn.Module) -> None:
+    """Round the tables of all static words in `model` to fp16, in which they are then saved without a loss."""
+    for module in model.modules():
+        if isinstance(module, StaticWordsModel):
+            module.table.copy_(module.table.to(torch.float16))

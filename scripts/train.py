@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     import transformers
 
+    from modeling_stacked_emotion import round_static_words
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
 
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
         # Before the evaluation: its numbers are those of the weights that are saved.
-        trained.round_static_words()
+        round_static_words(trained)
         evaluated, pictures = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
         _save(recipe, results, pictures, tokenizer, trained, Path(options.recipe).stem)

@@ -58,8 +58,8 @@ class ModelArguments:
     max_tokens: int = field(default=128, metadata={"help": "Tokens kept of a text, by every encoder."})
     mixer: str = field(default="meta_learner", metadata={"help": "meta_learner, convolutions or none."})
     meta_hidden_size: int = field(default=128, metadata={"help": "Width of the meta-learner."})
-    convolution_widths: list[int] | None = field(
-        default=None, metadata={"help": "How many words each convolution sees; 1, 2 and 3 if unset."}
+    convolution_widths: list[int] = field(
+        default_factory=lambda: [1, 2, 3], metadata={"help": "How many words each convolution sees."}
     )
     convolution_hidden_size: int = field(default=128, metadata={"help": "Channels of each convolution."})
     lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
@@ -233,7 +233,7 @@ def format_fields() -> str:
         for entry in fields(cls):
             if group == "training" and entry.name not in shown:
                 continue
-            default = entry.default if entry.default is not MISSING else "{}"
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
             meaning = str(entry.metadata.get("help", "")).partition(". ")[0].rstrip(".")
             lines.append(f"  --{entry.name:<28} {meaning}. (default: {default})")
     lines.append(f"  ... and the {num_hidden} other fields of transformers.TrainingArguments.")

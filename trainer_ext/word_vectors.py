@@ -286,7 +286,7 @@ def _of_gensim(vectors: Any, words: list[str]) -> WordVectors:
 
 
 def _read_vec(path: Path, selection: _Selection) -> WordVectors:
-    opener: Callable[..., TextIO] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
+    opener: Callable[..., TextIO] = gzip.open if path.suffix == ".gz" else open
     words: list[str] = []
     rows: list[np.ndarray] = []
     with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
@@ -324,7 +324,8 @@ def build_table(
 
     A full FastText model has millions of n-grams. Here the n-grams that the most words have get new vectors, fitted
     so that their mean over a word is what FastText would give (least squares, ridge; after Zhao et al. 2018,
-    Generalizing Word Embeddings using Bag of Subwords).
+    Generalizing Word Embeddings using Bag of Subwords). The mean of the words, which says nothing of any of them, is
+    taken from all rows (Mu and Viswanath 2018, All-but-the-Top).
 
     Args:
         vectors ([`WordVectors`]): Of the words to choose from.
@@ -341,7 +342,9 @@ def build_table(
     chosen = dict.fromkeys(chain((word for word in corpus_words if word in places), vectors.words))
     words = list(islice(chosen, vocab_size))
     states = vectors.states[[places[word] for word in words]]
-    ngrams, ngram_states = _fit_ngrams(vectors.words[:_NUM_FITTED], vectors.targets[:_NUM_FITTED], num_ngrams)
+    mean = states.mean(axis=0)
+    states = states - mean
+    ngrams, ngram_states = _fit_ngrams(vectors.words[:_NUM_FITTED], vectors.targets[:_NUM_FITTED] - mean, num_ngrams)
     table = np.concatenate([np.zeros((1, states.shape[1]), np.float32), states, ngram_states])
     table /= max(float(np.sqrt(np.mean(states**2, dtype=np.float64))), np.finfo(np.float32).tiny)
     table = table.astype(np.float16).astype(np.float32)
