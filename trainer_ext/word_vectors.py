@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ def read_word_vectors(origin: str, wanted: Iterable[str], num_words: int, lowerc
         fasttext = _gensim_fasttext()
         try:
             vectors = fasttext.load_facebook_vectors(str(path))
-        except (NotImplementedError, EOFError, AssertionError, ValueError, UnicodeDecodeError) as error:
+        except (struct.error, NotImplementedError, EOFError, AssertionError, ValueError) as error:
             raise ValueError(f"{origin} is no FastText model: {' '.join(str(error).split())}") from error
         kept = _Selection(wanted, num_words, lowercase)
         found = _of_gensim(vectors, [word for word in vectors.index_to_key if kept.takes(word)])
