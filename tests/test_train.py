@@ -13,7 +13,6 @@ import pytest
 import torch
 from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows, write_vectors
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
 
 from modeling_stacked_emotion import split_words
 from scripts import train
@@ -182,7 +181,7 @@ def test_static_words_are_trained_saved_in_fp16_and_highlight_words(tmp_path: Pa
     model, tokenizer = load_classifier(str(output), "cpu")
     predicted = predict_logits(model, tokenizer, [row["text"] for row in make_rows(30, 2)]) >= 0
     assert results["test_subset_accuracy_at_0.5"] == pytest.approx((predicted == labels_of("test")).all(axis=1).mean())
-    (described,) = pipeline(model=str(output))(["so happy, what a lovely day 🎉"], top_words=2)
+    (described,) = model.emotion_pipeline(tokenizer)(["so happy, what a lovely day 🎉"], top_words=2)
     assert {word["word"] for word in described["words"]} <= {"so", "happy", ",", "what", "a", "lovely", "day", "🎉"}
     assert len(described["words"]) == 2
 
@@ -396,4 +395,19 @@ def test_damaged_encoder(
 def test_missing_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str], origin: str) -> None:
     said = fails(capfd, str(write_recipe(tmp_path, encoders={"a": origin})))
     assert f"encoder 'a', {origin}, cannot be loaded: " in said
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "part"),
+    [
+        ("no/such/file.vec", "There is no file no/such/file.vec of word vectors."),
+        ({"architecture": "static_words", "size": 3}, "Encoder 'a': unknown fields ['size']; expected some of word_v"),
+        ({"architecture": "static_words", "texts_file": "gone.txt"}, "gone.txt: no such file; correct the path"),
+    ],
+)
+def test_word_vectors_that_cannot_be(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], encoder: Any, part: str
+) -> None:
+    assert part in fails(capfd, str(write_recipe(tmp_path, encoders={"a": encoder})))
     assert not (tmp_path / "output").exists()
