@@ -49,20 +49,25 @@ class ModelArguments:
 
     encoders: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"help": "Name to Hub id or folder, or to a mapping: an encoder to start from scratch."},
+        metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
     )
     normalizations: dict[str, str] = field(
         default_factory=dict, metadata={"help": "Encoder name to none, tweet or arabert."}
     )
     max_words: int = field(default=128, metadata={"help": "Words kept of a text."})
     max_tokens: int = field(default=128, metadata={"help": "Tokens kept of a text, by every encoder."})
-    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner or none."})
+    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner, convolutions or none."})
     meta_hidden_size: int = field(default=128, metadata={"help": "Width of the meta-learner."})
+    convolution_widths: list[int] = field(
+        default_factory=lambda: [1, 2, 3], metadata={"help": "How many words each convolution sees."}
+    )
+    convolution_hidden_size: int = field(default=128, metadata={"help": "Channels of each convolution."})
     lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
     lstm_num_layers: int = field(default=1, metadata={"help": "Layers of the Bi-LSTM; 0 leaves it out."})
     pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
     skip_connection: bool = field(default=True, metadata={"help": "Lead the encoders' mean to the classifier, too."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
+    word_dropout: float = field(default=0.0, metadata={"help": "Ratio of words that are zeroed in training."})
     prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
@@ -228,7 +233,7 @@ def format_fields() -> str:
         for entry in fields(cls):
             if group == "training" and entry.name not in shown:
                 continue
-            default = entry.default if entry.default is not MISSING else "{}"
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
             meaning = str(entry.metadata.get("help", "")).partition(". ")[0].rstrip(".")
             lines.append(f"  --{entry.name:<28} {meaning}. (default: {default})")
     lines.append(f"  ... and the {num_hidden} other fields of transformers.TrainingArguments.")
