@@ -308,7 +308,7 @@ def _to_integers(
         constraints=LinearConstraint(sparse.hstack([matrix, slack], format="csr"), -np.inf, limits),
         bounds=Bounds(np.append(lower, np.zeros(num_goals)), np.append(upper, np.full(num_goals, np.inf))),
     )
-    return _integers(solution.x[:num_amounts]), np.rint(solution.x[num_variables:]).tolist()
+    return _integers(solution.x[:num_amounts]), (np.rint(solution.x[num_variables:]) + 0.0).tolist()
 
 
 def _to_natural(
