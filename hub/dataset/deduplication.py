@@ -59,7 +59,7 @@ class EvaluationTexts:
     """
     Finds the texts of validation and test splits, exactly and nearly, among others.
 
-    Nearly: with a Jaccard similarity of their shingles of at least `threshold`. Shingles are 5 bytes of the lower-cased
+    Nearly: with a Jaccard similarity of shingles of at least `threshold`. Shingles are 5 bytes of the lower-cased
     text in which all but letters, digits and symbols is single spaces. MinHash (Broder, 1997, On the Resemblance and
     Containment of Documents) with locality-sensitive hashing proposes pairs, and their exact similarity decides.
 
