@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
-from hub.dataset.schema import SOURCES
+from .schema import SOURCES
 
 _NUM_CLASSES = 10
 """Classes of confidence. Within a class the most confident rows are taken first."""
