@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _LOOK: dict[Any, Any] = {
     "figure.dpi": 150,
@@ -48,19 +49,10 @@ def draw_label_counts(report: Mapping[str, Any]) -> Figure:
         _draw_bars(right, labels, counts["train"], colours)
         left.set_title(f"Before: {_sum(counts['original'])} labels, {_most_to_least(report, 'before')}")
         right.set_title(f"After: {_sum(counts['train_total'])} labels, {_most_to_least(report, 'after')}")
-        right.axvline(report["target"], color="0.3", linewidth=0.8, linestyle="--")
-        right.annotate(
-            f"target {report['target']:,}",
-            (report["target"], 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3, -2),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            backgroundcolor="white",
+        right.axvline(
+            report["target"], color="black", linewidth=0.9, linestyle="--", label=f"target {report['target']:,}"
         )
-        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(_COLOURS))
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(_COLOURS) + 1)
     return figure
 
 
@@ -87,6 +79,7 @@ def _draw_bars(
         )
     axis.set_xlim(0, max(1, ends.max()) * 1.14)
     axis.set_ylim(-0.6, len(labels) - 0.4)
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_xlabel("texts")
     axis.tick_params(axis="y", length=0)
