@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ def _accept(
     values = scores_array(scores).astype(np.float64)
     reached = values >= limits
     wrong = reached & contradicts(tweets["polarity"].to_numpy()) if check_polarity else np.zeros_like(reached)
-    keep = reached.any(axis=1) & ~wrong.any(axis=1)
+    keep = np.asarray(reached.any(axis=1) & ~wrong.any(axis=1))
     counts = {"reached": reached, "contradicting": wrong, "accepted": reached[keep]}
     labels = reached[keep]
     margins = np.where(labels, (values[keep] - limits) / (1 - limits), np.inf)
@@ -208,20 +208,17 @@ def _accept(
     }
 
 
-def yield_report(accepted: Stage, num_shards: int, cut_offs: Sequence[CutOff]) -> dict[str, Any]:
+def yield_report(accepted: Stage) -> dict[str, Any]:
     """
     What acceptance left.
 
     Returns:
-        `dict[str, Any]`: Numbers of tweets, and per label the fields of [`CutOff`], `reached` (tweets with a score up
-        to its cut-off), `contradicting` (of these, by their polarity) and `accepted`.
+        `dict[str, Any]`: `tweets`, `accepted_tweets`, `contradicting_tweets`, and in `labels` per label the tweets
+        with a score up to its cut-off (`reached`), those of them whose polarity it contradicts (`contradicting`), and
+        those that are candidates (`accepted`).
     """
-    counts = [accepted.counts(index) for index in range(num_shards)]
-    totals = {name: sum(np.array(entry[name]) for entry in counts) for name in counts[0]} if counts else {}
-    per_label = {
-        name: asdict(cut_off)
-        | {kind: int(totals[kind][label]) if counts else 0 for kind in ("reached", "contradicting", "accepted")}
-        for label, (name, cut_off) in enumerate(zip(LABEL_NAMES, cut_offs, strict=True))
-    }
-    names = ("tweets", "accepted_tweets", "contradicting_tweets")
-    return {name: int(totals[name]) if counts else 0 for name in names} | {"labels": per_label}
+    counts = [accepted.counts(index) for index in range(accepted.num_shards() or 0)]
+    totals = {name: np.sum([entry[name] for entry in counts], axis=0).tolist() for name in counts[0]}
+    kinds = {name: totals.pop(name) for name in ("reached", "contradicting", "accepted")}
+    labels = {name: {kind: values[label] for kind, values in kinds.items()} for label, name in enumerate(LABEL_NAMES)}
+    return {**totals, "labels": labels}

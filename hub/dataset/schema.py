@@ -34,12 +34,3 @@ CANDIDATE_SCHEMA = pa.schema(
     ]
 )
 """A candidate as it stands in the Parquet files of the data set."""
-
-TWEET_SCHEMA = pa.schema(
-    [
-        pa.field("text", pa.string(), nullable=False),
-        # 0 negative, 2 neutral, 4 positive.
-        pa.field("polarity", pa.int8(), nullable=False),
-    ]
-)
-"""A tweet of Sentiment140 before it has labels."""

@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from .schema import TWEET_SCHEMA
+TWEET_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        # 0 negative, 2 neutral, 4 positive.
+        pa.field("polarity", pa.int8(), nullable=False),
+    ]
+)
+"""A tweet of Sentiment140 before it has labels."""
 
 _COLUMNS = ("polarity", "id", "date", "query", "user", "text")
 _POLARITY_COLUMNS = ("polarity", "sentiment", "target")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,11 @@ class Stage:
                 path.unlink()
         write_text(self.folder / "finished.json", json.dumps({"key": key, "num_shards": num_shards}) + "\n")
 
-    def num_shards(self, key: str) -> int | None:
-        """The number of shards, or `None` if the stage is not finished or was made from something else."""
+    def num_shards(self, key: str | None = None) -> int | None:
+        """The number of shards, or `None` if the stage is not finished or was not made from what `key` stands for."""
         path = self.folder / "finished.json"
         noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return int(noted["num_shards"]) if noted.get("key") == key else None
-
-    def tables(self, num_shards: int) -> Iterator[pa.Table]:
-        """The rows, one shard at a time."""
-        return map(self.read, range(num_shards))
+        return noted.get("num_shards") if key in (None, noted.get("key")) else None
 
     def _metadata(self, index: int) -> dict[bytes, bytes]:
         return dict(pq.read_schema(self.path(index)).metadata)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from .cleaning import clean_tweets
 from .deduplication import EvaluationTexts, SeenTexts, exact_hashes
@@ -41,6 +43,31 @@ def human_rows(texts: Sequence[str], labels: npt.NDArray[np.bool_], source: str)
     }
     nulls = {field.name: pa.nulls(len(texts), field.type) for field in CANDIDATE_SCHEMA if field.name not in columns}
     return pa.table(columns | nulls).select(CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
+
+
+def read_candidates(path: str) -> pa.Table:
+    """
+    Read generated candidates.
+
+    Args:
+        path (`str`): A Parquet file with the columns of `CANDIDATE_SCHEMA`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no Parquet file, or its columns are others.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path} of candidates: correct `generated_files`.")
+    try:
+        table = pq.read_table(path, partitioning=None).select(CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(
+            f"{path}: expected a Parquet file with the columns {', '.join(CANDIDATE_SCHEMA.names)}, "
+            f"got {str(error).splitlines()[0]}; write it again."
+        ) from error
+    return table.set_column(
+        2, CANDIDATE_SCHEMA.field("source"), pa.repeat("generated", table.num_rows)
+    ).replace_schema_metadata()
 
 
 def label_lists(labels: npt.NDArray[np.bool_]) -> pa.ListArray:
@@ -92,8 +119,8 @@ def prepare_tweets(
     """
     key = digest(_VERSION, source.key, human_key, evaluation.key, shard_size)
     seen = SeenTexts()
-    for table in human.tables(human.num_shards(human_key) or 0):
-        seen.add(exact_hashes(table["text"]))
+    for index in range(human.num_shards() or 0):
+        seen.add(exact_hashes(human.read(index)["text"]))
 
     def prepare(block: pa.Table) -> pa.Table:
         return block.set_column(0, block.schema.field("text"), clean_tweets(block["text"].combine_chunks()))
