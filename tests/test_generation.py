@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from chat_server import ChatServer, good_reply
 from huggingface_hub import constants
 
 from hub.dataset import generation
@@ -24,47 +22,8 @@ PROMPTS = Prompts.load()
 GRIEF, SADNESS = LABEL_NAMES.index("grief"), LABEL_NAMES.index("sadness")
 
 
-class ChatServer:
-    """Replies with what `reply(number, request)` gives: a text, or a status code, or any JSON."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.headers: list[str | None] = []
-        self.reply: Callable[[int, dict[str, Any]], Any] = lambda number, request: good_reply(number, request)
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append(request | {"path": self.path})
-                server.headers.append(self.headers.get("Authorization"))
-                reply = server.reply(len(server.requests) - 1, request)
-                body: Any = reply
-                if isinstance(reply, str):
-                    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": reply}}]}
-                self.send_response(reply if isinstance(reply, int) else 200)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(json.dumps({"error": "no"} if isinstance(reply, int) else body).encode())
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self.http.serve_forever, daemon=True).start()
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(f"http://127.0.0.1:{self.http.server_port}/v1", "some/model", api_key="key", timeout=10.0)
-
-
-def good_reply(number: int, request: dict[str, Any]) -> str:
-    content = request["messages"][1]["content"]
-    asked = re.match(r"Write (\d+) posts that express (\w+)", content)
-    assert asked is not None
-    label = asked[2]
-    texts = [{"text": f"{label} {request['seed']} {i}", "labels": [label]} for i in range(int(asked[1]))]
-    return f"Sure, here they are:\n```json\n{json.dumps(texts)}\n```"
+def endpoint_of(server: ChatServer) -> Endpoint:
+    return Endpoint(server.base_url, "some/model", api_key="key", timeout=10.0)
 
 
 @pytest.fixture
@@ -74,8 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     server = ChatServer()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,22 +41,22 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_texts_are_kept_with_their_prompt(server: ChatServer, tmp_path: Path) -> None:
-    report = generate_texts(server.endpoint, PROMPTS, {"grief": 5, "joy": 2}, tmp_path, num_per_request=2)
+    texts, report = generate_texts(endpoint_of(server), PROMPTS, {"grief": 5, "joy": 2}, tmp_path, num_per_request=2)
     assert report == {
         "grief": {"wanted": 5, "kept": 6, "dropped": 0, "requests": 3},
         "joy": {"wanted": 2, "kept": 2, "dropped": 0, "requests": 1},
     }
     assert len(contents(tmp_path)) == len(server.requests) == 4
-    table = pq.read_table(tmp_path / "grief" / "shard_00002.parquet")
-    assert table.schema.equals(CANDIDATE_SCHEMA)
+    assert texts.schema.equals(CANDIDATE_SCHEMA)
+    assert texts["text"].to_pylist() == [f"grief {i} {j}" for i in range(3) for j in range(2)] + ["joy 0 0", "joy 0 1"]
     expected = {"text": "grief 2 0", "labels": [GRIEF], "source": "generated", "confidence": 1.0, "split": "train"}
     expected |= {"teacher": "some/model", "prompt_id": "grief@v1"}
-    row = table.to_pylist()[0]
+    row = texts.to_pylist()[4]
     assert {name: value for name, value in row.items() if value is not None} == expected
 
 
 def test_requests_say_what_is_wanted(server: ChatServer, tmp_path: Path) -> None:
-    generate_texts(server.endpoint, PROMPTS, {"grief": 4}, tmp_path, num_per_request=2, seed=7)
+    generate_texts(endpoint_of(server), PROMPTS, {"grief": 4}, tmp_path, num_per_request=2, seed=7)
     first, second = server.requests
     assert first["path"] == "/v1/chat/completions"
     assert server.headers == ["Bearer key"] * 2
@@ -112,8 +70,8 @@ def test_requests_say_what_is_wanted(server: ChatServer, tmp_path: Path) -> None
 
 
 def test_killed_run_goes_on_where_it_stopped(server: ChatServer, tmp_path: Path) -> None:
-    def run(folder: str) -> dict[str, Any]:
-        return generate_texts(server.endpoint, PROMPTS, {"grief": 6}, tmp_path / folder, num_per_request=2)
+    def run(folder: str) -> tuple[Any, dict[str, Any]]:
+        return generate_texts(endpoint_of(server), PROMPTS, {"grief": 6}, tmp_path / folder, num_per_request=2)
 
     expected = run("whole")
     server.requests.clear()
@@ -143,7 +101,7 @@ def test_unusable_and_repeated_texts_are_dropped(server: ChatServer, tmp_path: P
     ]
     replies = [json.dumps(entries), "no array", json.dumps([{"text": "she is gone", "labels": ["grief"]}])]
     server.reply = lambda number, request: replies[number] if number < 3 else good_reply(number, request)
-    report = generate_texts(server.endpoint, PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
+    _, report = generate_texts(endpoint_of(server), PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
     assert report["grief"] == {"wanted": 4, "kept": 5, "dropped": 9, "requests": 5}
     table = pq.read_table(tmp_path / "grief" / "shard_00000.parquet")
     assert table["text"].to_pylist() == ["she is gone"]
@@ -154,12 +112,12 @@ def test_replies_without_texts_end_with_one_line(server: ChatServer, tmp_path: P
     server.reply = lambda number, request: "I cannot do that."
     expected = r"some/model: expected 4 texts of 'grief', got 0 from 6 replies with 6 unusable or repeated ones\. Use"
     with pytest.raises(ValueError, match=expected):
-        generate_texts(server.endpoint, PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
+        generate_texts(endpoint_of(server), PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
 
 
 def test_busy_endpoint_is_asked_again(server: ChatServer, tmp_path: Path) -> None:
     server.reply = lambda number, request: (429, 503)[number] if number < 2 else good_reply(number, request)
-    assert generate_texts(server.endpoint, PROMPTS, {"joy": 1}, tmp_path)["joy"]["kept"] == 20
+    assert generate_texts(endpoint_of(server), PROMPTS, {"joy": 1}, tmp_path)[1]["joy"]["kept"] == 20
     assert len(server.requests) == 3
 
 
@@ -181,22 +139,28 @@ def test_endpoint_that_does_not_answer_is_named(
 ) -> None:
     server.reply = lambda number, request: reply
     with pytest.raises(ConnectionError, match=message) as caught:
-        generate_texts(server.endpoint, PROMPTS, {"joy": 1}, tmp_path)
+        generate_texts(endpoint_of(server), PROMPTS, {"joy": 1}, tmp_path)
     assert "\n" not in str(caught.value)
     assert len(server.requests) == num_requests
     assert not contents(tmp_path)
 
 
 def test_endpoint_that_is_not_there_is_named(server: ChatServer, tmp_path: Path) -> None:
-    endpoint = server.endpoint
-    server.http.server_close()
+    endpoint = endpoint_of(server)
+    server.close()
     with pytest.raises(ConnectionError, match=r"no chat completion of model 'some/model' \(ConnectError: "):
         generate_texts(endpoint, PROMPTS, {"joy": 1}, tmp_path)
 
 
 def test_unknown_label_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Expected labels of admiration, .*, got 'sorrow'\. Correct the name"):
+    with pytest.raises(ValueError, match=r"Expected labels of admiration, .*, got \['sorrow'\]\. Correct the names"):
         generate_texts(Endpoint("http://127.0.0.1:1/v1", "m"), PROMPTS, {"sorrow": 1}, tmp_path)
+
+
+def test_numbers_out_of_range_are_named(tmp_path: Path) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "m")
+    with pytest.raises(ValueError, match=r"`num_per_request` and `num_workers` of at least 1, got 0 and 4"):
+        generate_texts(endpoint, PROMPTS, {"joy": 1}, tmp_path, num_per_request=0)
 
 
 # ------------------------------------------------------------------------------------------------------------ prompts

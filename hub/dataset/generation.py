@@ -144,7 +144,7 @@ def generate_texts(
     num_per_request: int = 20,
     seed: int = 0,
     num_workers: int = 4,
-) -> dict[str, Any]:
+) -> tuple[pa.Table, dict[str, dict[str, int]]]:
     """
     Have texts written, and keep those that carry their label.
 
@@ -161,31 +161,38 @@ def generate_texts(
         num_workers (`int`, *optional*, defaults to 4): Labels that are asked for at the same time.
 
     Returns:
-        `dict[str, Any]`: Label to `wanted`, `kept`, `dropped` and `requests`.
+        `tuple[pa.Table, dict[str, dict[str, int]]]`: The texts, all that were kept, in [`CANDIDATE_SCHEMA`]; and label
+        to `wanted`, `kept`, `dropped` and `requests`.
 
     Raises:
         ConnectionError: The endpoint gives no reply.
-        ValueError: A label is unknown, or the replies are not what was asked for.
+        ValueError: A label is unknown, a number is out of range, or the replies are not what was asked for.
     """
     unknown = [label for label in num_texts if label not in prompts.labels]
-    if unknown:
-        raise ValueError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[0]!r}. Correct the name.")
+    if unknown or not num_texts:
+        raise ValueError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
 
-    def run(label: str) -> dict[str, int]:
+    if num_per_request < 1 or num_workers < 1:
+        got = f"{num_per_request} and {num_workers}"
+        raise ValueError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
+
+    def run(label: str) -> tuple[pa.Table, dict[str, int]]:
         stage = Stage(Path(output_dir) / label, CANDIDATE_SCHEMA)
         return _generate(endpoint, prompts, label, num_texts[label], stage, num_per_request, seed)
 
     with ThreadPoolExecutor(num_workers) as pool:
-        return dict(zip(num_texts, pool.map(run, num_texts), strict=True))
+        tables, reports = zip(*pool.map(run, num_texts), strict=True)
+    return pa.concat_tables(tables), dict(zip(num_texts, reports, strict=True))
 
 
 def _generate(
     endpoint: Endpoint, prompts: Prompts, label: str, wanted: int, stage: Stage, num_per_request: int, seed: int
-) -> dict[str, int]:
+) -> tuple[pa.Table, dict[str, int]]:
     """Ask until there are enough texts of a label."""
     # What would be needed if a third of every reply were usable.
     num_allowed = 3 * -(-wanted // num_per_request)
     seen: set[str] = set()
+    tables = [CANDIDATE_SCHEMA.empty_table()]
     dropped = number = 0
     while len(seen) < wanted:
         if number == num_allowed:
@@ -201,10 +208,12 @@ def _generate(
             new = [found[plain] for plain in found if plain not in seen]
             rows = _candidates(new, label, prompts, endpoint.model)
             stage.write(number, key, rows, {"dropped": num_bad + len(found) - len(new)})
-        seen.update(map(_plain, stage.read(number)["text"].to_pylist()))
+        tables.append(stage.read(number))
+        seen.update(map(_plain, tables[-1]["text"].to_pylist()))
         dropped += stage.counts(number)["dropped"]
         number += 1
-    return {"wanted": wanted, "kept": len(seen), "dropped": dropped, "requests": number}
+    report = {"wanted": wanted, "kept": len(seen), "dropped": dropped, "requests": number}
+    return pa.concat_tables(tables), report
 
 
 def _plain(text: str) -> str:
