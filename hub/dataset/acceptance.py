@@ -185,7 +185,8 @@ def _accept(
     keep = np.asarray(reached.any(axis=1) & ~wrong.any(axis=1))
     counts = {"reached": reached, "contradicting": wrong, "accepted": reached[keep]}
     labels = reached[keep]
-    margins = np.where(labels, (values[keep] - limits) / (1 - limits), np.inf)
+    finite = np.where(np.isfinite(limits), limits, 0.0)
+    margins = np.where(labels, (values[keep] - finite) / (1 - finite), np.inf)
     kept = tweets.filter(pa.array(keep))
     num_rows = kept.num_rows
     columns = {

@@ -19,7 +19,7 @@ _REPLACEMENTS = (
     # Who answers or passes on names people first; what follows a later "RT @" is not the author's.
     (r"(?i)^(?:[\s.:]*(?:\brt\b[\s:]*)?@\w+[\s:,]*)+", ""),
     (r"(?i)\s+\(?(?:rt|via):?\s+@\w+.*$", ""),
-    (r"@\w+", "[NAME]"),
+    (r"\B@\w+", "[NAME]"),
     (r"\s+", " "),
 )
 _SAYS_SOMETHING = r"[\p{L}\p{So}]"
