@@ -28,7 +28,7 @@ from hub.dataset.sentiment140 import TWEET_SCHEMA
 from hub.dataset.shards import Stage
 
 TEACHER = ("some/teacher", "abc")
-JOY, SADNESS, NEUTRAL = (LABEL_NAMES.index(name) for name in ("joy", "sadness", "neutral"))
+CURIOSITY, JOY, SADNESS, NEUTRAL = map(LABEL_NAMES.index, ("curiosity", "joy", "sadness", "neutral"))
 
 
 def bound(num_right: int, num_predicted: int, z: float) -> float:
@@ -41,11 +41,14 @@ def bound(num_right: int, num_predicted: int, z: float) -> float:
 def expected_cut_off(
     gold: list[bool], scores: list[float], precision: float, least: float, min_support: int
 ) -> float | None:
-    bounds = {}
+    bounds, f1 = {}, {}
     for value in set(scores):
         chosen = [is_right for is_right, score in zip(gold, scores, strict=True) if score >= value]
+        f1[value] = sum(chosen) / (len(chosen) + sum(gold))
         if len(chosen) >= min_support:
             bounds[value] = bound(sum(chosen), len(chosen), 1.0)
+    lowest = max(value for value in f1 if f1[value] == max(f1.values()))
+    bounds = {value: low for value, low in bounds.items() if value >= lowest}
     reaching = [value for value, low in bounds.items() if low >= precision]
     if reaching:
         return min(reaching)
@@ -157,6 +160,8 @@ def test_accepted_tweets_are_those_of_a_plain_loop(tmp_path: Path, check_polarit
             for label in range(28)
             if label != 3 and scores[row, label].astype(float) >= 0.3 + label / 100
         }
+        if len(values) > 1:
+            values.pop(NEUTRAL, None)
         wrong = [
             label
             for label in values
@@ -190,12 +195,30 @@ def test_one_contradicting_label_costs_the_tweet(tmp_path: Path) -> None:
     scores = np.zeros((4, 28), dtype=np.float16)
     scores[:, JOY] = 0.9
     scores[1, SADNESS] = 0.8
-    scores[2:, NEUTRAL] = 0.75
+    scores[2:, CURIOSITY] = 0.75
     accepted, tweets, scored = stages(tmp_path, scores, [4, 4, 4, 0])
     accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER)
     rows = [row for index in range(2) for row in accepted.read(index).to_pylist()]
-    assert [(row["text"], row["labels"]) for row in rows] == [("tweet 0", [JOY]), ("tweet 2", [JOY, NEUTRAL])]
+    assert [(row["text"], row["labels"]) for row in rows] == [("tweet 0", [JOY]), ("tweet 2", [CURIOSITY, JOY])]
     assert rows[1]["confidence"] == pytest.approx((0.75 - 0.7) / 0.3, abs=1e-6)
+
+
+def test_neutral_is_accepted_only_alone(tmp_path: Path) -> None:
+    scores = np.zeros((3, 28), dtype=np.float16)
+    scores[:, NEUTRAL] = 0.9
+    scores[1, JOY] = 0.8
+    accepted, tweets, scored = stages(tmp_path, scores, [0, 4, 2])
+    accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER)
+    assert [row["labels"] for index in range(2) for row in accepted.read(index).to_pylist()] == [[27], [JOY], [27]]
+
+
+def test_easy_label_is_not_accepted_below_its_best_f1() -> None:
+    """Eight sure texts would allow four wrong ones at a precision of 0.6."""
+    scores = np.linspace(1, 0, 40)[:, None]
+    labels = np.zeros((40, 1), dtype=bool)
+    labels[:8] = True
+    (found,) = choose_cut_offs(labels, scores, precision=0.5, least_precision=0.5, min_support=1)
+    assert (found.num_predicted, found.precision) == (8, 1.0)
 
 
 def test_nothing_is_accepted_twice_and_other_cut_offs_are_another_stage(tmp_path: Path) -> None:
