@@ -28,6 +28,10 @@ NEGATIVE = (
 )
 """Negative emotions (ibid.); the others, confusion, curiosity, realization, surprise and neutral, are ambiguous."""
 
+# To be raised whenever the rule changes.
+_VERSION = 1
+_NEUTRAL = LABEL_NAMES.index("neutral")
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -66,8 +70,10 @@ def choose_cut_offs(
 
     What has to reach the wanted precision is the lower end of the Wilson interval (Wilson, 1927, Probable Inference,
     the Law of Succession, and Statistical Inference), so that three lucky texts are not enough. A label that does not
-    reach it gets the cut-off with the highest lower bound, if that is at least `least_precision`. Precisions hold for
-    texts like those of the split, and where a teacher's best epoch was chosen on it they are a little too good.
+    reach it gets the cut-off with the highest lower bound, if that is at least `least_precision`. No cut-off is below
+    the one with the best F1: where a label is easy, its many sure texts would pay for a long tail of wrong ones.
+    Precisions hold for texts like those of the split; where a teacher's best epoch was chosen on it, they are a little
+    too good.
 
     Args:
         labels (`np.ndarray` of shape `(num_texts, num_labels)`): Gold labels of the validation split.
@@ -97,10 +103,13 @@ def _cut_off(
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     num_predicted = np.arange(1, len(ordered) + 1)
-    shares = np.cumsum(gold[order]) / num_predicted
+    num_right = np.cumsum(gold[order])
+    shares = num_right / num_predicted
     bounds = wilson_lower_bound(shares, num_predicted, z)
     # Texts of equal score are accepted together.
-    is_possible = np.append(ordered[1:] < ordered[:-1], True) & (num_predicted >= min_support)
+    is_cut = np.append(ordered[1:] < ordered[:-1], True)
+    best_f1 = int(np.argmax(np.where(is_cut, num_right / (num_predicted + gold.sum()), -1.0)))
+    is_possible = is_cut & (num_predicted >= min_support) & (num_predicted <= num_predicted[best_f1])
     reaching = np.flatnonzero(is_possible & (bounds >= precision))
     best = reaching[-1] if len(reaching) else int(np.argmax(np.where(is_possible, bounds, -1.0)))
     if not is_possible[best] or bounds[best] < least_precision:
@@ -147,7 +156,8 @@ def accept_tweets(
     """
     Write the candidates among the tweets, shard by shard.
 
-    A tweet's labels are those whose scores reach their cut-offs. It is accepted if it has any and, with
+    A tweet's labels are those whose scores reach their cut-offs; neutral, which says that there is no emotion, only
+    where it is alone. It is accepted if it has any and, with
     `check_polarity`, none of them contradicts its polarity: to drop that label alone would leave a text whose labels
     are known to be doubtful. Its confidence is how far the weakest label is above its cut-off, as a share of what is
     left up to 1.
@@ -165,10 +175,10 @@ def accept_tweets(
     """
     values = [cut_off.value for cut_off in cut_offs]
     keys = [[stage.key(index) for stage in (tweets, scores)] for index in range(num_shards)]
-    key = digest(keys, values, teacher, check_polarity)
+    key = digest(_VERSION, keys, values, teacher, check_polarity)
     limits = np.array([np.inf if value is None else value for value in values])
     for index in range(num_shards):
-        shard_key = digest(keys[index], values, teacher, check_polarity)
+        shard_key = digest(_VERSION, keys[index], values, teacher, check_polarity)
         if not accepted.has(index, shard_key):
             table, counts = _accept(tweets.read(index), scores.read(index), limits, teacher, check_polarity)
             accepted.write(index, shard_key, table, counts)
@@ -181,11 +191,13 @@ def _accept(
 ) -> tuple[pa.Table, dict[str, Any]]:
     values = scores_array(scores).astype(np.float64)
     reached = values >= limits
+    reached[:, _NEUTRAL] &= reached.sum(axis=1) == 1
     wrong = reached & contradicts(tweets["polarity"].to_numpy()) if check_polarity else np.zeros_like(reached)
     keep = np.asarray(reached.any(axis=1) & ~wrong.any(axis=1))
     counts = {"reached": reached, "contradicting": wrong, "accepted": reached[keep]}
     labels = reached[keep]
-    margins = np.where(labels, (values[keep] - limits) / (1 - limits), np.inf)
+    finite = np.where(np.isfinite(limits), limits, 0.0)
+    margins = np.where(labels, (values[keep] - finite) / (1 - finite), np.inf)
     kept = tweets.filter(pa.array(keep))
     num_rows = kept.num_rows
     columns = {

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 _ENTITY = r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]+\d*);"
 # Regular expressions of RE2, each with what it is replaced by, in this order.
 _REPLACEMENTS = (
-    (r"[\p{Z}\p{Cc}]+", " "),
+    (r"[\p{Z}\p{Cc}\x{fffd}]+", " "),
     (r"(?i)\b(?:https?://|www\.)\S+", " "),
     # Addresses of 2009 without a scheme: bit.ly/x, twitpic.com/x.
     (r"(?i)\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|ly|net|org|me|fm|tv|us|gd|co|uk|de)/\S*", " "),
     # Who answers or passes on names people first; what follows a later "RT @" is not the author's.
     (r"(?i)^(?:[\s.:]*(?:\brt\b[\s:]*)?@\w+[\s:,]*)+", ""),
     (r"(?i)\s+\(?(?:rt|via):?\s+@\w+.*$", ""),
-    (r"@\w+", "[NAME]"),
+    (r"\B@\w+", "[NAME]"),
     (r"\s+", " "),
 )
 _SAYS_SOMETHING = r"[\p{L}\p{So}]"
@@ -31,7 +31,7 @@ def clean_tweets(texts: pa.Array) -> pa.Array:
 
     Text that was UTF-8 but read as latin-1 is restored; HTML entities become characters; addresses of pages go; names
     at the beginning (an answer, a retweet) and a quoted retweet go; every other `@name` becomes `[NAME]`, as names are
-    masked in GoEmotions (Demszky et al., 2020); white space and control characters become single spaces.
+    masked in GoEmotions (Demszky et al., 2020); white space, control and replacement characters become single spaces.
 
     Args:
         texts (`pa.Array` of strings): Tweets without nulls.
@@ -57,6 +57,9 @@ def _map_matching(texts: pa.Array, pattern: str, function: Callable[[str], str])
 
 def _restore(text: str) -> str:
     try:
-        return text.encode("latin-1").decode("utf-8")
+        # Some were read wrongly more than once; each time makes the text shorter.
+        while not text.isascii():
+            text = text.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        return text
+        pass
+    return text

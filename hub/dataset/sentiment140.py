@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,10 +57,10 @@ def open_tweets_file(path: str) -> TweetSource:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path} of tweets: correct `tweets_file`.")
     with pa.input_stream(path) as stream:
-        first = stream.read(1 << 12).split(b"\n")[0].decode("latin-1").rstrip("\r")
+        first = stream.read(1 << 12).removeprefix(b"\xef\xbb\xbf").split(b"\n")[0].decode("latin-1").rstrip("\r")
     with Path(path).open("rb") as file:
         key = hashlib.file_digest(file, "sha256").hexdigest()
-    header = first.lstrip("\ufeff").split("\t") if "\t" in first and '"' not in first else None
+    header = first.split("\t") if "\t" in first and '"' not in first else None
     return TweetSource(key, _check(path, _read_file(path, header), first_row=1 if header is None else 2))
 
 
@@ -154,11 +153,11 @@ def rebatch(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of `num_rows` each, the last one perhaps shorter."""
     kept: list[pa.Table] = []
     for table in tables:
-        kept.append(table)
-        joined = pa.concat_tables(kept)
+        joined = pa.concat_tables([*kept, table])
         start = 0
         while joined.num_rows - start >= num_rows:
             yield joined.slice(start, num_rows).combine_chunks()
             start += num_rows
-        kept = [joined.slice(start)]
-    yield from (table.combine_chunks() for table in chain(kept) if table.num_rows)
+        # A copy: a slice would keep alive all that it was cut from.
+        kept = [pa.concat_tables([joined.slice(start)]).combine_chunks()]
+    yield from (table for table in kept if table.num_rows)

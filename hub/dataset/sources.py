@@ -25,7 +25,7 @@ from .shards import Stage, digest
 _VERSION = 1
 
 
-def human_rows(texts: Sequence[str], labels: npt.NDArray[np.bool_], source: str) -> pa.Table:
+def human_rows(texts: Sequence[str], labels: npt.NDArray[np.bool_], source: str, split: str = "train") -> pa.Table:
     """
     Candidates from rows whose labels people gave.
 
@@ -33,13 +33,14 @@ def human_rows(texts: Sequence[str], labels: npt.NDArray[np.bool_], source: str)
         texts (`Sequence[str]`): The texts.
         labels (`np.ndarray` of shape `(num_rows, 28)`): In the order of `LABEL_NAMES`.
         source (`str`): One of `SOURCES`.
+        split (`str`, *optional*, defaults to `"train"`): The split they belong to.
     """
     columns: dict[str, Any] = {
         "text": pa.array(texts, pa.string()),
         "labels": label_lists(labels),
         "source": pa.repeat(source, len(texts)),
         "confidence": pa.repeat(np.float32(1), len(texts)),
-        "split": pa.repeat("train", len(texts)),
+        "split": pa.repeat(split, len(texts)),
     }
     nulls = {field.name: pa.nulls(len(texts), field.type) for field in CANDIDATE_SCHEMA if field.name not in columns}
     return pa.table(columns | nulls).select(CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
