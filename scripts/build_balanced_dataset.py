@@ -7,7 +7,8 @@ Usage:
     accelerate launch -m scripts.build_balanced_dataset RECIPE.yaml [--field value ...]
 
 Stages keep their shards in `<output_dir>/work`: a run that was stopped goes on where it was, with the same result.
-Several processes share the labelling. Leaves `sources.json` in `output_dir`: what was read, dropped and accepted.
+Several processes share the labelling. Leaves the data set in `output_dir`: a Parquet file per split, its card, figure
+and `report.json`, and `sources.json`: what was read, dropped and accepted.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _PATIENCE = timedelta(hours=12)
 
 
 class _Inputs(NamedTuple):
-    """What is read before any stage: candidates with human labels, validation, and all texts to keep clear of."""
+    """What is read before any stage: candidates with human labels, GoEmotions first, and the official splits."""
 
     human: list[pa.Table]
     validation: Validation
-    evaluation_texts: list[str]
+    evaluation: dict[str, pa.Table]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,7 +89,8 @@ def _build(arguments: BalancedDatasetArguments, stages: Stages, state: Any) -> d
     if state.is_main_process:
         inputs = _read_inputs(arguments)
         with_progress = tweets and tweets._replace(tables=_progress(tweets.tables, "Reading tweets"))
-        prepare_sources(stages, arguments, inputs.human, with_progress, inputs.evaluation_texts)
+        texts = [text for rows in inputs.evaluation.values() for text in rows["text"].to_pylist()]
+        prepare_sources(stages, arguments, inputs.human, with_progress, texts)
     state.wait_for_everyone()
     report: dict[str, Any] = {}
     if teacher is not None:
@@ -104,6 +106,7 @@ def _build(arguments: BalancedDatasetArguments, stages: Stages, state: Any) -> d
         report["tweets"] = acceptance_report(stages, arguments, cut_offs, names)
     write_text(Path(arguments.output_dir) / "sources.json", json.dumps(report, indent=2) + "\n")
     _print(report)
+    _finish(arguments, stages, inputs, report)
     return report
 
 
@@ -131,10 +134,41 @@ def _read_inputs(arguments: BalancedDatasetArguments) -> _Inputs:
     parts += [("written", read_file(path, label_names=LABEL_NAMES)[0]) for path in arguments.written_files]
     human = [human_rows(rows["text"], np.asarray(rows["labels"], dtype=bool), source) for source, rows in parts]
     human += [read_candidates(path) for path in arguments.generated_files]
+    evaluation = {
+        split: human_rows(rows["text"], np.asarray(rows["labels"], dtype=bool), "goemotions", split)
+        for split, rows in data.splits.items()
+        if split != "train"
+    }
     validation = data.splits["validation"]
-    texts = list(validation["text"])
     labels = np.asarray(validation["labels"], dtype=bool)
-    return _Inputs(human, Validation(texts, labels), texts + list(data.splits["test"]["text"]))
+    return _Inputs(human, Validation(list(validation["text"]), labels), evaluation)
+
+
+def _finish(arguments: BalancedDatasetArguments, stages: Stages, inputs: _Inputs, report: dict[str, Any]) -> None:
+    import numpy as np
+
+    from hub.dataset.candidates import candidate_files
+    from hub.dataset.finishing import write_balanced_dataset
+    from hub.dataset.schema import LABEL_NAMES
+
+    finished = write_balanced_dataset(
+        arguments.output_dir,
+        candidate_files(stages, with_tweets="tweets" in report),
+        inputs.evaluation,
+        name=Path(arguments.output_dir).name,
+        target=arguments.target,
+        tolerance=arguments.tolerance,
+        max_copies=arguments.max_copies,
+        seed=arguments.seed,
+        original=np.bincount(inputs.human[0]["labels"].combine_chunks().flatten(), minlength=len(LABEL_NAMES)),
+        cleaning=report["sources"],
+        yields=report.get("tweets"),
+    )
+    num_rows, ratio = sum(finished["rows"]["train"].values()), finished["ratio"]
+    print(
+        f"\n{num_rows:,} training rows; target {finished['target']:,} texts per label, most to least frequent label "
+        f"{ratio['after']}, before {ratio['before']}."
+    )
 
 
 def _open_tweets(arguments: BalancedDatasetArguments) -> TweetSource | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from balanced_samples import GRIEF, NEUTRAL, REVISION, candidate_files, make_table
+from candidate_samples import GRIEF, NEUTRAL, REVISION, candidate_files, make_table
 
 from hub.dataset.balancing import Selection
 from hub.dataset.folder import dataset_rows, selected_rows, write_dataset_folder

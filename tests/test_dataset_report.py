@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from balanced_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, candidate_files, make_table
+from candidate_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, candidate_files, make_table
 from huggingface_hub import DatasetCard
 from PIL import Image
 

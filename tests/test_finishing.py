@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from balanced_samples import ANGER, candidate_files, make_table
+from candidate_samples import ANGER, candidate_files, make_table
 
 from hub.dataset import finishing
 from hub.dataset.finishing import write_balanced_dataset

@@ -51,12 +51,21 @@ class BalancedDatasetArguments:
         default=True, metadata={"help": "Drop tweets whose labels contradict their polarity."}
     )
 
+    target: int | None = field(
+        default=None, metadata={"help": "Texts per label; by default as many as every label reaches."}
+    )
+    tolerance: float = field(
+        default=0.5, metadata={"help": "A label may have up to 1 + tolerance times the target, where humans label it."}
+    )
+    max_copies: int = field(default=1, metadata={"help": "How often a text may be taken; copies are marked."})
+    seed: int = field(default=42, metadata={"help": "Breaks ties and shuffles the rows."})
+
     def __post_init__(self) -> None:
         if self.acceptance not in ACCEPTANCE_RULES:
             raise ValueError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise ValueError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
-        for name in ("tokens_per_batch", "shard_size"):
+        for name in ("tokens_per_batch", "shard_size", "max_copies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.tweets_file and self.tweets_dataset_name:
