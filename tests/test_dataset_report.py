@@ -147,7 +147,9 @@ def test_card_without_teacher_says_so(tmp_path: Path) -> None:
     card = render_card(report, "Even emotions")
     assert "No row has labels of a teacher." in card
     assert "distilled" not in card
-    assert "It is the largest count that every label reaches: of `grief` all candidates are used." in card
+    assert (
+        "It is the largest count that every label with candidates reaches: of `grief` all candidates are used." in card
+    )
     assert "No label falls short of it." in card
     assert "| `copy` | counts the copies of a row from 0 |" in card
     assert "proven bounds of what is left to gain: `confidence` 2; co-occurrence: within 0.4% of the optimum." in card

@@ -64,7 +64,7 @@ class Selection:
         target (`int`): The count that every label is to reach.
         max_count (`int`): The count that no label exceeds.
         limited_by (`tuple[int, ...]`):
-            Of a target that was chosen here, the labels that have no candidate left. Empty where the target was given.
+            Of a target that was chosen here, the labels of which all candidates are used. Empty where it was given.
         gaps (`dict[str, float]`):
             How far each goal may be from its optimum, the goals before it granted, in the goal's own unit: a proven
             bound from the linear relaxation, 0 where the optimum is reached. For `co_occurrence` relative.
@@ -135,13 +135,13 @@ def select_balanced(
     Args:
         pool ([`Pool`]): The candidates. Rows without labels are never selected.
         target (`int`, *optional*):
-            The count to be reached. By default the largest that all labels reach, so that the most frequent label has
-            at most `1 + tolerance` times as many rows as the least frequent.
+            The count to be reached. By default the largest that all labels with candidates reach, so that the most
+            frequent of them has at most `1 + tolerance` times as many rows as the least frequent.
         tolerance (`float`, *optional*, defaults to 0.5): At least 0.
         max_copies (`int`, *optional*, defaults to 1): How often a row may be taken where a label ends.
 
     Raises:
-        ValueError: An argument is out of range, or a label has no candidate and no target is given.
+        ValueError: An argument is out of range, or no candidate has a label and no target is given.
     """
     if (target is not None and target < 1) or tolerance < 0 or max_copies < 1:
         expected = "`target` and `max_copies` of at least 1 and `tolerance` of at least 0"
@@ -155,10 +155,12 @@ def select_balanced(
         indices, copies = _take_rows(pool, groups, amounts)
         counts = (groups.labels * amounts[:, None]).sum(axis=0)
         # The relaxation that gave the target can promise a row that integers cannot keep.
-        if target is not None or counts.min() >= chosen or chosen == 1:
+        if target is not None or counts[supply > 0].min() >= chosen or chosen == 1:
             break
         chosen -= 1
-    limited_by = () if target is not None else tuple(np.flatnonzero(supply * max_copies <= chosen).tolist())
+    limited_by = (
+        () if target is not None else tuple(np.flatnonzero((supply > 0) & (supply * max_copies <= chosen)).tolist())
+    )
     return Selection(indices, copies, counts, supply, chosen, max_count, limited_by, gaps)
 
 
@@ -225,19 +227,16 @@ class _Groups:
 
 def _largest_target(groups: _Groups, tolerance: float, max_copies: int, supply: npt.NDArray[np.int64]) -> int:
     """The largest T that allows counts from T to (1 + tolerance) T, from one linear program with T as a variable."""
-    if not supply.all():
-        missing = np.flatnonzero(supply == 0).tolist()
-        raise ValueError(
-            f"Expected candidates of every label to choose the target, got none of the label ids {missing}. "
-            "Give a `target`, or add texts of them."
-        )
+    if not supply.any():
+        raise ValueError("Expected candidates with labels to choose the target, got none. Check what was accepted.")
     num_groups, num_labels = groups.labels.shape
     counts = sparse.csr_array(groups.labels.T.astype(np.float64))
     ones = np.ones((num_labels, 1))
+    present = (supply > 0).astype(np.float64)[:, None]
     solution = _solved(
         linprog,
         np.append(np.zeros(num_groups), -1.0),
-        A_ub=sparse.block_array([[-counts, ones], [counts, -(1 + tolerance) * ones]], format="csr"),
+        A_ub=sparse.block_array([[-counts, present], [counts, -(1 + tolerance) * ones]], format="csr"),
         b_ub=np.zeros(2 * num_labels),
         bounds=np.column_stack([np.zeros(num_groups + 1), np.append(groups.sizes * max_copies, supply.max())]),
     )

@@ -129,7 +129,7 @@ def _reason(limited_by: Sequence[str]) -> str:
     if not limited_by:
         return "The target was given."
     labels = ", ".join(f"`{label}`" for label in limited_by)
-    return f"It is the largest count that every label reaches: of {labels} all candidates are used."
+    return f"It is the largest count that every label with candidates reaches: of {labels} all candidates are used."
 
 
 def _deficits(deficits: Mapping[str, int]) -> str:
