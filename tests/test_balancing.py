@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from hub.dataset.balancing import Pool, Selection, co_occurrence, read_pool, select_balanced
-from hub.dataset.schema import CANDIDATE_SCHEMA
+from hub.dataset.balancing import Selection, co_occurrence, select_balanced
+from hub.dataset.pool import Pool
 
 
 def make_pool(rows: list[tuple[str, str, float]], sources: tuple[str, ...] = ("human", "teacher")) -> Pool:
@@ -203,43 +200,3 @@ def test_candidates_without_labels_are_named() -> None:
     empty = Pool(pool.labels & False, pool.sources, pool.confidence, pool.keys, pool.source_names)
     with pytest.raises(ValueError, match="Expected candidates with labels to choose the target, got none"):
         select_balanced(empty)
-
-
-# ------------------------------------------------------------------------------------------------------------ reading
-
-
-def write_candidates(path: Path, rows: list[tuple[str, list[int], str, float]]) -> Path:
-    texts, labels, sources, confidence = zip(*rows, strict=True)
-    values = {
-        "text": texts,
-        "labels": labels,
-        "source": sources,
-        "confidence": confidence,
-        "split": ["train"] * len(rows),
-    }
-    arrays = [pa.array(values.get(field.name, [None] * len(rows)), field.type) for field in CANDIDATE_SCHEMA]
-    pq.write_table(pa.table(arrays, schema=CANDIDATE_SCHEMA), path)
-    return path
-
-
-def test_pool_is_read_from_files(tmp_path: Path) -> None:
-    first = write_candidates(tmp_path / "a.parquet", [("x", [0, 27], "written", 1.0), ("y", [], "goemotions", 1.0)])
-    second = write_candidates(tmp_path / "b.parquet", [("😢", [3], "sentiment140", 0.25)])
-    pool = read_pool([first, second], 28, seed=1)
-    assert [np.flatnonzero(row).tolist() for row in pool.labels] == [[0, 27], [], [3]]
-    assert [pool.source_names[index] for index in pool.sources] == ["written", "goemotions", "sentiment140"]
-    assert pool.confidence.tolist() == [1.0, 1.0, 0.25]
-    assert len(set(pool.keys.tolist())) == 3
-    swapped = read_pool([second, first], 28, seed=1)
-    assert swapped.keys.tolist() == [pool.keys[2], pool.keys[0], pool.keys[1]]
-    assert not set(read_pool([first, second], 28, seed=2).keys.tolist()) & set(pool.keys.tolist())
-
-
-def test_bad_candidates_are_named(tmp_path: Path) -> None:
-    path = write_candidates(tmp_path / "a.parquet", [("x", [9], "written", 1.0)])
-    with pytest.raises(ValueError, match=r"a.parquet: expected the sources \['goemotions'\], got 'written'"):
-        read_pool([path], 28, seed=0, priorities=["goemotions"])
-    with pytest.raises(ValueError, match=r"a.parquet: expected label ids below 9, got 9"):
-        read_pool([path], 9, seed=0)
-    with pytest.raises(ValueError, match="Expected candidates to select from, got none"):
-        read_pool([], 28, seed=0)

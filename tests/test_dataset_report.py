@@ -15,10 +15,11 @@ from candidate_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, candidate_fi
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from hub.dataset.balancing import read_pool, select_balanced
+from hub.dataset.balancing import select_balanced
 from hub.dataset.card import render_card
 from hub.dataset.folder import selected_rows
 from hub.dataset.plots import draw_label_counts, figure_bytes
+from hub.dataset.pool import read_pool
 from hub.dataset.report import build_report
 from hub.dataset.schema import LABEL_NAMES
 

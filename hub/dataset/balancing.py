@@ -9,45 +9,21 @@ there are.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
-from .schema import SOURCES
+from .pool import Pool
 
 _NUM_CLASSES = 10
 """Classes of confidence. Within a class the most confident rows are taken first."""
 _TOLERANCE = 1e-5
 _CO_OCCURRENCE_GAP = 0.01
-
-
-@dataclass(frozen=True)
-class Pool:
-    """
-    What the selection needs to know of the candidates: about 40 bytes a row, without their texts.
-
-    Args:
-        labels (`np.ndarray` of shape `(num_rows, num_labels)`): Booleans.
-        sources (`np.ndarray` of shape `(num_rows,)`): Ids in `source_names`.
-        confidence (`np.ndarray` of shape `(num_rows,)`): 0 to 1.
-        keys (`np.ndarray` of shape `(num_rows,)`): Seeded hashes of the texts: they break ties and shuffle the rows.
-        source_names (`tuple[str, ...]`): The sources, the one to be used first first.
-    """
-
-    labels: npt.NDArray[np.bool_]
-    sources: npt.NDArray[np.uint8]
-    confidence: npt.NDArray[np.float32]
-    keys: npt.NDArray[np.uint64]
-    source_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,32 +59,6 @@ class Selection:
     def deficits(self) -> npt.NDArray[np.int64]:
         """How many rows each label lacks to the target, of shape `(num_labels,)`."""
         return np.maximum(self.target - self.counts, 0)
-
-
-def read_pool(
-    files: Iterable[str | os.PathLike[str]], num_labels: int, *, seed: int, priorities: Sequence[str] = SOURCES
-) -> Pool:
-    """
-    Read what the selection needs from Parquet files of candidates, one after the other.
-
-    Args:
-        files (`Iterable[str]`): Files in [`CANDIDATE_SCHEMA`]; row numbers count through them in this order.
-        num_labels (`int`): Number of labels.
-        seed (`int`): Seed of the hashes, at least 0.
-        priorities (`Sequence[str]`, *optional*): The sources, the one to be used first first.
-
-    Raises:
-        ValueError: There is no row, a source is not in `priorities`, or a label id is `num_labels` or more.
-    """
-    parts = [
-        _read_columns(os.fspath(file), batch, num_labels, seed, list(priorities))
-        for file in files
-        for batch in pq.ParquetFile(file).iter_batches(columns=["text", "labels", "source", "confidence"])
-    ]
-    if not parts:
-        raise ValueError("Expected candidates to select from, got none. Check the sources and what was accepted.")
-    labels, sources, confidence, keys = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Pool(labels, sources, confidence, keys, tuple(priorities))
 
 
 def select_balanced(
@@ -158,9 +108,8 @@ def select_balanced(
         if target is not None or counts[supply > 0].min() >= chosen or chosen == 1:
             break
         chosen -= 1
-    limited_by = (
-        () if target is not None else tuple(np.flatnonzero((supply > 0) & (supply * max_copies <= chosen)).tolist())
-    )
+    ends = (supply > 0) & (supply * max_copies <= chosen)
+    limited_by = () if target is not None else tuple(np.flatnonzero(ends).tolist())
     return Selection(indices, copies, counts, supply, chosen, max_count, limited_by, gaps)
 
 
@@ -181,26 +130,6 @@ def co_occurrence(
     both = (rows.T @ weighted).toarray()
     norms = np.sqrt(np.outer(np.diag(both), np.diag(both)))
     return np.divide(both, norms, out=np.zeros_like(both), where=norms > 0)
-
-
-def _read_columns(
-    file: str, batch: pa.RecordBatch, num_labels: int, seed: int, priorities: list[str]
-) -> tuple[npt.NDArray[Any], ...]:
-    names = batch["source"].dictionary_encode()
-    unknown = sorted(set(names.dictionary.to_pylist()) - set(priorities))
-    if unknown:
-        raise ValueError(f"{file}: expected the sources {priorities}, got {unknown[0]!r}. Add it to `priorities`.")
-    positions = np.array([priorities.index(name) for name in names.dictionary.to_pylist()], dtype=np.uint8)
-    ids = batch["labels"].flatten().to_numpy()
-    if ids.size and ids.max() >= num_labels:
-        raise ValueError(f"{file}: expected label ids below {num_labels}, got {ids.max()}. Label the rows again.")
-    lengths = batch["labels"].value_lengths().to_numpy()
-    labels = np.zeros((len(batch), num_labels), dtype=np.bool_)
-    labels[np.repeat(np.arange(len(batch)), lengths), ids] = True
-    salt = seed.to_bytes(8, "little")
-    digests = b"".join(blake2b(text.encode(), digest_size=8, salt=salt).digest() for text in batch["text"].to_pylist())
-    sources = positions[names.indices.to_numpy()]
-    return labels, sources, batch["confidence"].to_numpy(), np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -285,19 +214,20 @@ def _solve(
         solution = _solved(linprog, cost, A_ub=matrix[: len(limits)], b_ub=limits, bounds=bounds)
         limits = np.append(limits, np.ceil(solution.fun - _TOLERANCE))
         fixed = np.abs(solution.lower.marginals + solution.upper.marginals) > 1 - _TOLERANCE
+        # With free deficits there is always a solution in integers: to round down whatever is not fixed.
+        fixed[2 * num_groups :] = False
         lower[fixed] = upper[fixed] = np.rint(solution.x[fixed])
     amounts, excess = _to_integers(matrix, limits, lower, upper, len(costs), 2 * num_groups)
     limits[-len(costs) :] += excess
     amounts, gap = _to_natural(groups, matrix, limits, lower, upper, amounts)
-    return amounts[:num_groups] + amounts[num_groups:], dict(
-        zip([*goals, "co_occurrence"], [*excess, gap], strict=True)
-    )
+    gaps = dict(zip([*goals, "co_occurrence"], [*excess, gap], strict=True))
+    return amounts[:num_groups] + amounts[num_groups:], gaps
 
 
 def _to_integers(
     matrix: Any, limits: npt.NDArray, lower: npt.NDArray, upper: npt.NDArray, num_goals: int, num_amounts: int
 ) -> tuple[npt.NDArray[np.int64], list[float]]:
-    """The integers that exceed the limits of the goals least, the most important goal first; and by how much."""
+    """The integers that exceed the limits of the goals least, a goal tenfold the next one; and by how much."""
     num_variables = matrix.shape[1]
     slack = sparse.vstack([sparse.csr_array((len(limits) - num_goals, num_goals)), -sparse.eye_array(num_goals)])
     solution = _solved(

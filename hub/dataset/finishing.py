@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .balancing import read_pool, select_balanced
+from .balancing import select_balanced
 from .card import render_card
 from .folder import REPORT_NAME, dataset_rows, selected_rows, write_dataset_folder
 from .plots import draw_label_counts, figure_bytes
+from .pool import read_pool
 from .report import build_report
 from .schema import LABEL_NAMES
 from .shards import digest

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .balancing import Pool, Selection, co_occurrence
+from .balancing import Selection, co_occurrence
+from .pool import Pool
 from .schema import SOURCES
 
 _NUM_PAIRS = 10
