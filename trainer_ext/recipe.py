@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -130,13 +130,24 @@ _GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEm
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
-    Read a recipe.
+    Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
+    [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
+    """
+    return Recipe(**load_fields(path, _GROUPS, overrides))
+
+
+def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """
+    Read dataclasses from one flat mapping.
 
     Args:
-        path (`str`): The YAML file: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
-            [`StackedEmotionTrainingArguments`].
+        path (`str`): The YAML file. A field `output_dir` that it lacks becomes `outputs/<name of the file>`.
+        groups (`dict[str, type]`): The dataclasses by a name; of two with the same field the first has it.
         overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
             one entry of a mapping, a flag without a value is true.
+
+    Returns:
+        `dict[str, Any]`: An instance of each dataclass, by its name.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
@@ -150,10 +161,10 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
     _apply_overrides(values, overrides)
-    # Training first: `label_names` are the names of the labels here, not of the model's inputs as in transformers.
-    groups = reversed(_GROUPS.items())
-    known = {name: (group, annotation) for group, cls in groups for name, annotation in _annotations(cls).items()}
-    arguments: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
+    in_turn = reversed([*groups.items()])
+    known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
+    arguments: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for name, value in values.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
@@ -161,7 +172,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ValueError(f"{path}: unknown field `{name}`{hint}")
         group, annotation = known[name]
         arguments[group][name] = _checked(name, annotation, value)
-    return Recipe(**{group: cls(**arguments[group]) for group, cls in _GROUPS.items()})
+    return {group: cls(**arguments[group]) for group, cls in groups.items()}
 
 
 def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
