@@ -12,6 +12,8 @@ from .modeling_stacked_emotion import (
     StackedEmotionPreTrainedModel,
 )
 from .pipeline_stacked_emotion import StackedEmotionPipeline
+from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
+from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel, round_static_words
 from .text_stacked_emotion import NORMALIZATIONS, split_words
 from .tokenization_stacked_emotion import StackedEmotionTokenizer
 
@@ -25,7 +27,11 @@ __all__ = [
     "StackedEmotionPipeline",
     "StackedEmotionPreTrainedModel",
     "StackedEmotionTokenizer",
+    "StaticWordsConfig",
+    "StaticWordsModel",
+    "StaticWordsTokenizer",
     "decision_thresholds",
+    "round_static_words",
     "split_words",
 ]
 
@@ -34,3 +40,6 @@ AutoConfig.register(StackedEmotionConfig.model_type, StackedEmotionConfig)
 AutoModel.register(StackedEmotionConfig, StackedEmotionModel)
 AutoModelForSequenceClassification.register(StackedEmotionConfig, StackedEmotionForSequenceClassification)
 AutoTokenizer.register(StackedEmotionConfig, fast_tokenizer_class=StackedEmotionTokenizer)
+AutoConfig.register(StaticWordsConfig.model_type, StaticWordsConfig)
+AutoModel.register(StaticWordsConfig, StaticWordsModel)
+AutoTokenizer.register(StaticWordsConfig, fast_tokenizer_class=StaticWordsTokenizer)

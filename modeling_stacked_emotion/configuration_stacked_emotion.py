@@ -4,13 +4,16 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any, ClassVar
 
 import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-MIXERS = ("meta_learner", "none")
+from .static_words_stacked_emotion import StaticWordsConfig
+
+MIXERS = ("meta_learner", "convolutions", "none")
 POOLINGS = ("attention", "mean", "max", "last")
 
 AUTO_MAP = {
@@ -38,11 +41,17 @@ class StackedEmotionConfig(PreTrainedConfig):
         encoders (`dict[str, dict]`, *optional*):
             Encoder name to the encoder's own configuration as a dict (`config.to_dict()`, with `model_type`). One or
             more, stacked in the order of their names, whatever order they are given in. Names are identifiers such as
-            `marbert`. A configuration that carries `auto_map` is refused: the encoders never run remote code.
+            `marbert`. A configuration that carries `auto_map` is refused: the encoders never run remote code. The
+            `model_type` is one of transformers or `static_words` ([`StaticWordsConfig`]).
         mixer (`str`, *optional*, defaults to `"meta_learner"`):
-            What is learnt over the stack: `"meta_learner"` (its output is concatenated with the stack) or `"none"`.
+            What is learnt over the stack: `"meta_learner"` (its output is concatenated with the stack),
+            `"convolutions"` (their output takes the place of the stack) or `"none"`.
         meta_hidden_size (`int`, *optional*, defaults to 128):
             Width of the meta-learner's output.
+        convolution_widths (`list[int]`, *optional*, defaults to `[1, 2, 3]`):
+            How many neighbouring words the convolutions see, each width once.
+        convolution_hidden_size (`int`, *optional*, defaults to 128):
+            Channels of the convolution of each width.
         lstm_hidden_size (`int`, *optional*, defaults to 128):
             Width of the Bi-LSTM per direction; its output is twice as wide.
         lstm_num_layers (`int`, *optional*, defaults to 1):
@@ -54,6 +63,8 @@ class StackedEmotionConfig(PreTrainedConfig):
             what the encoders know has to pass through a Bi-LSTM that starts at random.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout ratio in [0, 1) before the Bi-LSTM, between its layers and before the classifiers.
+        word_dropout (`float`, *optional*, defaults to 0.0):
+            Ratio in [0, 1) of whole words that are zeroed in training, for all encoders at once.
         prior_probability (`float`, *optional*, defaults to 0.05):
             The probability in (0, 1) that an untrained classifier gives to every label, by its bias
             -log((1 - p) / p) (Lin et al. 2017, Focal Loss for Dense Object Detection, section 4.1).
@@ -87,11 +98,14 @@ class StackedEmotionConfig(PreTrainedConfig):
     encoders: dict[str, dict[str, Any]] | None = None
     mixer: str = "meta_learner"
     meta_hidden_size: int = 128
+    convolution_widths: list[int] = field(default_factory=lambda: [1, 2, 3])
+    convolution_hidden_size: int = 128
     lstm_hidden_size: int = 128
     lstm_num_layers: int = 1
     pooling: str = "attention"
     skip_connection: bool = True
     dropout: float = 0.1
+    word_dropout: float = 0.0
     prior_probability: float = 0.05
     initializer_range: float = 0.02
     thresholds: list[float] | None = None
@@ -126,6 +140,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         _check_choice("mixer", self.mixer, MIXERS)
         _check_choice("pooling", self.pooling, POOLINGS)
         _check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
+        _check_widths(self.convolution_widths)
+        _check_integer("convolution_hidden_size", self.convolution_hidden_size, minimum=1)
         _check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
         _check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
         if not isinstance(self.skip_connection, bool):
@@ -133,6 +149,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
         _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
+        _check_number("word_dropout", self.word_dropout, 0.0 <= _number(self.word_dropout) < 1.0, "in [0, 1)")
         prior = _number(self.prior_probability)
         _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
         deviation = _number(self.initializer_range)
@@ -207,9 +224,10 @@ def _check_encoders(encoders: Any) -> None:
         if "auto_map" in entry:
             raise ValueError(f"`encoders[{name!r}]` carries `auto_map`: encoders with remote code are not accepted.")
         # A list, as the value may be anything that JSON holds, hashable or not.
-        if entry.get("model_type") not in list(CONFIG_MAPPING):
+        if entry.get("model_type") not in [StaticWordsConfig.model_type, *CONFIG_MAPPING]:
             raise ValueError(
-                f"`encoders[{name!r}]` needs a `model_type` that transformers knows, got {entry.get('model_type')!r}."
+                f"`encoders[{name!r}]` needs a `model_type` that transformers knows, "
+                f"or {StaticWordsConfig.model_type}, got {entry.get('model_type')!r}."
             )
         if entry.get("is_encoder_decoder"):
             raise ValueError(
@@ -220,6 +238,13 @@ def _check_encoders(encoders: Any) -> None:
 def _check_choice(field: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"`{field}` must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def _check_widths(widths: Any) -> None:
+    if not isinstance(widths, list) or not all(type(width) is int and width >= 1 for width in widths):
+        raise ValueError(f"`convolution_widths` must be a list of integers of at least 1, got {widths!r}.")
+    if not widths or len(set(widths)) < len(widths):
+        raise ValueError(f"`convolution_widths` must name at least one width and each once, got {widths}.")
 
 
 def _check_integer(field: str, value: Any, minimum: int) -> None:

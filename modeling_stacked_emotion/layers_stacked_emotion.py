@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers on top of the encoders: words from tokens, meta-learner, Bi-LSTM, pooling."""
+"""The layers on top of the encoders: words from tokens, meta-learner, convolutions, Bi-LSTM, pooling."""
 
 import torch
 from torch import nn
@@ -107,6 +107,41 @@ class MetaLearner(nn.Module):
         )
         combined = torch.einsum("bwn,bwnd->bwd", weights.to(projected.dtype), projected)
         return combined, weights
+
+
+class Convolutions(nn.Module):
+    """
+    Convolutions of several widths over the words, side by side (Kim 2014, Convolutional Neural Networks for Sentence
+    Classification), for a recurrent layer to read (Zhou et al. 2015, A C-LSTM Neural Network for Text Classification).
+
+    Behind a text's end they see zeros, as before its beginning: padding cannot change a result.
+
+    Args:
+        input_size (`int`): Width of the input.
+        hidden_size (`int`): Channels of each convolution.
+        widths (`list[int]`): How many words each sees; an even one sees one word more behind than before.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, widths: list[int]) -> None:
+        super().__init__()
+        self.widths = widths
+        self.convolutions = nn.ModuleList(nn.Conv1d(input_size, hidden_size, width) for width in widths)
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            states (`torch.Tensor` of shape `(batch_size, num_words, input_size)`): Word states.
+            mask (`torch.Tensor` of shape `(batch_size, num_words)`): True for real words.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_words, number of widths * hidden_size)`, zero behind each text's
+            end.
+        """
+        channels = states.masked_fill(~mask.unsqueeze(-1), 0).transpose(1, 2)
+        outputs = []
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
+            outputs.append(convolution(nn.functional.pad(channels, ((width - 1) // 2, width // 2))))
+        return torch.relu(torch.cat(outputs, dim=1)).transpose(1, 2) * mask.unsqueeze(-1)
 
 
 class BiLSTM(nn.Module):

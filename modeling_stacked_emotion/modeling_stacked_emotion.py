@@ -16,7 +16,16 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .configuration_stacked_emotion import StackedEmotionConfig
-from .layers_stacked_emotion import BiLSTM, Dropout, MetaLearner, Pooling, average_tokens, average_words
+from .layers_stacked_emotion import (
+    BiLSTM,
+    Convolutions,
+    Dropout,
+    MetaLearner,
+    Pooling,
+    average_tokens,
+    average_words,
+)
+from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 
@@ -95,6 +104,27 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, torch.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        The parent's, with the tables of static words in fp16 where that loses nothing; they are loaded in the dtype
+        of the rest. After [`~static_words_stacked_emotion.round_static_words`] it loses nothing.
+        """
+        tables = [f"{name}.table" for name, module in self.named_modules() if isinstance(module, StaticWordsModel)]
+        if tables:
+            state_dict = dict(self.state_dict() if state_dict is None else state_dict)
+            for name in tables:
+                if name in state_dict and state_dict[name].device.type != "meta":
+                    half = state_dict[name].to(torch.float16)
+                    if torch.equal(half.to(state_dict[name].dtype), state_dict[name]):
+                        state_dict[name] = half
+        super().save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
+
     @classmethod
     def from_encoders(
         cls,
@@ -147,23 +177,21 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             raise ValueError(
                 "`config.encoders` is empty: use `from_encoders` to build a model on pretrained encoders."
             )
-        encoder_configs = {
-            name: AutoConfig.for_model(**{**entry, "dtype": None}) for name, entry in config.encoders.items()
-        }
+        encoder_configs = {name: _encoder_config(entry) for name, entry in config.encoders.items()}
         self.encoders = nn.ModuleDict(
-            {
-                name: AutoModel.from_config(entry, **_encoder_arguments(entry, requested_attention))
-                for name, entry in encoder_configs.items()
-            }
+            {name: _build_encoder(entry, requested_attention) for name, entry in encoder_configs.items()}
         )
         hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
         self.hidden_sizes = hidden_sizes
         width = sum(hidden_sizes)
         self.dropout = Dropout(config.dropout)
-        self.mixer: MetaLearner | None = None
+        self.mixer: MetaLearner | Convolutions | None = None
         if config.mixer == "meta_learner":
             self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size)
             width += config.meta_hidden_size
+        elif config.mixer == "convolutions":
+            self.mixer = Convolutions(width, config.convolution_hidden_size, config.convolution_widths)
+            width = len(config.convolution_widths) * config.convolution_hidden_size
         self.bilstm: BiLSTM | None = None
         if config.lstm_num_layers:
             self.bilstm = BiLSTM(width, config.lstm_hidden_size, config.lstm_num_layers, config.dropout)
@@ -172,7 +200,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self.output_size = width + (sum(hidden_sizes) if config.skip_connection else 0)
         # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
         # no part to keep together is kept together as a whole, and so is each layer of our own.
-        whole = {"BiLSTM", "MetaLearner", "Pooling"}
+        whole = {"BiLSTM", "Convolutions", "MetaLearner", "Pooling"}
         for encoder in self.encoders.children():
             whole.update(getattr(encoder, "_no_split_modules", None) or [type(encoder).__name__])
         self._no_split_modules = sorted(whole)
@@ -227,9 +255,14 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
     ) -> StackedEmotionModelOutput:
         """The learner's part: mixer, Bi-LSTM and pooling over the stack that `encode_words` returns."""
         mask = torch.arange(has_tokens.shape[1], device=num_words.device) < num_words.unsqueeze(-1)
+        if self.training and self.config.word_dropout:
+            draws = torch.rand(mask.shape, device=mask.device)
+            stack = stack * (draws >= self.config.word_dropout).unsqueeze(-1)
         # Mixer and Bi-LSTM see the same entries of the stack: one mask to draw.
         words, encoder_weights, meta_state = self.dropout(stack), None, None
-        if self.mixer is not None:
+        if isinstance(self.mixer, Convolutions):
+            words = self.dropout(self.mixer(words, mask).to(mask.device))
+        elif self.mixer is not None:
             mixed, encoder_weights = (output.to(mask.device) for output in self.mixer(words, has_tokens))
             words, meta_state = torch.cat([words, self.dropout(mixed)], dim=-1), average_words(mixed, mask)
         if self.bilstm is not None:
@@ -356,6 +389,19 @@ def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
         raise TypeError(
             f"Unexpected inputs {', '.join(unknown)}: the encoders of this model are {', '.join(encoders)}."
         )
+
+
+def _encoder_config(entry: dict[str, Any]) -> PreTrainedConfig:
+    # Without the Auto classes: what two repositories register there under one name is whichever came last.
+    if entry["model_type"] == StaticWordsConfig.model_type:
+        return StaticWordsConfig(**{**entry, "dtype": None})
+    return AutoConfig.for_model(**{**entry, "dtype": None})
+
+
+def _build_encoder(config: PreTrainedConfig, attn_implementation: str | None) -> PreTrainedModel:
+    if isinstance(config, StaticWordsConfig):
+        return StaticWordsModel(config)
+    return AutoModel.from_config(config, **_encoder_arguments(config, attn_implementation))
 
 
 def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None) -> dict[str, Any]:

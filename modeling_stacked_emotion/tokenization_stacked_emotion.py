@@ -18,6 +18,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
 from .alignment_stacked_emotion import FlatRows, Span, find_word_ids, original_offsets
+from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
 from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates, normalize, split_words
 
 logger = logging.get_logger(__name__)
@@ -43,13 +44,14 @@ class StackedEmotionTokenizer:
 
     Args:
         tokenizers (`dict[str, PreTrainedTokenizerFast]`):
-            Encoder name to fast tokenizer, in the order of the model's encoders.
+            Encoder name to fast tokenizer, or to a [`StaticWordsTokenizer`], in the order of the model's encoders.
         normalizations (`dict[str, str]`, *optional*):
             Encoder name to `"none"` (default), `"tweet"` or `"arabert"`.
         max_words (`int`, *optional*, defaults to 128): Words kept of a text, by all encoders.
         max_tokens (`int`, *optional*, defaults to 128):
             Tokens kept of a text, special tokens included. The text is cut at the last word that fits every encoder,
-            and in any case behind its first `100 * max_tokens` characters.
+            and in any case behind its first `100 * max_tokens` characters. Static words are not counted: each is a
+            word or a part of one.
 
     Example:
     ```python
@@ -69,7 +71,7 @@ class StackedEmotionTokenizer:
 
     def __init__(
         self,
-        tokenizers: Mapping[str, PreTrainedTokenizerFast],
+        tokenizers: Mapping[str, PreTrainedTokenizerFast | StaticWordsTokenizer],
         normalizations: Mapping[str, str] | None = None,
         max_words: int = 128,
         max_tokens: int = 128,
@@ -80,7 +82,11 @@ class StackedEmotionTokenizer:
         self.max_tokens = max_tokens
         self._validate()
         # Own copies: padding and truncation are state of a backend, and a user may call `tokenizers[name]`.
-        self._backends = {name: _backend(tokenizer) for name, tokenizer in self.tokenizers.items()}
+        self._backends = {
+            name: _backend(tokenizer)
+            for name, tokenizer in self.tokenizers.items()
+            if not isinstance(tokenizer, StaticWordsTokenizer)
+        }
 
     def _validate(self) -> None:
         if not self.tokenizers:
@@ -191,7 +197,8 @@ class StackedEmotionTokenizer:
             return words, {name: self._align(name, texts, words) for name in self.tokenizers}, [False] * len(texts)
         kept, words = _cut_to_words(texts, self.max_words, _CHARACTERS_PER_TOKEN * max_tokens)
         rows = {name: self._align(name, kept, words) for name in self.tokenizers}
-        too_long = np.flatnonzero(np.max([flat.lengths for flat in rows.values()], axis=0) > max_tokens).tolist()
+        lengths = np.array([rows[name].lengths for name in self._backends]).reshape(-1, len(texts))
+        too_long = np.flatnonzero((lengths > max_tokens).any(axis=0)).tolist()
         if too_long:
             for index in too_long:
                 kept[index], words[index] = self._cut_to_tokens(kept[index], words[index], max_tokens)
@@ -213,7 +220,7 @@ class StackedEmotionTokenizer:
         """
         while text:
             overflow = [
-                start for name in self.tokenizers if (start := self._overflow(name, text, max_tokens)) is not None
+                start for name in self._backends if (start := self._overflow(name, text, max_tokens)) is not None
             ]
             if not overflow:
                 break
@@ -245,13 +252,11 @@ class StackedEmotionTokenizer:
     def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> FlatRows:
         """Tokenise `texts` for one encoder; each token belongs to the word its first visible character stands in."""
         normalized = [normalize(text, self.normalizations[name]) for text in texts]
-        encodings = self._backends[name].encode_batch([item.text for item in normalized])
-        lengths = np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(encodings))
-        total = int(lengths.sum())
-        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
-        offsets = np.fromiter(
-            chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)), np.int64, 2 * total
-        ).reshape(total, 2)
+        tokenizer = self.tokenizers[name]
+        if isinstance(tokenizer, StaticWordsTokenizer):
+            ids, offsets, lengths = tokenizer.encode_batch([item.text for item in normalized])
+        else:
+            ids, offsets, lengths = _encode_batch(self._backends[name], [item.text for item in normalized])
         row = np.repeat(np.arange(len(texts)), lengths)
         starts, ends = original_offsets(offsets, row, normalized)
         return FlatRows(ids, find_word_ids(starts, ends, row, texts, words), lengths)
@@ -440,9 +445,7 @@ class StackedEmotionTokenizer:
         config = json.loads(config_file.read_text(encoding="utf-8"))
         if config.get("tokenizer_class") != cls.__name__:
             raise ValueError(f"{config_file} is of a {config.get('tokenizer_class')}, expected {cls.__name__}.")
-        tokenizers = {
-            name: PreTrainedTokenizerFast.from_pretrained(folder / f"{name}_tokenizer") for name in config["encoders"]
-        }
+        tokenizers = {name: _load_tokenizer(folder / f"{name}_tokenizer") for name in config["encoders"]}
         return cls(
             tokenizers,
             config["normalizations"] | dict(kwargs.get("normalizations") or {}),
@@ -544,9 +547,15 @@ def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tupl
     return kept, words
 
 
-def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast:
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | StaticWordsTokenizer:
+    if StaticWordsTokenizer.is_saved_in(folder):
+        return StaticWordsTokenizer.from_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast | StaticWordsTokenizer:
     """The tokenizer as the one class that is rebuilt from `tokenizer.json` alone, whatever architecture it is of."""
-    if type(tokenizer) is PreTrainedTokenizerFast:
+    if type(tokenizer) is PreTrainedTokenizerFast or isinstance(tokenizer, StaticWordsTokenizer):
         return tokenizer
     if not getattr(tokenizer, "is_fast", False):
         raise TypeError(
@@ -564,3 +573,15 @@ def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     backend.no_padding()
     backend.no_truncation()
     return backend
+
+
+def _encode_batch(backend: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids `(num_tokens,)`, character offsets `(num_tokens, 2)` and the number of tokens of each text."""
+    encodings = backend.encode_batch(texts)
+    lengths = np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(encodings))
+    total = int(lengths.sum())
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
+    offsets = np.fromiter(
+        chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)), np.int64, 2 * total
+    ).reshape(total, 2)
+    return ids, offsets, lengths

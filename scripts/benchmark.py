@@ -4,11 +4,16 @@ What the stack costs beside its encoders called alone, A and B by turns in one r
 
 Usage:
     python -m scripts.benchmark [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
+    python -m scripts.benchmark --balanced_dataset [NUM_TWEETS ...] [--json OUT]
+    python -m scripts.benchmark --labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
 
 Four parts, each a ratio of times: tokenising (against the three tokenizers called alone), the forward pass and the
 training step (against the three encoders called alone on the same batches), and an epoch of joint training (against
 one of the head on cached word states, from the file to the step of the optimizer, on the same texts). Timings
 of a shared machine are noisy: each round times both sides, and the median of the rounds' ratios is reported.
+
+With `--balanced_dataset` instead, the stages of `scripts.build_balanced_dataset` on generated tweets, all but the
+teacher's forward pass; with `--labelling`, tweets a second of a teacher there and in the stock pipeline.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from typing import Any
 
 from scripts._errors import user_errors
 
+DATASET_SIZES = (100_000, 400_000, 1_600_000)
 DEFAULT_TEXTS = Path(__file__).resolve().parent / "data" / "english" / "train.jsonl"
 
 
@@ -47,12 +53,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
     parser.add_argument("--profile", action="store_true", help="print where the training step's time goes")
     parser.add_argument("--json", metavar="OUT", help="write the numbers to this file")
+    parser.add_argument(
+        "--balanced_dataset",
+        nargs="*",
+        type=int,
+        metavar="NUM_TWEETS",
+        help="time the balanced data set instead (default: 100000 400000 1600000)",
+    )
+    parser.add_argument("--labelling", metavar="TEACHER", help="time labelling by this folder or Hub id instead")
+    parser.add_argument("--tweets", metavar="FILE", help="tweets to label: the Sentiment140 file")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Measure and print; returns the numbers."""
     options = make_parser().parse_args(argv)
+    if options.balanced_dataset is not None or options.labelling:
+        return _measure_dataset(options)
 
     import torch
     import transformers
@@ -89,9 +106,31 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         with torch.profiler.profile() as profile:
             stack_step()
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
+    _write(results, options)
+    return results
+
+
+def _measure_dataset(options: argparse.Namespace) -> dict[str, float]:
+    import transformers
+
+    from scripts._dataset_benchmark import measure_labelling, measure_stages
+
+    transformers.logging.disable_progress_bar()
+    with user_errors():
+        if options.labelling:
+            if not options.tweets:
+                raise ValueError("--labelling needs --tweets, the Sentiment140 file.")
+            arguments = (options.num_texts, options.precision, options.rounds)
+            results = measure_labelling(options.labelling, options.tweets, *arguments)
+        else:
+            results = measure_stages(options.balanced_dataset or DATASET_SIZES)
+        _write(results, options)
+    return results
+
+
+def _write(results: dict[str, float], options: argparse.Namespace) -> None:
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    return results
 
 
 def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:

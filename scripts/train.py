@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     import transformers
 
+    from modeling_stacked_emotion import round_static_words
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
 
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         _check(recipe)
         data = _load_data(recipe)
         transformers.set_seed(recipe.training.seed)
-        tokenizer, model = _build_model(recipe.model, data)
+        tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
         if recipe.training.lora_r:
             model = add_lora(model, recipe.training)
     trainer, make_trainer = _make_trainer(recipe, data, tokenizer, model)
@@ -86,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
+        # Before the evaluation: its numbers are those of the weights that are saved.
+        round_static_words(trained)
         evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
         _save(recipe, results, reports, tokenizer, trained, Path(options.recipe).stem)
@@ -128,21 +131,33 @@ def _load_data(recipe: Recipe) -> EmotionData:
     return data
 
 
+def _build_encoder(
+    name: str, origin: Any, texts: Sequence[str], folder: Path, normalization: str, seed: int
+) -> str | Path:
+    """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
+    from trainer_ext.scratch_encoders import scratch_encoder
+    from trainer_ext.word_vectors import static_words
+
+    words = static_words(origin, name)
+    if words is not None:
+        print(f"Encoder {name}: word vectors, {words.word_vectors or 'to be trained on the texts'}.")
+        return words.build(texts, folder, normalization, seed)
+    return scratch_encoder(origin, name).build(texts, folder) if isinstance(origin, dict) else str(origin)
+
+
 def _build_model(
-    arguments: ModelArguments, data: EmotionData
+    arguments: ModelArguments, data: EmotionData, seed: int
 ) -> tuple[StackedEmotionTokenizer, StackedEmotionForSequenceClassification]:
     from transformers import AutoConfig, AutoTokenizer
 
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-    from trainer_ext.scratch_encoders import scratch_encoder
 
     with TemporaryDirectory() as scratch:
         encoders: dict[str, str] = {}
         for name, origin in arguments.encoders.items():
-            if isinstance(origin, dict):
-                texts = data.splits["train"]["text"]
-                origin = str(scratch_encoder(origin, name).build(texts, Path(scratch) / name))
-            encoders[name] = str(origin)
+            texts = data.splits["train"]["text"]
+            normalization = arguments.normalizations.get(name, "none")
+            encoders[name] = str(_build_encoder(name, origin, texts, Path(scratch) / name, normalization, seed))
             with user_errors(f"encoder {name!r}, {origin}, cannot be loaded"):
                 AutoConfig.from_pretrained(encoders[name])
                 AutoTokenizer.from_pretrained(encoders[name])
@@ -155,11 +170,14 @@ def _build_model(
             id2label=dict(enumerate(data.label_names)),
             mixer=arguments.mixer,
             meta_hidden_size=arguments.meta_hidden_size,
+            convolution_widths=arguments.convolution_widths,
+            convolution_hidden_size=arguments.convolution_hidden_size,
             lstm_hidden_size=arguments.lstm_hidden_size,
             lstm_num_layers=arguments.lstm_num_layers,
             pooling=arguments.pooling,
             skip_connection=arguments.skip_connection,
             dropout=arguments.dropout,
+            word_dropout=arguments.word_dropout,
             prior_probability=arguments.prior_probability,
         )
     return tokenizer, model
@@ -309,7 +327,7 @@ def _save(
         name,
         model.config,
         results,
-        {key: value if isinstance(value, str) else "from scratch" for key, value in recipe.model.encoders.items()},
+        {key: _origin(value) for key, value in recipe.model.encoders.items()},
         data.dataset_name or Path(str(data.train_file)).name,
         {key: getattr(training, key) for key in _CARD_SETTINGS},
         {"transformers": transformers.__version__, "torch": torch.__version__},
@@ -320,6 +338,13 @@ def _save(
     if training.training_mode == "joint":
         shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
+
+
+def _origin(encoder: Any) -> str:
+    """What the card says that an encoder was started from."""
+    if isinstance(encoder, dict):
+        return encoder.get("word_vectors") or "from scratch"
+    return str(encoder)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers.utils import logging
 
-from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer, split_words
 from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.word_vectors import StaticWords
 
 logging.disable_progress_bar()
 # The models are tiny: threads would only wait for each other.
@@ -131,6 +133,18 @@ def encoder_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     root = tmp_path_factory.mktemp("encoders")
     torch.manual_seed(0)
     return {name: spec.build(CORPUS, root / name) for name, spec in ENCODERS.items()}
+
+
+@pytest.fixture(scope="session")
+def static_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Static words, 20 wide, with random vectors of the corpus words, saved as any encoder is saved."""
+    root = tmp_path_factory.mktemp("static")
+    words = sorted({text[start:end].lower() for text in CORPUS for start, end in split_words(text)})
+    numbers = np.random.default_rng(0).normal(size=(len(words), 20))
+    lines = [f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, numbers.tolist(), strict=True)]
+    vectors = root / "words.vec"
+    vectors.write_text(f"{len(words)} 20\n{''.join(lines)}", encoding="utf-8")
+    return StaticWords(str(vectors), vocab_size=150, num_ngrams=2000).build(CORPUS, root / "static")
 
 
 @pytest.fixture(scope="session")

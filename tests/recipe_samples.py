@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ def make_rows(num_rows: int, seed: int) -> list[Row]:
 
 def write_rows(path: Path, rows: list[Row]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_vectors(path: Path, hidden_size: int = 16) -> Path:
+    """A `.vec` file of random vectors for the words of all cues and topics."""
+    generator = random.Random(0)
+    words = sorted({word for phrase in chain(*CUES.values(), TOPICS) for word in phrase.lower().split()})
+    lines = [f"{word} {' '.join(str(generator.gauss(0, 1)) for _ in range(hidden_size))}" for word in words]
+    path.write_text("\n".join([f"{len(words)} {hidden_size}", *lines]) + "\n", encoding="utf-8")
     return path
 
 

@@ -33,16 +33,20 @@ INVALID = [
     ),
     ({"encoders": {"a": BERT | {"auto_map": {}}}}, ValueError, r"`encoders\['a'\]` carries `auto_map`"),
     ({"encoders": {"a": BERT | {"auto_map": None}}}, ValueError, r"`encoders\['a'\]` carries `auto_map`"),
-    ({"encoders": {"a": {}}}, ValueError, r"`encoders\['a'\]` needs a `model_type` that .* knows, got None\."),
-    ({"encoders": {"a": {"model_type": "no-such"}}}, ValueError, r"transformers knows, got 'no-such'\."),
-    ({"encoders": {"a": {"model_type": ["bert"]}}}, ValueError, r"transformers knows, got \['bert'\]\."),
+    ({"encoders": {"a": {}}}, ValueError, r"`encoders\['a'\]` needs .* or static_words, got None\."),
+    ({"encoders": {"a": {"model_type": "no-such"}}}, ValueError, r"knows, or static_words, got 'no-such'\."),
+    ({"encoders": {"a": {"model_type": ["bert"]}}}, ValueError, r"knows, or static_words, got \['bert'\]\."),
     (
         {"encoders": {"a": {"model_type": "t5", "is_encoder_decoder": True}}},
         ValueError,
         r"`encoders\['a'\]` is an encoder-decoder \(t5\): use an encoder-only model\.",
     ),
-    ({"mixer": "attention"}, ValueError, r"`mixer` must be one of meta_learner, none, got 'attention'\."),
-    ({"mixer": None}, ValueError, r"`mixer` must be one of meta_learner, none, got None\."),
+    (
+        {"mixer": "attention"},
+        ValueError,
+        r"`mixer` must be one of meta_learner, convolutions, none, got 'attention'\.",
+    ),
+    ({"mixer": None}, ValueError, r"`mixer` must be one of meta_learner, convolutions, none, got None\."),
     ({"pooling": "cls"}, ValueError, r"`pooling` must be one of attention, mean, max, last, got 'cls'\."),
     ({"pooling": "last", "lstm_num_layers": 0}, ValueError, r"`lstm_num_layers` must be at least 1\."),
     ({"encoders": {"half": BERT}}, ValueError, r"cannot be called 'half': torch\.nn\.ModuleDict has a member"),
@@ -58,6 +62,16 @@ INVALID = [
     ({"dropout": "0.1"}, ValueError, r"`dropout` must be a number in \[0, 1\), got '0\.1'\."),
     ({"dropout": True}, ValueError, r"`dropout` must be a number in \[0, 1\), got True\."),
     ({"dropout": float("nan")}, ValueError, r"`dropout` must be a number in \[0, 1\), got nan\."),
+    ({"word_dropout": 1}, ValueError, r"`word_dropout` must be a number in \[0, 1\), got 1\."),
+    (
+        {"convolution_widths": []},
+        ValueError,
+        r"`convolution_widths` must name at least one width and each once, got \[\]",
+    ),
+    ({"convolution_widths": [2, 2]}, ValueError, r"at least one width and each once, got \[2, 2\]\."),
+    ({"convolution_widths": [0, 2]}, ValueError, r"must be a list of integers of at least 1, got \[0, 2\]\."),
+    ({"convolution_widths": [True]}, ValueError, r"must be a list of integers of at least 1, got \[True\]\."),
+    ({"convolution_hidden_size": 0}, ValueError, r"`convolution_hidden_size` must be at least 1, got 0\."),
     ({"prior_probability": 0.0}, ValueError, r"`prior_probability` must be a number in \(0, 1\), got 0\.0\."),
     ({"prior_probability": 1}, ValueError, r"`prior_probability` must be a number in \(0, 1\), got 1\."),
     ({"initializer_range": 0}, ValueError, r"`initializer_range` must be a number above 0, got 0\."),
@@ -131,6 +145,7 @@ def test_defaults() -> None:
     assert (config.mixer, config.pooling, config.lstm_num_layers) == ("meta_learner", "attention", 1)
     assert (config.meta_hidden_size, config.lstm_hidden_size) == (128, 128)
     assert (config.dropout, config.prior_probability, config.initializer_range) == (0.1, 0.05, 0.02)
+    assert (config.convolution_widths, config.convolution_hidden_size, config.word_dropout) == ([1, 2, 3], 128, 0.0)
     assert config.thresholds is None
     assert config.calibration_scale is None
     assert config.calibration_bias is None
@@ -165,6 +180,9 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         encoders={"wp": BERT, "uni": ELECTRA},
         mixer="none",
         meta_hidden_size=7,
+        convolution_widths=[4, 2],
+        convolution_hidden_size=6,
+        word_dropout=0.5,
         lstm_hidden_size=5,
         lstm_num_layers=2,
         pooling="max",
@@ -195,6 +213,8 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         assert loaded.encoders == json.loads(json.dumps({"uni": ELECTRA, "wp": BERT}))
         assert (loaded.mixer, loaded.pooling, loaded.lstm_num_layers) == ("none", "max", 2)
         assert (loaded.meta_hidden_size, loaded.lstm_hidden_size) == (7, 5)
+        assert (loaded.convolution_widths, loaded.convolution_hidden_size) == ([4, 2], 6)
+        assert loaded.word_dropout == 0.5
         assert (loaded.dropout, loaded.prior_probability, loaded.initializer_range) == (0.25, 0.1, 0.01)
 
 

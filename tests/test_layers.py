@@ -8,7 +8,14 @@ import math
 import pytest
 import torch
 
-from modeling_stacked_emotion.layers_stacked_emotion import BiLSTM, Dropout, MetaLearner, Pooling, average_tokens
+from modeling_stacked_emotion.layers_stacked_emotion import (
+    BiLSTM,
+    Convolutions,
+    Dropout,
+    MetaLearner,
+    Pooling,
+    average_tokens,
+)
 
 LENGTHS = [3, 1, 5]
 
@@ -61,6 +68,42 @@ def test_average_tokens_gives_every_token_its_share_of_the_gradient() -> None:
     words.sum().backward()
     assert states.grad is not None
     assert states.grad.flatten().tolist() == [0.0, 0.5, 0.5, 1.0]
+
+
+# ---------------------------------------------------------------------------------------------------- convolutions
+
+
+def test_convolutions_equal_a_loop_over_words() -> None:
+    states, mask = word_states()
+    mixer = Convolutions(6, 4, [1, 2, 5])
+    output = mixer(states, mask)
+    assert output.shape == (3, 5, 12)
+    for row, length in enumerate(LENGTHS):
+        for word in range(max(LENGTHS)):
+            expected = torch.zeros(12)
+            for part, (width, layer) in enumerate(zip([1, 2, 5], mixer.convolutions, strict=True)):
+                total = layer.bias.clone()
+                for step in range(width):
+                    neighbour = word + step - (width - 1) // 2
+                    if 0 <= neighbour < length:
+                        total += layer.weight[:, :, step] @ states[row, neighbour]
+                if word < length:
+                    expected[4 * part : 4 * part + 4] = total.clamp(min=0)
+            torch.testing.assert_close(output[row, word], expected, rtol=0, atol=1e-5)
+
+
+def test_convolutions_do_not_see_padding() -> None:
+    states, mask = word_states()
+    mixer = Convolutions(6, 4, [2, 3])
+    output = mixer(states, mask)
+    for row, length in enumerate(LENGTHS):
+        alone = mixer(states[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(output[row, :length], alone[0], rtol=0, atol=1e-6)
+    states.requires_grad_()
+    mixer(states, mask).sum().backward()
+    assert states.grad is not None
+    assert states.grad[~mask].abs().max() == 0
+    assert states.grad[mask].abs().min() > 0
 
 
 # ---------------------------------------------------------------------------------------------------- meta-learner

@@ -26,7 +26,10 @@ TEXTS = [
 ]
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
-    for part in ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
+    for part in (
+        *("alignment", "configuration", "layers", "modeling", "pipeline", "static_tokenizer", "static_words", "text"),
+        "tokenization",
+    )
 }
 
 # Run in a process of its own; writes one JSON object, whose entries the tests below judge.
@@ -107,25 +110,37 @@ found["custom_again"] = pipeline(model=str(again / "model"), **trust)(texts)
 class Stranger:
     """What the other process said, and the arrays it left."""
 
-    def __init__(self, found: dict[str, Any], said: str, folder: Path, output: Path) -> None:
+    def __init__(
+        self, found: dict[str, Any], said: str, folder: Path, output: Path, tokenizer: StackedEmotionTokenizer
+    ) -> None:
         self.found = found
         self.said = said
         self.folder = folder
         self.output = output
+        self.tokenizer = tokenizer
 
     def array(self, name: str) -> np.ndarray:
         array: np.ndarray = np.load(self.output / f"{name}.npy")
         return array
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["transformers", "static words"])
 def stranger(
-    encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    encoder_folders: dict[str, Path],
+    static_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Stranger:
     root = tmp_path_factory.mktemp("elsewhere")
     torch.manual_seed(0)
+    is_static = request.param == "static words"
+    encoders = {"static": static_folder} if is_static else encoder_folders
+    tokenizer = StackedEmotionTokenizer.from_encoders(encoders)
     model = StackedEmotionForSequenceClassification.from_encoders(
-        encoder_folders, id2label={0: "anger", 1: "joy", 2: "sadness", 3: "fear"}, thresholds=[0.04, 0.05, 0.3, 0.0]
+        encoders,
+        id2label={0: "anger", 1: "joy", 2: "sadness", 3: "fear"},
+        thresholds=[0.04, 0.05, 0.3, 0.0],
+        mixer="convolutions" if is_static else "meta_learner",
     )
     model.config.calibration_scale, model.config.calibration_bias = [0.9, 1.0, 1.1, 1.2], [0.0, 0.2, 0.0, 0.3]
     model.save_pretrained(root / "saved")
@@ -149,7 +164,8 @@ def stranger(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return Stranger(json.loads((output / "found.json").read_text()), done.stdout + done.stderr, folder, output)
+    found = json.loads((output / "found.json").read_text())
+    return Stranger(found, done.stdout + done.stderr, folder, output, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -191,20 +207,18 @@ def test_nothing_loads_without_trust(stranger: Stranger) -> None:
         assert "trust_remote_code=True" in message
 
 
-def test_logits_are_bit_equal(
-    stranger: Stranger, at_home: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
-) -> None:
+def test_logits_are_bit_equal(stranger: Stranger, at_home: StackedEmotionForSequenceClassification) -> None:
     logits = stranger.array("logits")
     assert logits.shape == (5, 4)
-    assert np.array_equal(logits, home_logits(at_home, tokenizer))
+    assert np.array_equal(logits, home_logits(at_home, stranger.tokenizer))
     np.testing.assert_allclose(stranger.array("single"), logits, rtol=0, atol=1e-5)
 
 
 def test_base_model_gives_the_same_text_states(
-    stranger: Stranger, at_home: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
+    stranger: Stranger, at_home: StackedEmotionForSequenceClassification
 ) -> None:
     with torch.no_grad():
-        pooled = at_home(**tokenizer(TEXTS, padding=True, return_tensors="pt")).pooler_output
+        pooled = at_home(**stranger.tokenizer(TEXTS, padding=True, return_tensors="pt")).pooler_output
     np.testing.assert_allclose(stranger.array("pooled"), pooled.numpy(), rtol=0, atol=1e-6)
 
 

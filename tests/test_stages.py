@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recipe_samples import LABELS, write_recipe
+from recipe_samples import LABELS, write_recipe, write_vectors
 from safetensors.torch import load_file
 from transformers import pipeline
 
@@ -95,6 +95,25 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
     joined = {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
     assert same(saved, joined | load_weights(stages / "head"))
     assert not list(stages.glob("*/checkpoint-*"))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_static_words_stand_beside_transformers_in_a_staged_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: bool
+) -> None:
+    size = {"vocab_size": 200, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
+    recipe = write_recipe(tmp_path, **FAST, encoders={"words": {**static, "frozen": frozen}, "bytes": size})
+    said, written = run(recipe, capsys)
+    assert said == dict.fromkeys(STAGES, "training")
+    assert written == "4 of 4 files to write"
+    stages = tmp_path / "output" / "checkpoints" / "stages"
+    trained = load_weights(stages / "encoder_words")["table"]
+    saved = weights(tmp_path)["stacked_emotion.encoders.words.table"]
+    assert saved.dtype == torch.float16
+    assert torch.equal(saved, trained.half())
+    assert torch.equal(saved.float(), trained) is frozen
+    assert run(recipe, capsys) == (dict.fromkeys(STAGES, "complete already"), "0 of 4 files to write")
 
 
 def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows
+import torch
+from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows, write_vectors
 from safetensors.torch import load_file, save_file
 
 from modeling_stacked_emotion import split_words
@@ -66,7 +67,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
     parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
-    files = {f"{part}_stacked_emotion.py" for part in parts}
+    files = {f"{part}_stacked_emotion.py" for part in (*parts, "static_tokenizer", "static_words")}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"label_statistics.json", "reliability.png"}
     reports = (f"{report}_{step}" for report in ("class_report", "label_correlation") for step in (8, 16))
@@ -179,6 +180,26 @@ def test_same_seed_same_weights_and_what_was_in_the_folder_stays(tmp_path: Path)
     assert kept.read_text() == "mine"
     assert all((first[key] == second[key]).all() for key in first)
     assert not (first["classifier.weight"] == third["classifier.weight"]).all()
+
+
+def test_static_words_are_trained_saved_in_fp16_and_highlight_words(tmp_path: Path) -> None:
+    vectors = write_vectors(tmp_path / "words.vec")
+    fields = {"mixer": "convolutions", "convolution_widths": [1, 3], "convolution_hidden_size": 16}
+    recipe = write_recipe(tmp_path, encoders={"words": str(vectors)}, num_train_epochs=6, word_dropout=0.1, **fields)
+    results = train.main([str(recipe)])
+    assert results["test_macro_roc_auc"] > 0.7
+    output = tmp_path / "output"
+    weights = load_file(output / "model.safetensors")
+    table = weights.pop("stacked_emotion.encoders.words.table")
+    assert (table.dtype, {value.dtype for value in weights.values()}) == (torch.float16, {torch.float32})
+    assert (output / "words_tokenizer" / "vocabulary.json").is_file()
+    assert "`words.vec` (not on the Hub)" in (output / "README.md").read_text(encoding="utf-8")
+    model, tokenizer = load_classifier(str(output), "cpu")
+    predicted = predict_logits(model, tokenizer, [row["text"] for row in make_rows(30, 2)]) >= 0
+    assert results["test_subset_accuracy_at_0.5"] == pytest.approx((predicted == labels_of("test")).all(axis=1).mean())
+    (described,) = model.emotion_pipeline(tokenizer)(["so happy, what a lovely day 🎉"], top_words=2)
+    assert {word["word"] for word in described["words"]} <= {"so", "happy", ",", "what", "a", "lovely", "day", "🎉"}
+    assert len(described["words"]) == 2
 
 
 def test_shrinkage_and_calibration_of_the_recipe_are_used(tmp_path: Path) -> None:
@@ -390,4 +411,19 @@ def test_damaged_encoder(
 def test_missing_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str], origin: str) -> None:
     said = fails(capfd, str(write_recipe(tmp_path, encoders={"a": origin})))
     assert f"encoder 'a', {origin}, cannot be loaded: " in said
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "part"),
+    [
+        ("no/such/file.vec", "There is no file no/such/file.vec of word vectors."),
+        ({"architecture": "static_words", "size": 3}, "Encoder 'a': unknown fields ['size']; expected some of word_v"),
+        ({"architecture": "static_words", "texts_file": "gone.txt"}, "gone.txt: no such file; correct the path"),
+    ],
+)
+def test_word_vectors_that_cannot_be(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], encoder: Any, part: str
+) -> None:
+    assert part in fails(capfd, str(write_recipe(tmp_path, encoders={"a": encoder})))
     assert not (tmp_path / "output").exists()

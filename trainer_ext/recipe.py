@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -49,20 +49,25 @@ class ModelArguments:
 
     encoders: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"help": "Name to Hub id or folder, or to a mapping: an encoder to start from scratch."},
+        metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
     )
     normalizations: dict[str, str] = field(
         default_factory=dict, metadata={"help": "Encoder name to none, tweet or arabert."}
     )
     max_words: int = field(default=128, metadata={"help": "Words kept of a text."})
     max_tokens: int = field(default=128, metadata={"help": "Tokens kept of a text, by every encoder."})
-    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner or none."})
+    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner, convolutions or none."})
     meta_hidden_size: int = field(default=128, metadata={"help": "Width of the meta-learner."})
+    convolution_widths: list[int] = field(
+        default_factory=lambda: [1, 2, 3], metadata={"help": "How many words each convolution sees."}
+    )
+    convolution_hidden_size: int = field(default=128, metadata={"help": "Channels of each convolution."})
     lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
     lstm_num_layers: int = field(default=1, metadata={"help": "Layers of the Bi-LSTM; 0 leaves it out."})
     pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
     skip_connection: bool = field(default=True, metadata={"help": "Lead the encoders' mean to the classifier, too."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
+    word_dropout: float = field(default=0.0, metadata={"help": "Ratio of words that are zeroed in training."})
     prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
@@ -125,13 +130,24 @@ _GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEm
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
-    Read a recipe.
+    Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
+    [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
+    """
+    return Recipe(**load_fields(path, _GROUPS, overrides))
+
+
+def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """
+    Read dataclasses from one flat mapping.
 
     Args:
-        path (`str`): The YAML file: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
-            [`StackedEmotionTrainingArguments`].
+        path (`str`): The YAML file. A field `output_dir` that it lacks becomes `outputs/<name of the file>`.
+        groups (`dict[str, type]`): The dataclasses by a name; of two with the same field the first has it.
         overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
             one entry of a mapping, a flag without a value is true.
+
+    Returns:
+        `dict[str, Any]`: An instance of each dataclass, by its name.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
@@ -145,10 +161,10 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
     _apply_overrides(values, overrides)
-    # Training first: `label_names` are the names of the labels here, not of the model's inputs as in transformers.
-    groups = reversed(_GROUPS.items())
-    known = {name: (group, annotation) for group, cls in groups for name, annotation in _annotations(cls).items()}
-    arguments: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
+    # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
+    in_turn = reversed([*groups.items()])
+    known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
+    arguments: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for name, value in values.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
@@ -156,7 +172,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ValueError(f"{path}: unknown field `{name}`{hint}")
         group, annotation = known[name]
         arguments[group][name] = _checked(name, annotation, value)
-    return Recipe(**{group: cls(**arguments[group]) for group, cls in _GROUPS.items()})
+    return {group: cls(**arguments[group]) for group, cls in groups.items()}
 
 
 def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -228,7 +244,7 @@ def format_fields() -> str:
         for entry in fields(cls):
             if group == "training" and entry.name not in shown:
                 continue
-            default = entry.default if entry.default is not MISSING else "{}"
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
             meaning = str(entry.metadata.get("help", "")).partition(". ")[0].rstrip(".")
             lines.append(f"  --{entry.name:<28} {meaning}. (default: {default})")
     lines.append(f"  ... and the {num_hidden} other fields of transformers.TrainingArguments.")

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of a recipe of the balanced data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+ACCEPTANCE_RULES = ("precision", "flat")
+
+
+@dataclass
+class BalancedDatasetArguments:
+    """Sources, teacher, acceptance and balance; one flat mapping in a recipe."""
+
+    output_dir: str = field(metadata={"help": "Where the data set goes; its `work` folder keeps the stages."})
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub id of GoEmotions."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration, `simplified`."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
+    train_file: str | None = field(default=None, metadata={"help": "GoEmotions from files: train.tsv."})
+    validation_file: str | None = field(default=None, metadata={"help": "Likewise dev.tsv; kept as it is."})
+    test_file: str | None = field(default=None, metadata={"help": "Likewise test.tsv; kept as it is."})
+    written_files: list[str] = field(
+        default_factory=list, metadata={"help": "Files of texts written and labelled for the purpose."}
+    )
+    generated_files: list[str] = field(
+        default_factory=list, metadata={"help": "Parquet files of generated and reviewed candidates."}
+    )
+    tweets_file: str | None = field(default=None, metadata={"help": "Sentiment140: the original csv."})
+    tweets_dataset_name: str | None = field(default=None, metadata={"help": "Sentiment140: Hub id, streamed."})
+    tweets_dataset_revision: str | None = field(default=None, metadata={"help": "Its revision."})
+    near_duplicate_threshold: float = field(
+        default=0.8, metadata={"help": "Similarity to a validation or test text from which a text is dropped."}
+    )
+    teacher: str = field(
+        default="SamLowe/roberta-base-go_emotions", metadata={"help": "Folder or Hub id of the model for tweets."}
+    )
+    teacher_revision: str | None = field(default=None, metadata={"help": "Its revision."})
+    precision: str = field(default="auto", metadata={"help": "Of the teacher: auto, fp32, bf16 or fp16."})
+    tokens_per_batch: int = field(default=4096, metadata={"help": "Tokens of the teacher's forward pass."})
+    shard_size: int = field(default=16384, metadata={"help": "Rows read for one shard: what a kill costs at most."})
+    acceptance: str = field(default="precision", metadata={"help": "precision, or flat for one cut-off."})
+    wanted_precision: float = field(
+        default=0.6, metadata={"help": "Precision on validation that each label's cut-off is to have."}
+    )
+    least_precision: float = field(
+        default=0.35, metadata={"help": "Least precision of a label that does not reach it."}
+    )
+    min_support: int = field(default=5, metadata={"help": "Validation texts that a cut-off has to accept."})
+    flat_cut_off: float = field(default=0.7, metadata={"help": "Cut-off of the flat rule."})
+    check_polarity: bool = field(
+        default=True, metadata={"help": "Drop tweets whose labels contradict their polarity."}
+    )
+
+    target: int | None = field(
+        default=None, metadata={"help": "Texts per label; by default as many as every label reaches."}
+    )
+    tolerance: float = field(
+        default=0.5, metadata={"help": "A label may have up to 1 + tolerance times the target, where humans label it."}
+    )
+    max_copies: int = field(default=1, metadata={"help": "How often a text may be taken; copies are marked."})
+    seed: int = field(default=42, metadata={"help": "Breaks ties and shuffles the rows."})
+
+    def __post_init__(self) -> None:
+        if self.acceptance not in ACCEPTANCE_RULES:
+            raise ValueError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise ValueError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
+        least = {"tokens_per_batch": 1, "shard_size": 1, "target": 1, "max_copies": 1, "tolerance": 0, "seed": 0}
+        for name, value in least.items():
+            given = getattr(self, name)
+            if given is not None and given < value:
+                raise ValueError(f"`{name}` must be at least {value}, got {given}.")
+        if self.tweets_file and self.tweets_dataset_name:
+            raise ValueError("`tweets_file` and `tweets_dataset_name` are both given: leave one of them out.")

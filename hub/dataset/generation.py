@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts for a label from a chat model behind any OpenAI-compatible endpoint, request by request, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+
+from .schema import CANDIDATE_SCHEMA
+from .shards import Stage, digest
+
+# The HTTP library's own error, which is httpx or httpx2 according to the version of huggingface_hub.
+_HTTP_ERROR = HfHubHTTPError.__bases__[0]
+_BUSY = (429, 500, 502, 503, 504)
+_NUM_ATTEMPTS = 3
+_NUM_TOPICS = 8
+_MAX_WORDS = 100
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """
+    The wording of the requests; rows name it as `<label>@<version>`.
+
+    Args:
+        version (`str`): The file's name without its ending.
+        system (`str`): What the model is.
+        request (`str`): Has the fields `num_texts`, `label`, `definition`, `topics`, `voice` and `labels`.
+        labels (`dict[str, str]`): Label to definition; the order of the ids.
+        topics (`list[str]`), voices (`list[str]`): A few of the topics and one voice are drawn for each request.
+    """
+
+    version: str
+    system: str
+    request: str
+    labels: dict[str, str]
+    topics: list[str]
+    voices: list[str]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] = Path(__file__).parent / "prompts" / "v1.yaml") -> Prompts:
+        """
+        Read a YAML file of these fields but `version`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: A field is missing or unknown, or a field of the request is unknown.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file, expected prompts. Correct the path.")
+        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+        try:
+            prompts = cls(version=file.stem, **fields)
+            prompts.messages(next(iter(prompts.labels)), 1, 0, 0)
+        except (TypeError, KeyError, AttributeError) as error:
+            expected = "`system`, `request` with known fields, `labels`, `topics` and `voices`"
+            raise ValueError(f"{file}: expected {expected}, got: {error}. Compare it with prompts/v1.yaml.") from error
+        return prompts
+
+    def messages(self, label: str, num_texts: int, seed: int, number: int) -> list[dict[str, str]]:
+        """What is sent as request `number` for a label; another seed or number draws other topics."""
+        rng = np.random.default_rng([seed, number, list(self.labels).index(label)])
+        topics = rng.permutation(self.topics)[:_NUM_TOPICS]
+        request = self.request.format(
+            num_texts=num_texts,
+            label=label,
+            definition=self.labels[label],
+            topics=", ".join(topics),
+            voice=self.voices[rng.integers(len(self.voices))],
+            labels=", ".join(self.labels),
+        )
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": request}]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """
+    A chat model and how it is asked.
+
+    Args:
+        base_url (`str`): Such as `http://localhost:8000/v1`; `/chat/completions` is appended.
+        model (`str`): Its name there.
+        api_key (`str`, *optional*): Sent as a bearer token.
+        temperature (`float`, *optional*, defaults to 1.0): Of sampling.
+        max_tokens (`int`, *optional*, defaults to 4096): Of a reply.
+        timeout (`float`, *optional*, defaults to 120.0): Seconds for a reply.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = None
+    temperature: float = 1.0
+    max_tokens: int = 4096
+    timeout: float = 120.0
+
+    def ask(self, messages: list[dict[str, str]], seed: int) -> str:
+        """
+        The model's reply; busy endpoints are asked again.
+
+        Raises:
+            ConnectionError: The endpoint cannot be reached, refuses, or stays busy.
+        """
+        client = InferenceClient(base_url=self.base_url, api_key=self.api_key, timeout=self.timeout)
+        options = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "seed": seed}
+        for attempt in range(_NUM_ATTEMPTS):
+            if attempt:
+                time.sleep(2.0**attempt)
+            try:
+                return str(client.chat_completion(messages, **options).choices[0].message.content or "")
+            except (_HTTP_ERROR, ValueError, TypeError, LookupError, AttributeError) as error:
+                failure = error
+                if not isinstance(error, _HTTP_ERROR) or _is_final(error):
+                    break
+        reason = " ".join(f"{type(failure).__name__}: {failure}".split())
+        raise ConnectionError(
+            f"{self.base_url}: the endpoint gave no chat completion of model {self.model!r} ({reason}). Check URL, "
+            "model and key, then run again; the replies so far are kept."
+        ) from failure
+
+
+def _is_final(error: Any) -> bool:
+    return isinstance(error, HfHubHTTPError) and error.response.status_code not in _BUSY
+
+
+def generate_texts(
+    endpoint: Endpoint,
+    prompts: Prompts,
+    num_texts: Mapping[str, int],
+    output_dir: str | os.PathLike[str],
+    *,
+    num_per_request: int = 20,
+    seed: int = 0,
+    num_workers: int = 4,
+) -> tuple[pa.Table, dict[str, dict[str, int]]]:
+    """
+    Have texts written, and keep those that carry their label.
+
+    Every reply becomes a shard `<output_dir>/<label>/shard_<number>.parquet` in [`CANDIDATE_SCHEMA`], so a run that
+    was killed goes on where it stopped. A text that occurred before for its label is dropped.
+
+    Args:
+        endpoint ([`Endpoint`]): The model.
+        prompts ([`Prompts`]): The wording.
+        num_texts (`Mapping[str, int]`): Label to the number of texts wanted.
+        output_dir (`str`): Where the shards go.
+        num_per_request (`int`, *optional*, defaults to 20): Texts asked for at once.
+        seed (`int`, *optional*, defaults to 0): Of topics and voices, and sent with each request.
+        num_workers (`int`, *optional*, defaults to 4): Labels that are asked for at the same time.
+
+    Returns:
+        `tuple[pa.Table, dict[str, dict[str, int]]]`: The texts, all that were kept, in [`CANDIDATE_SCHEMA`]; and label
+        to `wanted`, `kept`, `dropped` and `requests`.
+
+    Raises:
+        ConnectionError: The endpoint gives no reply.
+        ValueError: A label is unknown, a number is out of range, or the replies are not what was asked for.
+    """
+    unknown = [label for label in num_texts if label not in prompts.labels]
+    if unknown or not num_texts:
+        raise ValueError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
+
+    if num_per_request < 1 or num_workers < 1:
+        got = f"{num_per_request} and {num_workers}"
+        raise ValueError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
+
+    def run(label: str) -> tuple[pa.Table, dict[str, int]]:
+        stage = Stage(Path(output_dir) / label, CANDIDATE_SCHEMA)
+        return _generate(endpoint, prompts, label, num_texts[label], stage, num_per_request, seed)
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        tables, reports = zip(*pool.map(run, num_texts), strict=True)
+    return pa.concat_tables(tables), dict(zip(num_texts, reports, strict=True))
+
+
+def _generate(
+    endpoint: Endpoint, prompts: Prompts, label: str, wanted: int, stage: Stage, num_per_request: int, seed: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """Ask until there are enough texts of a label."""
+    # What would be needed if a third of every reply were usable.
+    num_allowed = 3 * -(-wanted // num_per_request)
+    seen: set[str] = set()
+    tables = [CANDIDATE_SCHEMA.empty_table()]
+    dropped = number = 0
+    while len(seen) < wanted:
+        if number == num_allowed:
+            raise ValueError(
+                f"{endpoint.model}: expected {wanted} texts of {label!r}, got {len(seen)} from {number} replies "
+                f"with {dropped} unusable or repeated ones. Use another model or other prompts."
+            )
+        messages = prompts.messages(label, num_per_request, seed, number)
+        key = digest(messages, endpoint.model, endpoint.temperature, endpoint.max_tokens, seed)
+        if not stage.has(number, key):
+            reply = endpoint.ask(messages, seed + number)
+            found, num_bad = _read_reply(reply, label, list(prompts.labels))
+            new = [found[plain] for plain in found if plain not in seen]
+            rows = _candidates(new, label, prompts, endpoint.model)
+            stage.write(number, key, rows, {"dropped": num_bad + len(found) - len(new)})
+        tables.append(stage.read(number))
+        seen.update(map(_plain, tables[-1]["text"].to_pylist()))
+        dropped += stage.counts(number)["dropped"]
+        number += 1
+    report = {"wanted": wanted, "kept": len(seen), "dropped": dropped, "requests": number}
+    return pa.concat_tables(tables), report
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _read_reply(reply: str, label: str, label_names: list[str]) -> tuple[dict[str, tuple[str, list[int]]], int]:
+    """Usable texts with label ids by plain text, and how many are not usable; models like to talk around the array."""
+    try:
+        entries = json.loads(reply[reply.index("[") : reply.rindex("]") + 1])
+    except ValueError:
+        return {}, 1
+    found: dict[str, tuple[str, list[int]]] = {}
+    for entry in entries:
+        text, labels = (entry.get("text"), entry.get("labels")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(labels, list):
+            continue
+        if label in labels and set(map(str, labels)) <= set(label_names) and 0 < len(text.split()) <= _MAX_WORDS:
+            ids = sorted({label_names.index(name) for name in labels})
+            found.setdefault(_plain(text), (" ".join(text.split()), ids))
+    return found, len(entries) - len(found)
+
+
+def _candidates(found: list[tuple[str, list[int]]], label: str, prompts: Prompts, model: str) -> pa.Table:
+    fixed = {
+        "source": "generated",
+        "confidence": 1.0,
+        # Who gave the labels, unless annotators do.
+        "teacher": model,
+        "prompt_id": f"{label}@{prompts.version}",
+        "split": "train",
+    }
+    rows = [{"text": text, "labels": labels, **fixed} for text, labels in found]
+    return pa.Table.from_pylist(rows, schema=CANDIDATE_SCHEMA)

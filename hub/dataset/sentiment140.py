@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams Sentiment140 (Go, Bhayani and Huang, 2009, Twitter Sentiment Classification using Distant Supervision)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+
+TWEET_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        # 0 negative, 2 neutral, 4 positive.
+        pa.field("polarity", pa.int8(), nullable=False),
+    ]
+)
+"""A tweet of Sentiment140 before it has labels."""
+
+_COLUMNS = ("polarity", "id", "date", "query", "user", "text")
+_POLARITY_COLUMNS = ("polarity", "sentiment", "target")
+_POLARITIES = ("0", "2", "4")
+_BLOCK_BYTES = 4 << 20
+
+
+class TweetSource(NamedTuple):
+    """
+    Where tweets come from.
+
+    Attributes:
+        key (`str`): Changes whenever the tweets do.
+        tables (`Iterator[pa.Table]`): The tweets, read as they are used: tables of `TWEET_SCHEMA` of any length.
+    """
+
+    key: str
+    tables: Iterator[pa.Table]
+
+
+def open_tweets_file(path: str) -> TweetSource:
+    """
+    Open a file of tweets.
+
+    Args:
+        path (`str`): The original `training.1600000.processed.noemoticon.csv` (latin-1, no header; polarity, id, date,
+            query, user, text), or a tab-separated UTF-8 file without quoting whose header names the columns `polarity`
+            (or `sentiment`, `target`) and `text`. Either may be compressed (`.gz`).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Here or while reading, the file is not as expected; the message names file, row and column. A row
+            is the number of the record, the header and no blank lines counted.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path} of tweets: correct `tweets_file`.")
+    with pa.input_stream(path) as stream:
+        first = stream.read(1 << 12).removeprefix(b"\xef\xbb\xbf").split(b"\n")[0].decode("latin-1").rstrip("\r")
+    with Path(path).open("rb") as file:
+        key = hashlib.file_digest(file, "sha256").hexdigest()
+    header = first.split("\t") if "\t" in first and '"' not in first else None
+    return TweetSource(key, _check(path, _read_file(path, header), first_row=1 if header is None else 2))
+
+
+def open_tweets_dataset(name: str, revision: str | None) -> TweetSource:
+    """
+    Open the split `train` of a data set of tweets, streamed.
+
+    Args:
+        name (`str`): Hub id or local folder, with the columns `text` and `sentiment` (or `polarity`, `target`).
+        revision (`str`, *optional*): Git revision; for `stanfordnlp/sentiment140` it is `refs/convert/parquet`.
+
+    Raises:
+        ValueError: Here or while reading, the data are not as expected.
+    """
+    import datasets
+
+    builder = datasets.load_dataset_builder(name, revision=revision)
+    stream = builder.as_streaming_dataset(split="train").with_format("arrow")
+    return TweetSource(str(builder.hash), _check(name, stream.iter(batch_size=10_000), first_row=1))
+
+
+def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
+    invalid: list[Any] = []
+
+    def note(row: Any) -> str:
+        invalid.append(row)
+        return "error"
+
+    names = header or list(_COLUMNS)
+    try:
+        reader = pcsv.open_csv(
+            pa.input_stream(path),
+            read_options=pcsv.ReadOptions(
+                column_names=names,
+                skip_rows=int(header is not None),
+                encoding="latin-1" if header is None else "utf8",
+                # In one thread, so that the parser counts the rows.
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
+            ),
+            parse_options=pcsv.ParseOptions(
+                delimiter="," if header is None else "\t",
+                quote_char='"' if header is None else False,
+                invalid_row_handler=note,
+            ),
+            convert_options=pcsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" in str(error):
+            return
+        if not invalid:
+            raise ValueError(f"{path}: {str(error).splitlines()[0]}; correct or remove the row.") from error
+        row = invalid[0]
+        raise ValueError(
+            f"{path}, row {row.number}: expected {row.expected_columns} columns ({', '.join(names)}), "
+            f"got {row.actual_columns}; correct or remove the row."
+        ) from error
+
+
+def _check(source: str, tables: Iterable[pa.Table], first_row: int) -> Iterator[pa.Table]:
+    """Text and polarity of each table, checked."""
+    row = first_row
+    for table in tables:
+        polarity_column = next((name for name in _POLARITY_COLUMNS if name in table.column_names), None)
+        if polarity_column is None or "text" not in table.column_names:
+            raise ValueError(
+                f"{source}: expected the columns text and polarity (or sentiment, target), "
+                f"got {', '.join(table.column_names)}; rename them."
+            )
+        polarity = table[polarity_column].cast(pa.string())
+        is_known = pc.is_in(polarity, pa.array(_POLARITIES))
+        if not pc.all(is_known).as_py():
+            index = pc.index(is_known, False).as_py()
+            raise ValueError(
+                f"{source}, row {row + index}, column {polarity_column!r}: expected 0, 2 or 4, "
+                f"got {polarity[index].as_py()!r}; correct or remove the row."
+            )
+        text = pc.fill_null(table["text"], "")
+        yield pa.table([text, polarity.cast(pa.int8())], schema=TWEET_SCHEMA)
+        row += table.num_rows
+    if row == first_row:
+        raise ValueError(f"{source}: has no rows, expected tweets; check how it was written.")
+
+
+def rebatch(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `num_rows` each, the last one perhaps shorter."""
+    kept: list[pa.Table] = []
+    for table in tables:
+        joined = pa.concat_tables([*kept, table])
+        start = 0
+        while joined.num_rows - start >= num_rows:
+            yield joined.slice(start, num_rows).combine_chunks()
+            start += num_rows
+        # A copy: a slice would keep alive all that it was cut from.
+        kept = [pa.concat_tables([joined.slice(start)]).combine_chunks()]
+    yield from (table for table in kept if table.num_rows)

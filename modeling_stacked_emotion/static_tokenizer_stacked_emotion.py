@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens of static words: a known word is one, an unknown word is its character n-grams."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .text_stacked_emotion import split_words
+
+_CONFIG_FILE = "tokenizer_config.json"
+_VOCABULARY_FILE = "vocabulary.json"
+# Of a longer word only the beginning is looked at.
+_MAX_CHARACTERS = 40
+# Words whose ids are remembered.
+_CACHE_SIZE = 100_000
+
+
+class StaticWordsTokenizer:
+    r"""
+    Splits a text into words and gives each word its ids in the table of a [`StaticWordsModel`].
+
+    A word of the vocabulary has one id. Any other word has the ids of those of its n-grams, taken from `<word>` as in
+    FastText, that are in the vocabulary, a repeated one as often as it occurs; a word without any has no id at all.
+    Id 0 is padding; the words follow, then the n-grams.
+
+    Args:
+        words (`list[str]`): The vocabulary; in lower case if `lowercase`.
+        ngrams (`list[str]`): Character n-grams, `<` and `>` standing for the word's ends.
+        min_ngram, max_ngram (`int`, *optional*, defaults to 3 and 5): Their lengths.
+        lowercase (`bool`, *optional*, defaults to `True`): Whether words are looked up in lower case.
+
+    Raises:
+        `ValueError`: If there is no entry, an entry twice, or the lengths are no range.
+
+    Example:
+    ```python
+    >>> tokenizer = StaticWordsTokenizer(["so", "happy"], ["<sa", "sad", "<ha"])
+    >>> tokenizer.encode_batch(["So sad"])
+    (array([1, 3, 4]), array([[0, 2], [3, 6], [3, 6]]), array([3]))
+    ```
+    """
+
+    # Only the number of words limits a text.
+    model_max_length = int(1e30)
+    pad_token_id = 0
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        ngrams: Sequence[str],
+        min_ngram: int = 3,
+        max_ngram: int = 5,
+        lowercase: bool = True,
+    ) -> None:
+        if not 1 <= min_ngram <= max_ngram:
+            raise ValueError(f"`min_ngram` must be from 1 to `max_ngram`, got {min_ngram} and {max_ngram}.")
+        self.words, self.ngrams = list(words), list(ngrams)
+        self.min_ngram, self.max_ngram = min_ngram, max_ngram
+        self.lowercase = lowercase
+        self._word_ids = {word: index for index, word in enumerate(self.words, 1)}
+        self._ngram_ids = {ngram: index for index, ngram in enumerate(self.ngrams, 1 + len(self.words))}
+        num_different = len(self._word_ids), len(self._ngram_ids)
+        if not any(num_different) or num_different != (len(self.words), len(self.ngrams)):
+            raise ValueError(
+                "`words` and `ngrams` must hold at least one entry and none twice, got "
+                f"{len(self.words)} words, {num_different[0]} different, "
+                f"and {len(self.ngrams)} n-grams, {num_different[1]} different."
+            )
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return 1 + len(self.words) + len(self.ngrams)
+
+    def word_to_ids(self, word: str) -> tuple[int, ...]:
+        """The ids of one word: one, several, or none."""
+        ids = self._cache.get(word)
+        if ids is None:
+            if len(self._cache) >= _CACHE_SIZE:
+                self._cache.clear()
+            ids = self._cache[word] = self._find_ids(word.lower() if self.lowercase else word)
+        return ids
+
+    def _find_ids(self, word: str) -> tuple[int, ...]:
+        index = self._word_ids.get(word)
+        if index is not None:
+            return (index,)
+        found = map(self._ngram_ids.get, word_ngrams(word, self.min_ngram, self.max_ngram))
+        return tuple(index for index in found if index is not None)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        The tokens of texts, end to end.
+
+        Returns:
+            Ids `(num_tokens,)`, character offsets `(num_tokens, 2)`, those of an n-gram being its word's, and the
+            number of tokens of each text `(batch_size,)`.
+        """
+        spans = [split_words(text) for text in texts]
+        ids = [
+            self.word_to_ids(text[start:end]) for text, words in zip(texts, spans, strict=True) for start, end in words
+        ]
+        counts = np.fromiter(map(len, ids), np.int64, len(ids))
+        total = int(counts.sum())
+        offsets = np.fromiter(chain.from_iterable(chain.from_iterable(spans)), np.int64, 2 * len(ids)).reshape(-1, 2)
+        ends = np.cumsum([len(words) for words in spans], dtype=np.int64)
+        sums = np.concatenate([[0], np.cumsum(counts)])[np.concatenate([[0], ends])]
+        flat = np.fromiter(chain.from_iterable(ids), np.int64, total)
+        return flat, np.repeat(offsets, counts, axis=0), np.diff(sums)
+
+    def batch_decode(
+        self, sequences: Sequence[Sequence[int]] | np.ndarray, skip_special_tokens: bool = True
+    ) -> list[str]:
+        """The words and n-grams of rows of ids, a space between them; padding is empty or left out."""
+        entries = ["", *self.words, *self.ngrams]
+        return [" ".join(entries[index] for index in row if index or not skip_special_tokens) for row in sequences]
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Write `tokenizer_config.json` and `vocabulary.json`; returns their paths."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "tokenizer_class": type(self).__name__,
+            "min_ngram": self.min_ngram,
+            "max_ngram": self.max_ngram,
+            "lowercase": self.lowercase,
+        }
+        contents = {_CONFIG_FILE: config, _VOCABULARY_FILE: {"words": self.words, "ngrams": self.ngrams}}
+        for name, content in contents.items():
+            (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        return tuple(str(folder / name) for name in contents)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], **_: Any) -> "StaticWordsTokenizer":
+        """Read what `save_pretrained` has written; raises `FileNotFoundError` if it is not there."""
+        if not cls.is_saved_in(folder):
+            raise FileNotFoundError(f"{folder} has no {_VOCABULARY_FILE}: it holds no saved StaticWordsTokenizer.")
+        config, vocabulary = (
+            json.loads((Path(folder) / name).read_text(encoding="utf-8")) for name in (_CONFIG_FILE, _VOCABULARY_FILE)
+        )
+        del config["tokenizer_class"]
+        return cls(**vocabulary, **config)
+
+    @staticmethod
+    def is_saved_in(folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds a tokenizer of this class."""
+        return (Path(folder) / _VOCABULARY_FILE).is_file()
+
+
+def word_ngrams(word: str, min_ngram: int, max_ngram: int) -> Iterator[str]:
+    """The n-grams of `<word>`, from the shortest to the longest; of a very long word those of its beginning."""
+    marked = f"<{word[:_MAX_CHARACTERS]}>"
+    for size in range(min_ngram, max_ngram + 1):
+        for start in range(len(marked) - size + 1):
+            yield marked[start : start + size]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static words as an encoder: a table with one state per word or character n-gram."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class StaticWordsConfig(PreTrainedConfig):
+    r"""
+    Configuration of a [`StaticWordsModel`].
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 1): Rows of the table: padding, words, n-grams.
+        hidden_size (`int`, *optional*, defaults to 300): Width of the table.
+        frozen (`bool`, *optional*, defaults to `False`): Whether the table stays as it is in training.
+        kwargs: Fields of [`PreTrainedConfig`].
+
+    Raises:
+        `ValueError`: If a size is not an integer of at least 1.
+        `TypeError`: If `frozen` is not a bool.
+    """
+
+    model_type = "static_words"
+
+    vocab_size: int = 1
+    hidden_size: int = 300
+    frozen: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        for field in ("vocab_size", "hidden_size"):
+            value = getattr(self, field)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"`{field}` must be an integer of at least 1, got {value!r}.")
+        if not isinstance(self.frozen, bool):
+            raise TypeError(f"`frozen` must be true or false, got {self.frozen!r}.")
+
+
+class StaticWordsModel(PreTrainedModel):
+    """
+    A table of word vectors in the place of an encoder.
+
+    A word of the vocabulary is one token, any other word the tokens of its character n-grams, whose mean is its state
+    (Bojanowski et al. 2017, Enriching Word Vectors with Subword Information). A frozen table is a buffer: it has no
+    gradient, whatever is trained around it.
+    """
+
+    config_class = StaticWordsConfig
+    base_model_prefix = "static_words"
+
+    def __init__(self, config: StaticWordsConfig) -> None:
+        super().__init__(config)
+        table = torch.empty(config.vocab_size, config.hidden_size)
+        if config.frozen:
+            self.register_buffer("table", table)
+        else:
+            self.table = nn.Parameter(table)
+        self.post_init()
+
+    # The parent asks the first parameter: a frozen table is none.
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the table."""
+        return self.table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the table."""
+        return self.table.device
+
+    def _init_weights(self, module: nn.Module) -> None:
+        init.normal_(module.table, std=0.1)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:  # noqa: ARG002
+        """
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch_size, seq_len)`): Rows of the table.
+            attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*): Not used: no token sees
+                another one.
+
+        Returns:
+            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, seq_len, hidden_size)`.
+        """
+        return BaseModelOutput(last_hidden_state=nn.functional.embedding(input_ids, self.table))
+
+
+@torch.no_grad()
+def round_static_words(model: nn.Module) -> None:
+    """Round the tables of all static words in `model` to fp16, in which they are then saved without a loss."""
+    for module in model.modules():
+        if isinstance(module, StaticWordsModel):
+            module.table.copy_(module.table.to(torch.float16))

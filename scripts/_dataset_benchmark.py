@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of the balanced data set: its stages on generated tweets, and labelling against the stock pipeline."""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hub.dataset.arguments import BalancedDatasetArguments
+from hub.dataset.candidates import Stages, Validation, accept_candidates, label_tweets, prepare_sources
+from hub.dataset.schema import LABEL_NAMES
+from hub.dataset.sentiment140 import open_tweets_file
+from hub.dataset.sources import human_rows
+
+# As many as GoEmotions has.
+_NUM_HUMAN, _NUM_VALIDATION, _NUM_TEST = 43_410, 5_426, 5_427
+_NUM_WORDS = 50_000
+_ROWS_AT_A_TIME = 50_000
+_STOCK_BATCH_SIZE = 32
+
+
+class _RandomScores:
+    """In the place of a teacher; most scores are low, as real ones are."""
+
+    key = "random"
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        generator = np.random.default_rng(len("".join(texts)))
+        return (generator.random((len(texts), len(LABEL_NAMES))) ** 20).astype(np.float16)
+
+
+def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
+    """Seconds of each stage and the peak of memory for each number of tweets, in a process of its own each."""
+    results: dict[str, float] = {}
+    titles = ("clean", "scores", "accept", "select", "all")
+    print(f"{'tweets':>10} {' '.join(f'{title:>8}' for title in titles)} {'tweets/s':>9} {'peak MB':>8}")
+    for rows in num_rows:
+        with tempfile.TemporaryDirectory() as folder:
+            _write_tweets(Path(folder) / "tweets.csv", rows)
+            command = [sys.executable, "-m", "scripts._dataset_benchmark", folder]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        total = sum(found[stage] for stage in ("clean", "scores", "accept", "select"))
+        seconds = " ".join(f"{found[stage]:>8.1f}" for stage in ("clean", "scores", "accept", "select"))
+        print(f"{rows:>10,} {seconds} {total:>8.1f} {rows / total:>9,.0f} {found['peak_mb']:>8,.0f}", flush=True)
+        results |= {f"dataset_{rows}_{name}": value for name, value in found.items()}
+    return results
+
+
+def _run_stages(folder: Path) -> dict[str, float]:
+    texts = _texts(_NUM_HUMAN + _NUM_VALIDATION + _NUM_TEST, seed=1)
+    labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(LABEL_NAMES))) < 0.05
+    human, validation = texts[:_NUM_HUMAN], texts[_NUM_HUMAN : _NUM_HUMAN + _NUM_VALIDATION]
+    arguments = BalancedDatasetArguments(output_dir=str(folder), acceptance="flat", check_polarity=False)
+    stages = Stages.of(folder / "work")
+    scorer = _RandomScores()
+
+    def clean() -> None:
+        tables = [human_rows(human, labels[:_NUM_HUMAN], "goemotions")]
+        prepare_sources(stages, arguments, tables, open_tweets_file(str(folder / "tweets.csv")), texts[_NUM_HUMAN:])
+
+    def score() -> None:
+        label_tweets(stages, scorer, range(stages.tweets.num_shards() or 0))
+
+    def accept() -> None:
+        accept_candidates(stages, arguments, Validation(validation, labels[_NUM_HUMAN:]), scorer, ("random", "1"))
+
+    seconds = {"clean": _seconds(clean), "scores": _seconds(score), "accept": _seconds(accept), "select": 0.0}
+    return seconds | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _texts(num_texts: int, seed: int) -> list[str]:
+    """Sentences of 5 to 20 words that are as unevenly frequent as real ones (Zipf's law)."""
+    generator = np.random.default_rng(seed)
+    letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
+    lengths = generator.integers(2, 9, _NUM_WORDS)
+    words = np.array(["".join(letters[generator.integers(0, 26, length)]) for length in lengths])
+    shares = 1 / np.arange(1, _NUM_WORDS + 1)
+    ends = np.cumsum(generator.integers(5, 21, num_texts))
+    chosen = words[generator.choice(_NUM_WORDS, ends[-1], p=shares / shares.sum())].tolist()
+    return [" ".join(chosen[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _write_tweets(path: Path, num_rows: int) -> None:
+    with path.open("w", encoding="latin-1", newline="") as stream:
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
+        for start in range(0, num_rows, _ROWS_AT_A_TIME):
+            for index, text in enumerate(_texts(min(_ROWS_AT_A_TIME, num_rows - start), seed=start + 2), start):
+                name = f"@user{index} " if index % 2 else ""
+                end = (" &amp; http://bit.ly/x1", "!!!", "", " :(")[index % 4]
+                writer.writerow([(0, 4)[index % 3 % 2], index, "Mon Apr 06", "NO_QUERY", "user", name + text + end])
+
+
+def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str, rounds: int) -> dict[str, float]:
+    """
+    Tweets a second of the teacher here and in the stock pipeline with batches of 32, by turns on the same tweets.
+
+    The pipeline runs in the same precision; the ratio is the median of the rounds'.
+    """
+    import torch
+    from transformers import pipeline
+
+    from hub.dataset.labelling import PRECISIONS, load_teacher
+    from trainer_ext.precision import fastest_precision
+
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    chosen = fastest_precision() if precision == "auto" else precision
+    texts = _first_tweets(tweets, num_texts)
+    loaded = load_teacher(teacher, device=device or "cpu", precision=chosen)
+    stock = pipeline(
+        "text-classification",
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        top_k=None,
+        batch_size=_STOCK_BATCH_SIZE,
+        device=device,
+    )
+
+    def ours() -> None:
+        loaded.score(texts)
+
+    def theirs(dtype: str) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast(loaded.model.device.type, PRECISIONS[dtype], enabled=dtype != "fp32"):
+                stock(texts)
+
+        return run
+
+    print(f"{len(texts):,} tweets, {loaded.name}, {chosen} on {device}, {torch.get_num_threads()} threads")
+    results: dict[str, float] = {}
+    for name, other in {"same": theirs(chosen), "fp32": theirs("fp32")}.items():
+        if name == "fp32" and chosen == "fp32":
+            continue
+        times = [(_seconds(ours), _seconds(other)) for _ in range(rounds)]
+        ratio = statistics.median(stock_time / our_time for our_time, stock_time in times)
+        own, stock_rate = (len(texts) / statistics.median(column) for column in zip(*times, strict=True))
+        title = f"pipeline in {chosen if name == 'same' else name}"
+        print(f"labelling {own:,.0f} tweets/s, {title} {stock_rate:,.0f} tweets/s, ratio {ratio:.2f}")
+        results |= {f"labelling_{name}_ratio": ratio, f"labelling_{name}_pipeline_tweets_per_second": stock_rate}
+        results["labelling_tweets_per_second"] = own
+    return results
+
+
+def _first_tweets(path: str, num_texts: int) -> list[str]:
+    from hub.dataset.cleaning import clean_tweets
+
+    def texts() -> Iterator[str]:
+        for table in open_tweets_file(path).tables:
+            yield from filter(None, clean_tweets(table["text"].combine_chunks()).to_pylist())
+
+    return [text for text, _ in zip(texts(), range(num_texts), strict=False)]
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run_stages(Path(sys.argv[1]))))

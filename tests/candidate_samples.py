@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Candidates for the tests of the balanced data set: a human, a written and a tweeted source, four of 28 labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hub.dataset.schema import CANDIDATE_SCHEMA, LABEL_NAMES
+
+ANGER, GRIEF, JOY, NEUTRAL = (LABEL_NAMES.index(name) for name in ("anger", "grief", "joy", "neutral"))
+REVISION = "0123abcd"
+
+
+def make_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Candidates from rows without the columns that are missing or 1.0 or `train` in them."""
+    defaults = {"source": "goemotions", "confidence": 1.0, "split": "train"}
+    return pa.Table.from_pylist([defaults | row for row in rows], schema=CANDIDATE_SCHEMA)
+
+
+def human(number: int, labels: list[int]) -> dict[str, Any]:
+    return {"text": f"human {number}", "labels": labels}
+
+
+def candidate_files(folder: Path) -> list[Path]:
+    """Three files: 40 human rows with 3 of grief, 6 written ones, 20 tweets; one of the written ones has votes."""
+    rows = [human(i, [NEUTRAL]) for i in range(20)] + [human(20 + i, [JOY]) for i in range(9)]
+    rows += [human(29 + i, [ANGER]) for i in range(8)] + [human(37 + i, [ANGER, GRIEF]) for i in range(3)]
+    written = [{"text": f"written {i}", "labels": [GRIEF], "source": "written"} for i in range(6)]
+    written[0] |= {"human_votes": '{"ann": ["grief"]}'}
+    tweets = [
+        {
+            "text": f"tweet {i}",
+            "labels": [GRIEF] if i % 2 else [JOY],
+            "source": "sentiment140",
+            "confidence": i / 20,
+            "teacher": "someone/teacher",
+            "teacher_revision": REVISION,
+            "teacher_scores": [i / 20] * 28,
+        }
+        for i in range(20)
+    ]
+    files = []
+    for name, part in {"a": rows, "b": written, "c": tweets}.items():
+        files.append(folder / f"{name}.parquet")
+        pq.write_table(make_table(part), files[-1])
+    return files

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of hub.dataset.sentiment140: both kinds of file and the Hub's, broken rows, blocks of any size."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hub.dataset import sentiment140
+from hub.dataset.sentiment140 import TWEET_SCHEMA, TweetSource, open_tweets_dataset, open_tweets_file, rebatch
+
+ORIGINAL = (
+    b'"0","1","Mon Apr 06","NO_QUERY","ann","caf\xe9, ""x"" y"\n'
+    b'"4","2","Mon Apr 06","NO_QUERY","bob","null"\n'
+    b'"2","3","Mon Apr 06","NO_QUERY","cem",""\n'
+)
+WITH_HEADER = b'polarity\ttweet_id\tdate\ttext\n0\t1\tMon\t"hi there\n4\t2\tTue\tNA caf\xc3\xa9\n'
+
+
+def rows(source: TweetSource) -> list[tuple[int, str]]:
+    table = pa.concat_tables(source.tables)
+    assert table.schema == TWEET_SCHEMA
+    return list(zip(table["polarity"].to_pylist(), table["text"].to_pylist(), strict=True))
+
+
+def write(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_original_file(tmp_path: Path) -> None:
+    expected = [(0, 'café, "x" y'), (4, "null"), (2, "")]
+    assert rows(open_tweets_file(write(tmp_path / "a.csv", ORIGINAL))) == expected
+    assert rows(open_tweets_file(write(tmp_path / "a.csv.gz", gzip.compress(ORIGINAL)))) == expected
+
+
+def test_file_with_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", WITH_HEADER)
+    assert rows(open_tweets_file(path)) == [(0, '"hi there'), (4, "NA café")]
+    write(tmp_path / "b.tsv", b"\xef\xbb\xbf" + WITH_HEADER.replace(b"polarity", b"target"))
+    assert len(rows(open_tweets_file(str(tmp_path / "b.tsv")))) == 2
+
+
+def test_key_follows_the_content(tmp_path: Path) -> None:
+    keys = [
+        open_tweets_file(write(tmp_path / name, content)).key
+        for name, content in (("a.csv", ORIGINAL), ("b.csv", ORIGINAL), ("c.csv", ORIGINAL * 2))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (ORIGINAL + b'"4","5","Mon"\n', r"x\.csv, row 4: expected 6 columns \(polarity, id, .*text\), got 3; correct"),
+        (ORIGINAL + b"garbage\n", r"x\.csv, row 4: expected 6 columns .*, got 1; correct"),
+        (
+            ORIGINAL * 2 + b'"9","5","M","q","u","t"\n',
+            r"x\.csv, row 7, column 'polarity': expected 0, 2 or 4, got '9'",
+        ),
+        (WITH_HEADER + b"4\t3\n", r"x\.csv, row 4: expected 4 columns \(polarity, tweet_id, date, text\), got 2"),
+        (WITH_HEADER + b"x\t3\tM\tt\n", r"x\.csv, row 4, column 'polarity': expected 0, 2 or 4, got 'x'"),
+        (WITH_HEADER + b"4\t3\tM\tcaf\xe9\n", r"x\.csv: .*Row #4: .*invalid UTF8 data; correct"),
+        (b"id\ttext\n1\ta\n", r"x\.csv: expected the columns text and polarity .*, got id, text; rename them"),
+        (b"polarity\ttext\n", r"x\.csv: has no rows, expected tweets"),
+        (b"", r"x\.csv: has no rows, expected tweets"),
+    ],
+)
+def test_broken_file(tmp_path: Path, content: bytes, message: str) -> None:
+    source = open_tweets_file(write(tmp_path / "x.csv", content))
+    with pytest.raises(ValueError, match=message) as broken:
+        list(source.tables)
+    assert "\n" not in str(broken.value)
+
+
+def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentiment140, "_BLOCK_BYTES", 300)
+    path = write(tmp_path / "x.csv", ORIGINAL * 20 + b'"4","5","Mon"\n')
+    tables = open_tweets_file(path).tables
+    with pytest.raises(ValueError, match="row 61: expected 6 columns"):
+        list(tables)
+    path = write(tmp_path / "y.csv", ORIGINAL * 20 + b'"7","5","M","q","u","t"\n')
+    with pytest.raises(ValueError, match="row 61, column 'polarity'"):
+        list(open_tweets_file(path).tables)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no file no\.csv of tweets: correct `tweets_file`"):
+        open_tweets_file("no.csv")
+
+
+def test_data_set_is_streamed(tmp_path: Path) -> None:
+    table = pa.table({"text": ["good", None], "date": ["x", "y"], "sentiment": pa.array([4, 0], pa.int32())})
+    pq.write_table(table, tmp_path / "train.parquet")
+    source = open_tweets_dataset(str(tmp_path), None)
+    assert rows(source) == [(4, "good"), (0, "")]
+    assert source.key == open_tweets_dataset(str(tmp_path), None).key
+
+
+def test_rebatch_keeps_rows_and_order() -> None:
+    tables = [
+        pa.table({"n": pa.array(range(start, stop), pa.int64())})
+        for start, stop in ((0, 3), (3, 3), (3, 14), (14, 15))
+    ]
+    batches = list(rebatch(tables, 4))
+    assert [batch.num_rows for batch in batches] == [4, 4, 4, 3]
+    assert pa.concat_tables(batches)["n"].to_pylist() == list(range(15))
+    assert list(rebatch([], 4)) == []
+    assert [batch.num_rows for batch in rebatch(tables, 15)] == [15]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentiment140, "_BLOCK_BYTES", 1 << 16)
+    peaks = []
+    for num_copies in (30_000, 120_000):
+        source = open_tweets_file(write(tmp_path / "x.csv", ORIGINAL * num_copies))
+        before, peak, num_rows = pa.total_allocated_bytes(), 0, 0
+        for table in rebatch(source.tables, 1000):
+            num_rows += table.num_rows
+            peak = max(peak, pa.total_allocated_bytes() - before)
+        assert num_rows == 3 * num_copies
+        peaks.append(peak)
+    # The reader is a fixed number of blocks ahead.
+    assert peaks[1] < 1.5 * peaks[0]
