@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 
 from hub.dataset.arguments import BalancedDatasetArguments
-from hub.dataset.candidates import Stages, Validation, accept_candidates, label_tweets, prepare_sources
+from hub.dataset.candidates import (
+    Stages,
+    Validation,
+    accept_candidates,
+    candidate_files,
+    label_tweets,
+    prepare_sources,
+)
+from hub.dataset.finishing import write_balanced_dataset
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.sentiment140 import open_tweets_file
 from hub.dataset.sources import human_rows
@@ -76,7 +84,13 @@ def _run_stages(folder: Path) -> dict[str, float]:
     def accept() -> None:
         accept_candidates(stages, arguments, Validation(validation, labels[_NUM_HUMAN:]), scorer, ("random", "1"))
 
-    seconds = {"clean": _seconds(clean), "scores": _seconds(score), "accept": _seconds(accept), "select": 0.0}
+    def select() -> None:
+        rows = human_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation")
+        files = candidate_files(stages, with_tweets=True)
+        write_balanced_dataset(folder, files, {"validation": rows}, name="generated")
+
+    parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
+    seconds = {name: _seconds(part) for name, part in parts.items()}
     return seconds | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
