@@ -69,14 +69,15 @@ def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
 def _run_stages(folder: Path) -> dict[str, float]:
     texts = _texts(_NUM_HUMAN + _NUM_VALIDATION + _NUM_TEST, seed=1)
     labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(LABEL_NAMES))) < 0.05
-    human, validation = texts[:_NUM_HUMAN], texts[_NUM_HUMAN : _NUM_HUMAN + _NUM_VALIDATION]
+    human, evaluated = texts[:_NUM_HUMAN], texts[_NUM_HUMAN:]
+    validation, test = evaluated[:_NUM_VALIDATION], evaluated[_NUM_VALIDATION:]
     arguments = BalancedDatasetArguments(output_dir=str(folder), acceptance="flat", check_polarity=False)
     stages = Stages.of(folder / "work")
     scorer = _RandomScores()
 
     def clean() -> None:
         tables = [human_rows(human, labels[:_NUM_HUMAN], "goemotions")]
-        prepare_sources(stages, arguments, tables, open_tweets_file(str(folder / "tweets.csv")), texts[_NUM_HUMAN:])
+        prepare_sources(stages, arguments, tables, open_tweets_file(str(folder / "tweets.csv")), evaluated)
 
     def score() -> None:
         label_tweets(stages, scorer, range(stages.tweets.num_shards() or 0))
@@ -85,9 +86,11 @@ def _run_stages(folder: Path) -> dict[str, float]:
         accept_candidates(stages, arguments, Validation(validation, labels[_NUM_HUMAN:]), scorer, ("random", "1"))
 
     def select() -> None:
-        rows = human_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation")
-        files = candidate_files(stages, with_tweets=True)
-        write_balanced_dataset(folder, files, {"validation": rows}, name="generated")
+        evaluation = {
+            "validation": human_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation"),
+            "test": human_rows(test, labels[:_NUM_TEST], "goemotions", "test"),
+        }
+        write_balanced_dataset(folder, candidate_files(stages, with_tweets=True), evaluation, name="generated")
 
     parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
     seconds = {name: _seconds(part) for name, part in parts.items()}
