@@ -37,7 +37,7 @@ def test_generated_tweets_are_read_and_are_different(tmp_path: Path) -> None:
 def test_stages_run_from_the_file_to_the_data_set(tmp_path: Path) -> None:
     _dataset_benchmark._write_tweets(tmp_path / "tweets.csv", 250)
     found = _dataset_benchmark._run_stages(tmp_path)
-    assert sorted(found) == ["accept", "clean", "peak_mb", "scores", "select"]
+    assert sorted(found) == ["accept", "clean", "cpu", "peak_mb", "scores", "select"]
     assert min(found.values()) > 0
     stages = Stages.of(tmp_path / "work")
     assert stages.tweets.counts(0)["read"] == 250
@@ -48,7 +48,7 @@ def test_stages_run_from_the_file_to_the_data_set(tmp_path: Path) -> None:
 def test_each_size_is_a_process_and_its_numbers_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measured = {"clean": 3.0, "scores": 1.0, "accept": 0.5, "select": 0.5, "peak_mb": 700.0}
+    measured = {"clean": 3.0, "scores": 1.0, "accept": 0.5, "select": 0.5, "cpu": 4.0, "peak_mb": 700.0}
 
     def run(command: list[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
         assert command[1:3] == ["-m", "scripts._dataset_benchmark"]
@@ -57,10 +57,10 @@ def test_each_size_is_a_process_and_its_numbers_are_written(
     monkeypatch.setattr(subprocess, "run", run)
     results = benchmark.main(["--balanced_dataset", "10", "20", "--json", str(tmp_path / "out.json")])
     assert results["dataset_20_clean"] == 3.0
-    assert len(results) == 10
+    assert len(results) == 12
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["10", "3.0", "1.0", "0.5", "0.5", "5.0", "2", "700"]
+    assert lines[1].split() == ["10", "3.0", "1.0", "0.5", "0.5", "5.0", "4.0", "2", "700"]
 
 
 def test_labelling_gives_both_sides_the_same_texts(
