@@ -126,7 +126,7 @@ def test_card_shows_the_numbers_of_the_report(tmp_path: Path) -> None:
     card = render_card(report, "Even emotions")
     assert "| grief | 3 | 19 | 10 | 3 | 6 | 1 | 0 | 0 |" in card
     assert "| `sentiment140` | 2 | 20 | none stated, for research |" in card
-    assert f"A teacher labelled 2 rows by `someone/teacher` (revision `{REVISION}`)." in card
+    assert f"Rows with labels of a teacher: 2 by `someone/teacher` (revision `{REVISION}`)." in card
     assert "People gave 83.7% of the labels" in card
     assert "The target is 10 texts for every label, at most 12. The target was given." in card
     assert "Texts that are lacking to it: `admiration` 10, `amusement` 10," in card

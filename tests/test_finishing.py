@@ -14,6 +14,7 @@ import pytest
 from candidate_samples import ANGER, candidate_files, make_table
 
 from hub.dataset import finishing
+from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.finishing import write_balanced_dataset
 
 FILES = ["README.md", "label_counts.png", "report.json", "test.parquet", "train.parquet", "validation.parquet"]
@@ -84,3 +85,9 @@ def test_finished_data_set_is_not_selected_again(tmp_path: Path, monkeypatch: py
     (tmp_path / "out" / "report.json").unlink()
     assert finish(tmp_path / "out", files) == report
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [("target", 0, 1), ("max_copies", 0, 1), ("tolerance", -0.5, 0)])
+def test_bad_settings_are_named_before_anything_is_read(name: str, value: float, least: int) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be at least {least}, got {value}"):
+        BalancedDatasetArguments(output_dir="x", **{name: value})  # type: ignore[arg-type]

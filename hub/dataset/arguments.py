@@ -65,8 +65,10 @@ class BalancedDatasetArguments:
             raise ValueError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise ValueError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
-        for name in ("tokens_per_batch", "shard_size", "max_copies"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        least = {"tokens_per_batch": 1, "shard_size": 1, "target": 1, "max_copies": 1, "tolerance": 0, "seed": 0}
+        for name, value in least.items():
+            given = getattr(self, name)
+            if given is not None and given < value:
+                raise ValueError(f"`{name}` must be at least {value}, got {given}.")
         if self.tweets_file and self.tweets_dataset_name:
             raise ValueError("`tweets_file` and `tweets_dataset_name` are both given: leave one of them out.")

@@ -117,8 +117,8 @@ def _metadata(report: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _teachers(teachers: Sequence[Mapping[str, Any]]) -> str:
     if not teachers:
         return "No row has labels of a teacher."
-    named = (f"{entry['rows']:,} rows by `{entry['teacher']}`{_revision(entry)}" for entry in teachers)
-    return f"A teacher labelled {' and '.join(named)}."
+    named = (f"{entry['rows']:,} by `{entry['teacher']}`{_revision(entry)}" for entry in teachers)
+    return f"Rows with labels of a teacher: {', '.join(named)}."
 
 
 def _revision(entry: Mapping[str, Any]) -> str:
@@ -164,7 +164,7 @@ def _cleaning(cleaning: Mapping[str, Mapping[str, int]]) -> str:
         return ""
     columns = list(next(iter(cleaning.values())))
     table = _table("source", columns, {f"`{source}`": counts for source, counts in cleaning.items()})
-    return f"Exact and near duplicates of them were removed from all sources:\n\n{table}\n"
+    return f"Exact and near duplicates of them were removed from all sources:\n\n{table}"
 
 
 def _yields(yields: Mapping[str, Any]) -> str:
