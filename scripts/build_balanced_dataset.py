@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from datetime import timedelta
 from pathlib import Path
@@ -202,10 +202,11 @@ def _load_teacher(arguments: BalancedDatasetArguments, stages: Stages, state: An
     )
 
 
-def _progress(items: Iterable[Any], title: str, disable: bool = False) -> Any:
+def _progress(items: Iterable[Any], title: str, disable: bool = False) -> Iterator[Any]:
     from tqdm import tqdm
 
-    return tqdm(items, desc=title, disable=disable)
+    # A generator, so that nothing is shown of what a finished stage does not read.
+    yield from tqdm(items, desc=title, disable=disable)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from balanced_samples import write_balanced_recipe, write_tweets
 
-from hub.dataset import shards
+from hub.dataset import finishing, shards
 from hub.dataset.labelling import Teacher
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.sources import human_rows
@@ -91,6 +91,8 @@ def test_sources_become_candidates(roberta_teacher: Path, tmp_path: Path, capsys
     for label, name in enumerate(LABEL_NAMES):
         accepted = sum(label in row["labels"] for row in by_source["sentiment140"])
         assert tweets["labels"][name]["accepted"] == accepted
+    assert pq.read_table(output / "validation.parquet").num_rows == 40
+    assert 0 < pq.read_table(output / "train.parquet").num_rows < len(rows)
     said = capsys.readouterr().out
     assert f"{tweets['accepted_tweets']:,} of 100 tweets accepted" in said
 
@@ -150,18 +152,24 @@ def kill_after(num_writes: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     return lambda: list(written)
 
 
+def interrupt(*arguments: Any, **keywords: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(roberta_teacher: Path, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     build(write_balanced_recipe(tmp_path / "whole", roberta_teacher))
     expected = contents(tmp_path / "whole" / "output")
     num_shards = sum("shard_" in name for name in expected)
     assert num_shards == 15
-    for num_writes in (0, 4, 8, 13):
+    for num_writes in (0, 4, 8, 13, 15):
         folder = tmp_path / f"killed_{num_writes}"
         folder.mkdir()
         recipe = write_balanced_recipe(folder, roberta_teacher)
         with pytest.MonkeyPatch.context() as patch:
             first = kill_after(num_writes, patch)
+            patch.setattr(finishing, "select_balanced", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 build(recipe)
         with pytest.MonkeyPatch.context() as patch:
