@@ -64,7 +64,18 @@ def _interval(f1: npt.NDArray[np.float64], resampled: npt.NDArray[np.float64]) -
 
 def comparison_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """The summary as the rows of a table, the header first."""
-    header = ["variant", "runs", "macro-F1", "gain [95 %]", "rare labels", "gain [95 %]", "micro-F1", "Jaccard", "AUC", "AP"]
+    header = [
+        "variant",
+        "runs",
+        "macro-F1",
+        "gain [95 %]",
+        "rare labels",
+        "gain [95 %]",
+        "micro-F1",
+        "Jaccard",
+        "AUC",
+        "AP",
+    ]
     rows = [header]
     for variant, entry in summary.items():
         row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f} ± {entry['macro_f1_sd']:.3f}"]
