@@ -197,7 +197,7 @@ class StackedEmotionTokenizer:
             return words, {name: self._align(name, texts, words) for name in self.tokenizers}, [False] * len(texts)
         kept, words = _cut_to_words(texts, self.max_words, _CHARACTERS_PER_TOKEN * max_tokens)
         rows = {name: self._align(name, kept, words) for name in self.tokenizers}
-        lengths = np.array([rows[name].lengths for name in self._backends]).reshape(-1, len(texts))
+        lengths = np.array([rows[name].lengths for name in self._backends]).reshape(len(self._backends), len(texts))
         too_long = np.flatnonzero((lengths > max_tokens).any(axis=0)).tolist()
         if too_long:
             for index in too_long:

@@ -199,6 +199,7 @@ def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFix
     assert again == dict.fromkeys(STAGES, "training")
 
 
+@pytest.mark.slow
 def test_other_training_texts_repeat_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, **FAST)
     run(recipe, capsys)
@@ -209,6 +210,7 @@ def test_other_training_texts_repeat_everything(tmp_path: Path, capsys: pytest.C
     assert written == "4 of 4 files to write"
 
 
+@pytest.mark.slow
 def test_cache_folder_is_shared_between_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = tmp_path / "cache"
     recipe = write_recipe(tmp_path, feature_cache_dir=str(cache), **FAST)

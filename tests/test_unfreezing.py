@@ -113,8 +113,7 @@ def test_gradients_of_frozen_layers_do_not_count_for_clipping(
         make_trainer((model, tokenizer), tmp_path, **clipped, **options).train()
         results.append(weights(model))
     assert largest_difference(start, results[0]) > 1e-4
-    # The norm to clip by sums the squares of other gradients beside those of the frozen ones: the last bit may differ.
-    assert largest_difference(*results) < 1e-5
+    assert largest_difference(*results) == 0.0
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -135,7 +134,8 @@ def test_masked_gradients_have_the_same_outcome(
         results.append(weights(model))
         assert not any(parameter._backward_hooks for parameter in model.parameters())
     assert largest_difference(start, results[0]) > 1e-2
-    assert largest_difference(*results) == 0.0
+    # The norm to clip by may differ in its last bit, and Adam divides by the root of squares near zero.
+    assert largest_difference(*results) < 1e-4
 
 
 def test_what_is_frozen_for_good_stays_frozen(
