@@ -249,6 +249,10 @@ def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pyt
     assert "`precision` must be auto, fp32, bf16 or fp16, got 'fp8'" in fails(capfd, recipe, "--precision", "fp8")
     assert "`shard_size` must be at least 1, got 0" in fails(capfd, recipe, "--shard_size", "0")
     assert "`tokens_per_batch` must be at least 1, got 0" in fails(capfd, recipe, "--tokens_per_batch", "0")
+    assert "`min_support` must be at least 1, got 0" in fails(capfd, recipe, "--min_support", "0")
+    expected = "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35,"
+    assert f"{expected} 0.3 and 0.9." in fails(capfd, recipe, "--wanted_precision", "0.3")
+    assert f"{expected} 0.6 and 1.0." in fails(capfd, recipe, "--flat_cut_off", "1")
     assert "both given" in fails(capfd, recipe, "--tweets_dataset_name", "some/tweets")
     assert "There is no file no.csv of tweets" in fails(capfd, recipe, "--tweets_file", "no.csv")
     assert "There is no file no.parquet of candidates" in fails(capfd, recipe, "--generated_files", "[no.parquet]")

@@ -65,7 +65,21 @@ class BalancedDatasetArguments:
             raise ValueError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise ValueError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
-        least = {"tokens_per_batch": 1, "shard_size": 1, "target": 1, "max_copies": 1, "tolerance": 0, "seed": 0}
+        # Needed only when all is labelled: too late to hear of a slip.
+        if not 0 < self.least_precision <= self.wanted_precision < 1 or not 0 < self.flat_cut_off < 1:
+            raise ValueError(
+                "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, "
+                f"got {self.least_precision}, {self.wanted_precision} and {self.flat_cut_off}."
+            )
+        least = {
+            "min_support": 1,
+            "tokens_per_batch": 1,
+            "shard_size": 1,
+            "target": 1,
+            "max_copies": 1,
+            "tolerance": 0,
+            "seed": 0,
+        }
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:
