@@ -178,7 +178,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     num_folds: int = field(default=0, metadata={"help": "Staged: folds of the out-of-fold states, 2 or more."})
     feature_cache_dir: str | None = field(default=None, metadata={"help": "Staged: folder of the cached word states."})
     head_num_train_epochs: float = field(default=10, metadata={"help": "Staged: epochs of the head on the cache."})
-    head_per_device_train_batch_size: int = field(default=256, metadata={"help": "Staged: texts per step of the head."})
+    head_per_device_train_batch_size: int = field(
+        default=256, metadata={"help": "Staged: texts per step of the head."}
+    )
     polish_num_train_epochs: float = field(default=0, metadata={"help": "Staged: epochs of a last joint training."})
     polish_learning_rate: float = field(default=1e-5, metadata={"help": "Staged: learning rate of these epochs."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; biases and norms have none."})
