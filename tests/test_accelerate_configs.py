@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
+from trainer_ext.precision import fastest_precision
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,14 @@ def test_fsdp_is_of_version_2_and_wraps_what_the_model_names(monkeypatch: pytest
     assert "FSDP_TRANSFORMER_CLS_TO_WRAP" not in environment
 
 
+@pytest.fixture
+def nothing_measured_yet() -> Iterator[None]:
+    fastest_precision.cache_clear()
+    yield
+    fastest_precision.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_measured_yet")
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 @pytest.mark.parametrize("launched", ["no", "bf16"])
 def test_no_of_the_launcher_leaves_the_precision_to_the_recipe(
