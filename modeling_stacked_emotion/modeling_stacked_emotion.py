@@ -199,11 +199,12 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self.pooling = Pooling(width, config.pooling)
         self.output_size = width + (sum(hidden_sizes) if config.skip_connection else 0)
         # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
-        # no part to keep together is kept together as a whole, and so is each layer of our own.
+        # no part to keep together is kept together as a whole, and so is each layer of our own. Names without a module
+        # are left out: FSDP in accelerate 1.15 refuses them.
         whole = {"BiLSTM", "Convolutions", "MetaLearner", "Pooling"}
         for encoder in self.encoders.children():
             whole.update(getattr(encoder, "_no_split_modules", None) or [type(encoder).__name__])
-        self._no_split_modules = sorted(whole)
+        self._no_split_modules = sorted(whole & {type(module).__name__ for module in self.modules()})
         self.post_init()
 
     def encode_words(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

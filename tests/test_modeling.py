@@ -259,6 +259,15 @@ def test_the_skip_connection_is_the_mean_of_the_encoders_words(encoder_folders: 
     assert logits_of(without, batch).isfinite().all()
 
 
+def test_parts_to_keep_together_are_parts_of_the_model(encoder_folders: dict[str, Path]) -> None:
+    full = build(encoder_folders).stacked_emotion
+    small = build(encoder_folders, mixer="none", lstm_num_layers=0).stacked_emotion
+    for model in (full, small):
+        assert set(model._no_split_modules) <= {type(module).__name__ for module in model.modules()}
+    assert {"BertLayer", "BiLSTM", "MetaLearner", "Pooling"} <= set(full._no_split_modules)
+    assert set(full._no_split_modules) - set(small._no_split_modules) == {"BiLSTM", "MetaLearner"}
+
+
 # ---------------------------------------------------------------------------------------------------- stacks
 
 
