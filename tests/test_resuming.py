@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ FIELDS: dict[str, Any] = {
     "logging_strategy": "no",
 }
 KILL_AT = 12
+# One thread, as in this process: the sums of two may end in another bit.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def train_and_kill(recipe: Path, output: Path) -> Path:
@@ -47,7 +50,7 @@ def train_and_kill(recipe: Path, output: Path) -> Path:
         "    return step(self, *args, **kwargs)\n"
         f"T.training_step = slow\ntrain.main([{str(recipe)!r}, '--output_dir', {str(output)!r}])\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     try:
         deadline = time.monotonic() + 300
         while not (checkpoint / "trainer_state.json").is_file() and time.monotonic() < deadline:
@@ -77,7 +80,7 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
         train.main([*command[3:], "--resume_from_checkpoint", str(checkpoint)])
     else:
         command += ["--resume_from_checkpoint", str(checkpoint)]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     train.main([str(recipe), "--output_dir", str(tmp_path / "whole"), "--precision", str(used)])
     killed = load_file(tmp_path / "killed" / "model.safetensors")
     whole = load_file(tmp_path / "whole" / "model.safetensors")
