@@ -14,7 +14,7 @@ import pytest
 from candidate_samples import GRIEF, NEUTRAL, REVISION, candidate_files, make_table
 
 from hub.dataset.balancing import Selection
-from hub.dataset.folder import dataset_rows, selected_rows, write_dataset_folder
+from hub.dataset.folder import augmented_rows, dataset_rows, selected_rows, write_dataset_folder
 from hub.dataset.schema import LABEL_NAMES
 from trainer_ext.data import load_emotion_data
 
@@ -38,6 +38,16 @@ def test_copies_are_marked(tmp_path: Path) -> None:
     assert table["text"].to_pylist() == ["written 1"] * 3 + ["human 2"] + ["tweet 4"] * 2
     assert table["copy"].to_pylist() == [0, 1, 2, 0, 0, 1]
     assert dataset_rows(table, LABEL_NAMES)["copy"].to_pylist() == [0, 1, 2, 0, 0, 1]
+
+
+def test_first_source_is_augmented_without_copies(tmp_path: Path) -> None:
+    files = candidate_files(tmp_path)
+    selected = selected_rows(files, make_selection([41, 2, 50], [3, 1, 2]))
+    assert augmented_rows(files, selected)["text"].to_pylist() == [
+        *(f"human {i}" for i in range(40)),
+        "written 1",
+        "tweet 4",
+    ]
 
 
 def write(folder: Path, files: list[Path], report: str = "{}") -> None:
@@ -75,6 +85,8 @@ def test_same_rows_give_the_same_bytes_and_leave_other_files(tmp_path: Path) -> 
     write(out, files)
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "work").mkdir()
+    # What a kill leaves.
+    (out / ".partial_x").mkdir()
     write(out, files)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == first
     assert sorted(first) == [

@@ -17,7 +17,15 @@ from hub.dataset import finishing
 from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.finishing import write_balanced_dataset
 
-FILES = ["README.md", "label_counts.png", "report.json", "test.parquet", "train.parquet", "validation.parquet"]
+FILES = [
+    "README.md",
+    "label_counts.png",
+    "report.json",
+    "test.parquet",
+    "train.parquet",
+    "train_augmented.parquet",
+    "validation.parquet",
+]
 ROWS = [{"text": f"test {i}", "labels": [ANGER], "split": "test"} for i in range(4)]
 EVALUATION = {"validation": make_table([ROWS[0] | {"split": "validation"}]), "test": make_table(ROWS)}
 
@@ -38,6 +46,12 @@ def test_files_hold_what_the_report_says(tmp_path: Path) -> None:
     assert train.num_rows == sum(report["rows"]["train"].values())
     counts = np.bincount(np.concatenate(train["labels"].to_pylist()), minlength=28)
     assert counts.tolist() == list(report["counts"]["train_total"].values())
+    augmented = pq.read_table(tmp_path / "out" / "train_augmented.parquet", columns=["text", "source"]).to_pylist()
+    candidates = pa.concat_tables([pq.read_table(file) for file in candidate_files(tmp_path)]).to_pylist()
+    human = [row["text"] for row in candidates if row["source"] == "goemotions"]
+    added = [row["text"] for row in train.to_pylist() if row["source"] != "goemotions"]
+    assert added
+    assert [row["text"] for row in augmented] == human + added
     assert pq.read_table(tmp_path / "out" / "test.parquet")["text"].to_pylist() == [row["text"] for row in ROWS]
     assert (tmp_path / "out" / "README.md").read_text().count("# Even") == 1
     assert report["settings"] == {"target": 10, "tolerance": 0.5, "max_copies": 1, "seed": 42}
@@ -53,7 +67,8 @@ def test_order_of_the_candidates_changes_no_row(tmp_path: Path, monkeypatch: pyt
     assert first.pop("key") != second.pop("key")
     assert first == second
     changed = {name for name, data in contents(tmp_path / "a").items() if data != contents(tmp_path / "b")[name]}
-    assert changed == {"report.json"}
+    # All of the first source stays in the order it came in.
+    assert changed == {"report.json", "train_augmented.parquet"}
     # Only the rows are of interest here; a figure takes a second.
     monkeypatch.setattr(finishing, "figure_bytes", lambda figure: b"")
     other = finish(tmp_path / "c", files, seed=1)

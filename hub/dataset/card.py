@@ -105,11 +105,13 @@ def _metadata(report: Mapping[str, Any], name: str) -> dict[str, Any]:
         "source_datasets": list(dict.fromkeys(hub_id for source in used for hub_id in source.hub_ids)),
         "configs": [
             {
-                "config_name": "default",
+                "config_name": config,
                 "data_files": [
-                    {"split": split, "path": f"{split}.parquet"} for split in ("train", "validation", "test")
+                    {"split": split, "path": f"{file}.parquet"}
+                    for split, file in (("train", train), ("validation", "validation"), ("test", "test"))
                 ],
             }
+            for config, train in (("default", "train"), ("augmented", "train_augmented"))
         ],
     }
 

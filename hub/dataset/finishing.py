@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from .balancing import select_balanced
 from .card import render_card
-from .folder import REPORT_NAME, dataset_rows, selected_rows, write_dataset_folder
+from .folder import REPORT_NAME, augmented_rows, dataset_rows, selected_rows, write_dataset_folder
 from .plots import draw_label_counts, figure_bytes
 from .pool import read_pool
 from .report import build_report
@@ -24,7 +24,7 @@ from .schema import LABEL_NAMES
 from .shards import digest
 
 # To be raised whenever the selection or what is written changes.
-_VERSION = 1
+_VERSION = 2
 
 
 def write_balanced_dataset(
@@ -42,8 +42,9 @@ def write_balanced_dataset(
     yields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
-    Select from candidates and write `train.parquet`, `validation.parquet`, `test.parquet`, `report.json`, the card
-    `README.md` and its figure `label_counts.png`. Nothing is done where they were written from the same before.
+    Select from candidates and write `train.parquet`, `validation.parquet`, `test.parquet`, `train_augmented.parquet`
+    (see [`augmented_rows`]), `report.json`, the card `README.md` and its figure `label_counts.png`. Nothing is done
+    where they were written from the same before.
 
     Args:
         folder (`str`): Where the files go.
@@ -88,9 +89,10 @@ def write_balanced_dataset(
         cleaning=cleaning,
         yields=yields,
     )
+    splits = {"train": train, "train_augmented": augmented_rows(candidates, train), **evaluation}
     write_dataset_folder(
         folder,
-        {split: dataset_rows(rows, LABEL_NAMES) for split, rows in {"train": train, **evaluation}.items()},
+        {split: dataset_rows(rows, LABEL_NAMES) for split, rows in splits.items()},
         {
             REPORT_NAME: json.dumps(report, indent=2) + "\n",
             "README.md": render_card(report, name),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,11 @@ from tempfile import TemporaryDirectory
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .balancing import Selection
+from .schema import CANDIDATE_SCHEMA, SOURCES
 
 REPORT_NAME = "report.json"
 
@@ -46,6 +49,23 @@ def selected_rows(files: Iterable[str | os.PathLike[str]], selection: Selection)
     firsts = np.cumsum(selection.copies) - selection.copies
     copies = np.arange(len(rows)) - np.repeat(firsts, selection.copies)
     return table.append_column("copy", pa.array(copies, pa.int32()))
+
+
+def augmented_rows(files: Iterable[str | os.PathLike[str]], selected: pa.Table) -> pa.Table:
+    """
+    All candidates of the first source, then what was selected of the others: what that source gains by them.
+
+    Args:
+        files (`Iterable[str]`): The Parquet files of the candidates.
+        selected (`pa.Table`): Of [`selected_rows`].
+
+    Returns:
+        `pa.Table`: In [`CANDIDATE_SCHEMA`].
+    """
+    first = pc.field("source") == SOURCES[0]
+    added = selected.filter(~first if "copy" not in selected.column_names else ~first & (pc.field("copy") == 0))
+    whole = [pq.read_table(file, filters=first) for file in files]
+    return pa.concat_tables([*whole, added.select(CANDIDATE_SCHEMA.names)])
 
 
 def dataset_rows(table: pa.Table, label_names: Sequence[str]) -> pa.Table:
@@ -84,7 +104,7 @@ def write_dataset_folder(
 
     Args:
         folder (`str`): What else is in it stays.
-        splits (`Mapping[str, pa.Table]`): Split to rows.
+        splits (`Mapping[str, pa.Table]`): File name without `.parquet` to rows.
         files (`Mapping[str, str | bytes]`): File name to text or bytes; `report.json` must be among them.
 
     Returns:
@@ -96,6 +116,8 @@ def write_dataset_folder(
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
+        for killed in target.glob(".partial_*"):
+            shutil.rmtree(killed)
         with TemporaryDirectory(prefix=".partial_", dir=target) as name:
             partial = Path(name)
             for split, table in splits.items():
