@@ -325,7 +325,7 @@ def test_module_stands_alone() -> None:
     tree = ast.parse(Path(metrics_module.__file__).read_text(encoding="utf-8"))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"math", "unicodedata", "collections.abc", "numpy", "numpy.typing"}
+    assert modules == {"math", "unicodedata", "collections.abc", "typing", "numpy", "numpy.typing"}
 
 
 def test_degenerate_data_gives_no_warnings() -> None:
