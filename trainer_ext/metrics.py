@@ -354,7 +354,7 @@ def _check_thresholds(thresholds: npt.ArrayLike, num_labels: int) -> npt.NDArray
 def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, zero_division: float) -> npt.NDArray[np.float64]:
     """Divide elementwise, with `zero_division` where the denominator is 0."""
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    quotient = np.full(bottom.shape, zero_division)
+    quotient = np.full(bottom.shape, zero_division, dtype=np.float64)
     np.divide(top, bottom, out=quotient, where=bottom != 0)
     return quotient
 
