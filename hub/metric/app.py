@@ -178,7 +178,7 @@ def build_app() -> gr.Blocks:
             references = gr.Textbox(HARD_EXAMPLE[0], label="Gold labels", lines=8, max_lines=16, min_width=280)
             predictions = gr.Textbox(HARD_EXAMPLE[1], label="Predictions", lines=8, max_lines=16, min_width=280)
         with gr.Accordion("Options", open=False):
-            labels = gr.Textbox(label="Further labels", info="Labels that no line mentions, between commas.")
+            labels = gr.Textbox("", label="Further labels", info="Labels that no line mentions, between commas.")
             threshold = gr.Slider(0, 1, 0.5, step=0.01, label="Threshold", info="Only used with probabilities.")
             zero_division = gr.Radio(
                 [0.0, 1.0], value=0.0, label="Zero division", info="The value of a ratio whose denominator is 0."
@@ -190,11 +190,13 @@ def build_app() -> gr.Blocks:
             per_label = gr.Dataframe(label="Labels", interactive=False, min_width=280)
         inputs = [references, predictions, labels, threshold, zero_division, with_intervals]
         button.click(_answer, inputs, [summary, per_label], api_name="compute")
-        gr.Examples(
+        examples = gr.Examples(
             [list(HARD_EXAMPLE), list(SCORE_EXAMPLE)],
             [references, predictions],
             example_labels=["Predicted labels", "Probabilities"],
+            api_visibility="private",
         )
+        examples.load_input_event.then(_answer, inputs, [summary, per_label], api_visibility="private")
         with gr.Accordion("About the metric", open=False):
             gr.Markdown(evaluate.utils.parse_readme(HERE / "README.md"))
     return app
