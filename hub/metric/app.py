@@ -102,11 +102,10 @@ def evaluate_texts(
     rows = [
         [1.0 if sample.get(name, 0.0) is None else sample.get(name, 0.0) for name in names] for sample in predicted
     ]
-    options: dict[str, Any] = {"thresholds": threshold} if has_scores else {}
     results = metric.compute(
         references=[[float(name in sample) for name in names] for sample in gold],
         **{"prediction_scores" if has_scores else "predictions": rows},
-        **options,
+        thresholds=threshold,
         label_names=names,
         zero_division=zero_division,
         per_label=True,
