@@ -97,7 +97,8 @@ def test_wheel_holds_the_two_packages_and_no_more() -> None:
     # A folder that is not named would be left out of the wheel.
     folders = {path.parent for package in setuptools["package-data"] for path in modules(package)}
     assert sorted(setuptools["packages"]) == sorted(".".join(path.relative_to(ROOT).parts) for path in folders)
-    assert set(project["project"]["optional-dependencies"]) == {"data", "vectors", "test", "dev"}
+    extras = {"data", "demo", "dev", "metric", "onnx", "test", "vectors"}
+    assert set(project["project"]["optional-dependencies"]) == extras
     assert project["project"]["license"] == "Apache-2.0"
 
 
@@ -105,9 +106,10 @@ def test_wheel_depends_on_what_it_imports() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = project["project"]
     optional = project["optional-dependencies"]
-    entries = [*project["dependencies"], *optional["data"], *optional["vectors"]]
+    extras = ("data", "demo", "metric", "onnx", "vectors")
+    entries = [*project["dependencies"], *(entry for extra in extras for entry in optional[extra])]
     declared = {re.split(r"[^\w-]", entry)[0].replace("-", "_") for entry in entries}
-    declared = {"yaml" if name == "pyyaml" else name for name in declared}
+    declared = {{"pyyaml": "yaml", "scikit_learn": "sklearn"}.get(name, name) for name in declared}
     used = {name for package in ALLOWED for path in modules(package) for name in imports(path)}
     # What transformers' Trainer needs, and what only its own files import, is declared without being imported.
     assert used - set(sys.stdlib_module_names) - SIBLINGS <= declared

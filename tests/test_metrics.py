@@ -149,6 +149,13 @@ def test_samples_jaccard_counts_empty_rows_as_right(zero_division: float) -> Non
     assert theirs == pytest.approx((2 + zero_division) / 4)
 
 
+@pytest.mark.parametrize("zero_division", [0, 1])
+def test_zero_division_may_be_an_integer(zero_division: int) -> None:
+    result = multilabel_metrics(LABELS, predictions=PREDICTIONS, zero_division=zero_division)
+    assert result == multilabel_metrics(LABELS, predictions=PREDICTIONS, zero_division=float(zero_division))
+    assert result["macro_f1"] == pytest.approx((0.8 + 2 / 3 + zero_division) / 3)
+
+
 def test_threshold_is_inclusive_and_per_label() -> None:
     labels, probabilities = [[1, 1], [0, 1]], [[0.5, 0.3], [0.49, 0.2]]
     assert multilabel_metrics(labels, probabilities)["recall/0"] == 1.0
@@ -325,7 +332,7 @@ def test_module_stands_alone() -> None:
     tree = ast.parse(Path(metrics_module.__file__).read_text(encoding="utf-8"))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"math", "unicodedata", "collections.abc", "numpy", "numpy.typing"}
+    assert modules == {"math", "unicodedata", "collections.abc", "typing", "numpy", "numpy.typing"}
 
 
 def test_degenerate_data_gives_no_warnings() -> None:

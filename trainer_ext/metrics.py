@@ -9,6 +9,7 @@ metrics. The module needs only numpy and the standard library, so it also works 
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,24 @@ SUMMARY_METRICS = (
     "macro_average_precision",
 )
 LABEL_METRICS = ("precision", "recall", "f1", "roc_auc")
+
+
+class Counts(NamedTuple):
+    """What the metrics of hard predictions are made of; the leading dimensions `(...)` are those of a resample.
+
+    Attributes:
+        correct, gold, predicted (`np.ndarray` of shape `(..., num_labels)`): How many samples have the label both in
+            gold and predicted, in gold, and predicted.
+        jaccard, exact (`np.ndarray` of shape `(...)`): Means of [`sample_scores`] over the samples.
+        num_samples (`int`): Number of samples.
+    """
+
+    correct: npt.NDArray[np.floating]
+    gold: npt.NDArray[np.floating]
+    predicted: npt.NDArray[np.floating]
+    jaccard: npt.NDArray[np.floating]
+    exact: npt.NDArray[np.floating]
+    num_samples: int
 
 
 def check_labels(values: npt.ArrayLike, name: str = "labels") -> npt.NDArray[np.bool_]:
@@ -63,12 +82,15 @@ def check_labels(values: npt.ArrayLike, name: str = "labels") -> npt.NDArray[np.
     return np.asarray(array != 0, dtype=np.bool_)
 
 
-def check_probabilities(values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.floating]:
+def check_probabilities(
+    values: npt.ArrayLike, shape: tuple[int, ...], name: str = "probabilities"
+) -> npt.NDArray[np.floating]:
     """Check a matrix of probabilities against the shape of the labels.
 
     Args:
         values (`ArrayLike` of shape `(num_samples, num_labels)`): Probabilities in [0, 1].
         shape (`tuple[int, ...]`): The shape of the labels.
+        name (`str`, *optional*, defaults to `"probabilities"`): How error messages call the argument.
 
     Returns:
         `np.ndarray` of shape `(num_samples, num_labels)`: The probabilities in float32 or float64.
@@ -79,14 +101,36 @@ def check_probabilities(values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.ND
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
-    _check_same_shape(array, shape, "probabilities")
+    _check_same_shape(array, shape, name)
     low, high = float(array.min()), float(array.max())
     if not (low >= 0.0 and high <= 1.0):
         raise ValueError(
-            f"`probabilities` must lie in [0, 1] without NaN, got values from {low:g} to {high:g}; "
+            f"`{name}` must lie in [0, 1] without NaN, got values from {low:g} to {high:g}; "
             "apply a sigmoid to logits first."
         )
     return array
+
+
+def check_label_names(label_names: Sequence[str] | None, num_labels: int) -> list[str]:
+    """Check names for the labels, or number the labels.
+
+    Args:
+        label_names (`Sequence[str]` of length `num_labels`, *optional*): Distinct names.
+        num_labels (`int`): Number of labels.
+
+    Returns:
+        `list[str]`: The names; by default `"0"`, `"1"`, and so on.
+
+    Raises:
+        ValueError: If there are more or fewer names than labels, or a name is there twice.
+    """
+    names = [str(index) for index in range(num_labels)] if label_names is None else list(label_names)
+    if len(names) != num_labels:
+        raise ValueError(f"`label_names` must have one name per label ({num_labels}), got {len(names)} names.")
+    if len(set(names)) != num_labels:
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"`label_names` must be distinct, got {repeated!r} more than once.")
+    return names
 
 
 def multilabel_metrics(
@@ -131,7 +175,7 @@ def multilabel_metrics(
             `probabilities` and `predictions` is given.
     """
     gold = check_labels(labels)
-    names = _check_label_names(label_names, gold.shape[1])
+    names = check_label_names(label_names, gold.shape[1])
     if not 0.0 <= zero_division <= 1.0:
         raise ValueError(f"`zero_division` must lie in [0, 1], got {zero_division}.")
     if predictions is not None and probabilities is None:
@@ -147,6 +191,61 @@ def multilabel_metrics(
     # One float64 value per label, so that a scalar and a vector of thresholds compare alike for float32 scores.
     predicted = scores >= _check_thresholds(thresholds, gold.shape[1])
     return _count_metrics(gold, predicted, names, zero_division) | _ranking_metrics(gold, scores, names)
+
+
+def sample_scores(
+    gold: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Compute what is averaged over the samples in `samples_jaccard` and `subset_accuracy`.
+
+    Args:
+        gold, predicted (`np.ndarray` of shape `(num_samples, num_labels)`): Booleans.
+
+    Returns:
+        The Jaccard index of each sample, `(num_samples,)`, 1 where both sets are empty, and whether its prediction is
+        exactly right, `(num_samples,)`.
+    """
+    # A product with ones takes a fifth of the time of a sum over short rows; float32 counts exactly up to 2 ** 24.
+    each = np.ones(gold.shape[1], dtype=np.float32)
+    common, either = (gold & predicted) @ each, (gold | predicted) @ each
+    return _divide(common, either, 1.0), common == either
+
+
+def metrics_of_counts(
+    counts: Counts, names: Sequence[str], zero_division: float
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the metrics of hard predictions from counts, of one evaluation or of many at once.
+
+    Args:
+        counts ([`Counts`]): With any leading dimensions `(...)`.
+        names (`Sequence[str]` of length `num_labels`): Names for the keys per label.
+        zero_division (`float`): As for `multilabel_metrics`.
+
+    Returns:
+        `dict[str, np.ndarray]`: The keys of `multilabel_metrics` for hard predictions, without the supports, each of
+        shape `(...)`.
+    """
+    precision = _divide(counts.correct, counts.predicted, zero_division)
+    recall = _divide(counts.correct, counts.gold, zero_division)
+    f1 = _divide(2 * counts.correct, counts.gold + counts.predicted, zero_division)
+    correct, gold, predicted = (np.sum(per_label, axis=-1) for per_label in counts[:3])
+    metrics = {
+        "macro_f1": f1.mean(axis=-1),
+        "micro_f1": _divide(2 * correct, gold + predicted, zero_division),
+        # Without any positive all weights are 0, and scikit-learn takes the plain mean.
+        "weighted_f1": np.where(gold, _divide((f1 * counts.gold).sum(axis=-1), gold, 0.0), f1.mean(axis=-1)),
+        "samples_jaccard": counts.jaccard,
+        "micro_jaccard": _divide(correct, gold + predicted - correct, zero_division),
+        "hamming_loss": (gold + predicted - 2 * correct) / (counts.num_samples * len(names)),
+        "subset_accuracy": counts.exact,
+        "macro_precision": precision.mean(axis=-1),
+        "macro_recall": recall.mean(axis=-1),
+        "micro_precision": _divide(correct, predicted, zero_division),
+        "micro_recall": _divide(correct, gold, zero_division),
+    }
+    for key, values in (("f1", f1), ("precision", precision), ("recall", recall)):
+        metrics.update({f"{key}/{name}": values[..., index] for index, name in enumerate(names)})
+    return metrics
 
 
 def always_frequent_baseline(
@@ -252,20 +351,10 @@ def _check_thresholds(thresholds: npt.ArrayLike, num_labels: int) -> npt.NDArray
     return np.broadcast_to(array, (num_labels,))
 
 
-def _check_label_names(label_names: Sequence[str] | None, num_labels: int) -> list[str]:
-    names = [str(index) for index in range(num_labels)] if label_names is None else list(label_names)
-    if len(names) != num_labels:
-        raise ValueError(f"`label_names` must have one name per label ({num_labels}), got {len(names)} names.")
-    if len(set(names)) != num_labels:
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"`label_names` must be distinct, got {repeated!r} more than once.")
-    return names
-
-
 def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, zero_division: float) -> npt.NDArray[np.float64]:
     """Divide elementwise, with `zero_division` where the denominator is 0."""
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    quotient = np.full(bottom.shape, zero_division)
+    quotient = np.full(bottom.shape, zero_division, dtype=np.float64)
     np.divide(top, bottom, out=quotient, where=bottom != 0)
     return quotient
 
@@ -273,30 +362,11 @@ def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, zero_division:
 def _count_metrics(
     gold: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], names: list[str], zero_division: float
 ) -> dict[str, float]:
-    both = gold & predicted
-    num_correct, support, num_predicted = both.sum(axis=0), gold.sum(axis=0), predicted.sum(axis=0)
-    precision = _divide(num_correct, num_predicted, zero_division)
-    recall = _divide(num_correct, support, zero_division)
-    f1 = _divide(2 * num_correct, support + num_predicted, zero_division)
-    sample_jaccard = _divide(both.sum(axis=1), (gold | predicted).sum(axis=1), 1.0)
-
-    correct, positive, guessed = num_correct.sum(), support.sum(), num_predicted.sum()
-    metrics = {
-        "macro_f1": f1.mean(),
-        "micro_f1": _divide(2 * correct, positive + guessed, zero_division),
-        # Without any positive all weights are 0, and scikit-learn takes the plain mean.
-        "weighted_f1": np.average(f1, weights=support if positive else None),
-        "samples_jaccard": sample_jaccard.mean(),
-        "micro_jaccard": _divide(correct, positive + guessed - correct, zero_division),
-        "hamming_loss": (positive + guessed - 2 * correct) / gold.size,
-        "subset_accuracy": (gold == predicted).all(axis=1).mean(),
-        "macro_precision": precision.mean(),
-        "macro_recall": recall.mean(),
-        "micro_precision": _divide(correct, guessed, zero_division),
-        "micro_recall": _divide(correct, positive, zero_division),
-    }
-    for key, values in (("f1", f1), ("precision", precision), ("recall", recall), ("support", support)):
-        metrics.update(zip((f"{key}/{name}" for name in names), values, strict=True))
+    each = np.ones(len(gold))
+    jaccard, exact = sample_scores(gold, predicted)
+    counts = Counts(each @ (gold & predicted), each @ gold, each @ predicted, jaccard.mean(), exact.mean(), len(gold))
+    metrics = metrics_of_counts(counts, names, zero_division)
+    metrics.update(zip((f"support/{name}" for name in names), counts.gold, strict=True))
     return {key: float(value) for key, value in metrics.items()}
 
 
@@ -305,7 +375,7 @@ def _ranking_metrics(
 ) -> dict[str, float]:
     per_label = {
         name: _roc_auc_and_average_precision(label_gold, label_scores)
-        for name, label_gold, label_scores in zip(names, gold.T, np.ascontiguousarray(scores.T), strict=True)
+        for name, label_gold, label_scores in zip(names, *map(np.ascontiguousarray, (gold.T, scores.T)), strict=True)
         if label_gold.any() and not label_gold.all()
     }
     macro = np.mean(list(per_label.values()), axis=0) if per_label else (math.nan, math.nan)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Staging of the metric's repository, a Space: the module, the core that it shares with the Trainer, card and app."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from string import Template
+
+_HERE = Path(__file__).resolve().parent
+# The very files that the Trainer uses, so that both can only agree.
+_CORE = tuple(_HERE.parent.parent / "trainer_ext" / name for name in ("bootstrap.py", "metrics.py"))
+_OWN = tuple(_HERE / name for name in ("app.py", "multilabel_emotion.py", "requirements.txt", "tests.py"))
+
+
+def stage_metric(folder: Path, *, repo_id: str) -> None:
+    """
+    Fill `folder` with the files of the metric's Space.
+
+    `evaluate.load` finds the module by the repository's name, so this must end in that of the module.
+
+    Args:
+        folder (`Path`): An existing empty folder.
+        repo_id (`str`): `user/multilabel_emotion`.
+
+    Raises:
+        FileNotFoundError: If `folder` does not exist.
+        ValueError: If `folder` is not empty, or `repo_id` has another form.
+    """
+    user, _, name = repo_id.partition("/")
+    if not user or name != "multilabel_emotion":
+        raise ValueError(f"`repo_id` must be USER/multilabel_emotion, the name of the module, got {repo_id!r}.")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}; create it first.")
+    if any(folder.iterdir()):
+        raise ValueError(f"`folder` must be empty, {folder} is not; pass a new one.")
+    for source in (*_OWN, *_CORE):
+        shutil.copyfile(source, folder / source.name)
+    card = Template((_HERE / "card_template.md").read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(card.substitute(repo_id=repo_id), encoding="utf-8")
