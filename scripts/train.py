@@ -373,7 +373,7 @@ def _summarise(recipe: Recipe, data: EmotionData, name: str) -> TrainingSummary:
 def _origin(encoder: Any) -> str:
     """What the card says that an encoder was started from."""
     origin = (encoder.get("word_vectors") or "from scratch") if isinstance(encoder, dict) else str(encoder)
-    return Path(origin).resolve().name if Path(origin).exists() else origin
+    return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin
 
 
 if __name__ == "__main__":

@@ -321,7 +321,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _hub_link(origin: str, on_hub: bool) -> str:
-    return f"[{origin}](https://huggingface.co/{origin})" if on_hub else f"{origin} (not on the Hub)"
+    return f"[{origin}](https://huggingface.co/{origin})" if on_hub else origin
 
 
 def _cell(text: str) -> str:

@@ -47,7 +47,7 @@ class Encoder:
     def license_text(self) -> str:
         """The licence in a table's cell."""
         if not self.on_hub:
-            return "–"
+            return "–" if self.origin == "from scratch" else "unknown"
         if not self.known:
             return "not checked: see its model card"
         text = self.name or self.license or "none stated by its authors"
@@ -73,7 +73,7 @@ def find_encoder(origin: str) -> Encoder:
     Look an encoder up.
 
     Args:
-        origin (`str`): Hub id, or a few words such as `from scratch` or a file's name; only a Hub id has a slash.
+        origin (`str`): Hub id, or a few words: `from scratch`, or a file's name. Only a Hub id has a slash.
     """
     return _KNOWN.get(origin) or Encoder(origin, on_hub="/" in origin, known=False)
 

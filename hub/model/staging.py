@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,10 @@ def stage_model(
     if license == "apache-2.0":
         shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
     if onnx:
-        _add_onnx(source, folder)
+        # Needs packages that nothing else here needs.
+        from .onnx_export import export_onnx
+
+        export_onnx(source, folder)
     (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
     entries = evaluation_entries(results, summary, repo_id)
     if entries:
@@ -150,8 +154,10 @@ def _complete(
     unknown = sorted(set(encoders or {}) - {*names, *summary.encoders})
     if unknown:
         raise ValueError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
-    origins = summary.encoders or dict.fromkeys(names, "not recorded")
-    summary = replace(summary, encoders={**origins, **(encoders or {})})
+    origins = {**(summary.encoders or dict.fromkeys(names, "not recorded")), **(encoders or {})}
+    if "not recorded" in origins.values():
+        warnings.warn("What the encoders were started from is not recorded: name it with `encoders`.", stacklevel=3)
+    summary = replace(summary, encoders=origins)
     if dataset is None:
         return summary
     name, _, configuration = dataset.partition(":")
@@ -192,8 +198,11 @@ def _code_files(source: Path, config: Any) -> list[str]:
         *(name for name in tokenizer["auto_map"]["AutoTokenizer"] if name),
     ]
     targets = _needed(source, sorted({f"{reference.partition('.')[0]}.py" for reference in references}))
-    imported = [Path(path).name for target in targets for path in get_relative_import_files(source / target)]
-    return sorted({*targets, *_needed(source, imported)})
+    try:
+        imported = {Path(path).name for target in targets for path in get_relative_import_files(source / target)}
+    except FileNotFoundError as error:
+        return _needed(source, [Path(error.filename).name])
+    return sorted({*targets, *imported})
 
 
 def _needed(source: Path, names: Sequence[str]) -> list[str]:
@@ -210,11 +219,3 @@ def _copy_figures(source: Path, folder: Path) -> list[str]:
     if last:
         shutil.copyfile(last, folder / "label_correlation.png")
     return sorted(path.name for path in folder.glob("*.png"))
-
-
-def _add_onnx(source: Path, folder: Path) -> None:
-    # Needs packages that only this needs.
-    from .onnx_export import export_onnx
-
-    export_onnx(source, folder)
-    shutil.copyfile(HERE / "onnx_example.py", folder / "onnx_example.py")
