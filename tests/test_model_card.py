@@ -191,9 +191,10 @@ def test_examples_go_to_the_widget_and_to_a_table() -> None:
 
 def test_published_snippets_are_pinned() -> None:
     _, body = card(**PUBLISHED)
-    assert body.count('"user/repo"') == 4
+    assert body.count('"user/repo"') == 3
     assert body.count("v1.0.0") == 3
     assert "main" not in body.partition("## Encoders")[0]
+    assert 'pip install "numpy>=' in body
     assert "put the hash of a commit in its place" in card(**(PUBLISHED | {"revision": "main"}))[1]
     assert "# repo\n" in body
     assert "handler.py" in body
@@ -202,7 +203,7 @@ def test_published_snippets_are_pinned() -> None:
 def test_a_card_before_publishing_names_the_folder_and_no_repository() -> None:
     metadata, body = card(location="./output")
     assert "license" not in metadata
-    assert 'model="./output", trust_remote_code=True' in body
+    assert 'model="./output",\n    trust_remote_code=True,\n' in body
     assert "`./output` is this folder, seen from the one that holds it." in body
     assert "# mine\n" in body
     assert "revision=" not in body
@@ -215,6 +216,7 @@ def test_a_stock_model_needs_no_code() -> None:
     )
     assert "custom_code" not in metadata["tags"]
     assert "trust_remote_code" not in body
+    assert "pip install torch transformers\n" in body
     assert "A stock `BertForSequenceClassification`" in body
     assert "config.thresholds[index]" in body
     assert "Distilled from [user/stack](https://huggingface.co/user/stack)." in body
@@ -254,10 +256,10 @@ def test_files_are_named_where_the_data_are_not_on_the_hub() -> None:
 
 
 def test_figures_and_onnx_are_shown_where_they_are() -> None:
-    _, body = card(figures=["label_correlation.png", "reliability.png"], onnx=True)
+    _, body = card(figures=["label_correlation.png", "reliability.png"], onnx=True, **PUBLISHED)
     assert "(reliability.png)" in body
     assert "(label_correlation.png)" in body
-    assert "onnx/model_int8.onnx" in body
+    assert "hf download user/repo --revision v1.0.0 --local-dir model" in body
     _, body = card()
     assert ".png" not in body
     assert "onnx" not in body

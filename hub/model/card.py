@@ -80,7 +80,7 @@ def render_card(
             location=location,
             published=published,
             revision=revision,
-            revision_argument=f', revision="{revision}"' if published else "",
+            revision_line=f'    revision="{revision}",\n' if published else "",
             revision_item=f'"revision": "{revision}", ' if published else "",
             onnx=onnx,
             encoders=encoders,
@@ -101,7 +101,8 @@ def render_card(
             weak=_names([row[0] for row in label_rows if (row[5] or 0) < _WEAK_F1]),
             figures=figures,
             data=_data(summary),
-            language_text=f"; languages: {', '.join(languages)}" if languages else "",
+            language_text=f" Languages: {', '.join(languages)}." if languages else "",
+            requirements=_requirements(config),
             duration=_duration(results),
             settings=summary.settings,
             versions=", ".join(f"{package} {version}" for package, version in summary.versions.items()),
@@ -295,6 +296,13 @@ def _label_cells(row: Sequence[Any]) -> list[str]:
 def _pair(results: Mapping[str, float], key: str) -> list[str]:
     at_default = results.get(f"{key}_at_0.5")
     return [_number(results[key]), "–" if at_default is None else _number(at_default)]
+
+
+def _requirements(config: Any) -> str:
+    if not is_custom(config):
+        return "torch transformers"
+    lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").split()
+    return " ".join(f'"{line}"' for line in lines)
 
 
 def _data(summary: TrainingSummary) -> str:

@@ -183,7 +183,7 @@ def _present(folder: Path, names: Sequence[str]) -> list[str]:
 
 def _weights(source: Path) -> list[str]:
     index = source / "model.safetensors.index.json"
-    if index.is_file():
+    if index.is_file() and not (source / "model.safetensors").is_file():
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return [index.name, *_needed(source, sorted(set(shards)))]
     return _needed(source, ["model.safetensors"])
