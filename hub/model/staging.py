@@ -15,9 +15,8 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id, yaml_dump
 from transformers import AutoConfig
-from transformers.dynamic_module_utils import get_relative_import_files
 
-import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+import modeling_stacked_emotion
 
 from .card import evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
@@ -26,6 +25,7 @@ from .widget import widget_examples
 
 HERE = Path(__file__).parent
 
+_CODE = sorted(Path(modeling_stacked_emotion.__file__).parent.glob("*_stacked_emotion.py"))
 _NEEDED = ("config.json", "tokenizer_config.json", "eval_results.json")
 _REPORTS = ("label_statistics.json", "reliability.png")
 _TOKENIZER_FILES = (
@@ -51,7 +51,8 @@ def stage_model(
     Fill an empty folder with the files of a model repository.
 
     What training leaves besides (checkpoints, logs, predictions, caches) is not among them: only files that are known
-    to belong to a model are copied.
+    to belong to a model are copied. The code is this project's, also where the folder has an older one: the widget's
+    outputs and the ONNX files are made by it.
 
     Args:
         source (`Path`): What `scripts.train` left in `output_dir`, or a stock multi-label classifier with its
@@ -84,8 +85,8 @@ def stage_model(
         shutil.copyfile(source / name, folder / name)
     figures = _copy_figures(source, folder)
     if is_custom(config):
-        shutil.copyfile(HERE / "handler.py", folder / "handler.py")
-        shutil.copyfile(HERE / "requirements.txt", folder / "requirements.txt")
+        for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
+            shutil.copyfile(path, folder / path.name)
     if license == "apache-2.0":
         shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
     if onnx:
@@ -167,14 +168,12 @@ def _complete(
 def _files(source: Path, config: Any) -> list[str]:
     """What is copied, as paths within the folder."""
     files = [*_NEEDED, *_weights(source), *_present(source, [*_REPORTS, *_TOKENIZER_FILES])]
-    if not is_custom(config):
-        return sorted(set(files))
-    for name in config.encoders:
+    for name in config.encoders if is_custom(config) else ():
         tokenizer = f"{name}_tokenizer"
         if not (source / tokenizer / "tokenizer_config.json").is_file():
             raise FileNotFoundError(f"{source} has no {tokenizer}/tokenizer_config.json: train again.")
         files += [f"{tokenizer}/{file}" for file in _present(source / tokenizer, _TOKENIZER_FILES)]
-    return sorted({*files, *_code_files(source, config)})
+    return sorted(set(files))
 
 
 def _present(folder: Path, names: Sequence[str]) -> list[str]:
@@ -187,22 +186,6 @@ def _weights(source: Path) -> list[str]:
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return [index.name, *_needed(source, sorted(set(shards)))]
     return _needed(source, ["model.safetensors"])
-
-
-def _code_files(source: Path, config: Any) -> list[str]:
-    """The modules that `auto_map` and the custom pipelines name, and those that they import."""
-    tokenizer = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
-    references = [
-        *config.auto_map.values(),
-        *(entry["impl"] for entry in config.custom_pipelines.values()),
-        *(name for name in tokenizer["auto_map"]["AutoTokenizer"] if name),
-    ]
-    targets = _needed(source, sorted({f"{reference.partition('.')[0]}.py" for reference in references}))
-    try:
-        imported = {Path(path).name for target in targets for path in get_relative_import_files(source / target)}
-    except FileNotFoundError as error:
-        return _needed(source, [Path(error.filename).name])
-    return sorted({*targets, *imported})
 
 
 def _needed(source: Path, names: Sequence[str]) -> list[str]:
