@@ -39,7 +39,7 @@ class Encoder:
     def forbids(self, license: str) -> bool:
         """Whether a model that is built on this encoder may not be published under `license`."""
         if self.share_alike:
-            # The first version of share-alike allows later ones: cc-by-sa-3.0 allows cc-by-sa-4.0.
+            # What is built on a cc-by-sa-3.0 work may be published under a later version of that licence.
             return license != self.license and license != (self.license or "").replace("3.0", "4.0")
         return "-nc" in (self.license or "") and "-nc" not in license
 
