@@ -69,7 +69,7 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
     files = {f"{part}_stacked_emotion.py" for part in (*parts, "static_tokenizer", "static_words")}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
-    files |= {"label_statistics.json", "reliability.png"}
+    files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
     reports = (f"{report}_{step}" for report in ("class_report", "label_correlation") for step in (8, 16))
     files |= {f"reports/{report}.{suffix}" for report in reports for suffix in ("json", "png")}
     for name in ("words", "bytes"):
@@ -193,7 +193,7 @@ def test_static_words_are_trained_saved_in_fp16_and_highlight_words(tmp_path: Pa
     table = weights.pop("stacked_emotion.encoders.words.table")
     assert (table.dtype, {value.dtype for value in weights.values()}) == (torch.float16, {torch.float32})
     assert (output / "words_tokenizer" / "vocabulary.json").is_file()
-    assert "`words.vec` (not on the Hub)" in (output / "README.md").read_text(encoding="utf-8")
+    assert "| words.vec (not on the Hub) |" in (output / "README.md").read_text(encoding="utf-8")
     model, tokenizer = load_classifier(str(output), "cpu")
     predicted = predict_logits(model, tokenizer, [row["text"] for row in make_rows(30, 2)]) >= 0
     assert results["test_subset_accuracy_at_0.5"] == pytest.approx((predicted == labels_of("test")).all(axis=1).mean())
@@ -236,7 +236,7 @@ def test_without_test_the_table_is_that_of_validation(tmp_path: Path, capsys: py
     assert not [key for key in results if key.startswith("test_")]
     assert results["validation_macro_f1"] > 0
     assert "Results on validation" in capsys.readouterr().out
-    assert "Split: validation" in (tmp_path / "output" / "README.md").read_text(encoding="utf-8")
+    assert "On the validation split (30 texts)." in (tmp_path / "output" / "README.md").read_text(encoding="utf-8")
 
 
 def test_splits_are_taken_from_the_training_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
