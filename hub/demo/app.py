@@ -26,6 +26,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import numpy as np
 import torch
+from gradio.utils import get_upload_folder
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -35,6 +36,8 @@ MAX_CHARACTERS = 5_000
 MAX_ROWS = 1_000
 MAX_FILE_SIZE = "5mb"
 BATCH_SIZE = 32
+# Once an hour, what is older than an hour; the page says so.
+DELETE_CACHE = (3600, 3600)
 EXAMPLES = (
     "You stayed on the phone with me until the ambulance came. Thank you, thank you, thank you.",
     "Nobody told me the meeting was moved, again, and now I look like a fool in front of the whole board.",
@@ -70,7 +73,7 @@ class Emotion(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: character offsets, its share in the decision and the share of each encoder in it, if there are several."""
+    """A word: character offsets, its share in the decision, and the share of each encoder in it if there are several."""
 
     start: int
     end: int
@@ -128,9 +131,7 @@ class EmotionModel:
         self.thresholds = getattr(self.config, "thresholds", None) or [0.5] * len(self.labels)
         self.encoders = list(getattr(self.config, "encoders", None) or [])
 
-    def analyse(
-        self, texts: Sequence[str], report: Callable[[int, int], object] = lambda done, total: None
-    ) -> list[Analysis]:
+    def analyse(self, texts: Sequence[str], report: Callable[[int, int], object] | None = None) -> list[Analysis]:
         """
         Classify texts in batches of similar length.
 
@@ -146,7 +147,8 @@ class EmotionModel:
         for start in range(0, len(order), BATCH_SIZE):
             indices = order[start : start + BATCH_SIZE]
             found.update(zip(indices, self._analyse_batch([texts[index] for index in indices]), strict=True))
-            report(len(found), len(order))
+            if report is not None:
+                report(len(found), len(order))
         return [found[index] for index in range(len(texts))]
 
     @torch.inference_mode()
@@ -355,8 +357,8 @@ def classify_file(
     file = read_texts(path)
     results = iter(model.analyse([text for text in file.texts if text.strip()], report))
     analyses = [next(results) if text.strip() else None for text in file.texts]
-    # Where gradio keeps what it serves, so that it deletes the file in time.
-    cache = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
+    # Where gradio keeps what it serves: it deletes the file in time, and makes no copy.
+    cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     target = Path(tempfile.mkdtemp(dir=cache), f"{Path(str(path)).stem}_emotions.csv")
     # With a byte order mark, or spreadsheets garble what is not ASCII.
@@ -407,7 +409,7 @@ def _bars(emotions: Iterable[Emotion]) -> str:
 
 def percent(share: float) -> str:
     """A share in [0, 1] as a whole percentage; what is not nothing does not become 0%."""
-    return "<1%".replace("<", "&lt;") if 0.0 < share < 0.005 else f"{share:.0%}"
+    return "&lt;1%" if 0.0 < share < 0.005 else f"{share:.0%}"
 
 
 def _words_html(analysis: Analysis) -> str:
@@ -458,7 +460,7 @@ def summary_html(file: TextFile, analyses: Sequence[Analysis | None], labels: Se
             counts[emotion.label] += 1
     num_with = sum(bool(analysis.predicted) for analysis in found)
     num_blank = len(analyses) - len(found)
-    column = "" if file.column is None else f' in column “<bdi>{escape(file.column)}</bdi>”'
+    column = "" if file.column is None else f" in column “<bdi>{escape(file.column)}</bdi>”"
     blank = f", {num_blank:,} blank" if num_blank else ""
     bars = "".join(
         f'<li class="se-bar se-over"><span dir="auto">{escape(label)}</span><span class="se-track">'
@@ -488,32 +490,32 @@ def correlation_html(labels: Sequence[str], correlation: Sequence[Sequence[float
     order = leaves_list(linkage(distances, method="average", optimal_ordering=True)).tolist()
     names = [escape(labels[index]) for index in order]
     matrix, mean = matrix[np.ix_(order, order)], mean[np.ix_(order, order)]
-    # One text goes without saying about the diagonal: the scale is that of the pairs.
+    # The diagonal is 1 in any case, and would leave no colour for the pairs.
     scale = float(np.abs(matrix[~np.eye(len(matrix), dtype=np.bool_)]).max()) or 1.0
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
-    rows = "".join(
-        f'<tr><th scope="row">{name}</th>'
-        + "".join(_correlation_cell(name, other, value / scale, value) for other, value in zip(names, row, strict=True))
-        + "</tr>"
-        for name, row in zip(names, matrix.tolist(), strict=True)
-    )
+    rows = ""
+    for name, values in zip(names, matrix.tolist(), strict=True):
+        cells = (_correlation_cell(name, other, value, scale) for other, value in zip(names, values, strict=True))
+        rows += f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>'
     upper = zip(*np.triu_indices(len(names), k=1), strict=True)
     strongest = sorted(upper, key=lambda pair: -abs(mean[pair]))[:_NUM_PAIRS]
     pairs = "".join(f"<li>{names[row]} + {names[column]}: {mean[row, column]:+.2f}</li>" for row, column in strongest)
     return (
-        '<section><p>Which labels come together in the training texts, and which avoid each other.</p>'
+        "<section><p>Which labels come together in the training texts, and which avoid each other.</p>"
         f'<p class="se-legend"><span>{-scale:+.2f}</span><span class="se-scale"></span><span>{scale:+.2f}</span></p>'
         '<div class="se-scroll" tabindex="0" role="region" aria-label="Heat map of the label correlations">'
-        f'<table class="se-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<h3>Strongest pairs</h3><ul class="se-pairs">{pairs}</ul></section>'
+        f'<table class="se-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
+        f'<section><h3>Strongest pairs</h3><ul class="se-pairs">{pairs}</ul></section>'
     )
 
 
-def _correlation_cell(name: str, other: str, share: float, value: float) -> str:
+def _correlation_cell(name: str, other: str, value: float, scale: float) -> str:
     if name == other:
         return '<td class="se-self"></td>'
     kind = "se-apart" if value < 0.0 else "se-together"
-    return f'<td class="{kind}" style="--share:{abs(share):.3f}" title="{name} and {other}: {value:+.2f}"></td>'
+    return (
+        f'<td class="{kind}" style="--share:{abs(value) / scale:.3f}" title="{name} and {other}: {value:+.2f}"></td>'
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- app
@@ -523,8 +525,7 @@ def build(model: EmotionModel) -> gr.Blocks:
     """
     The app.
 
-    Its API, beside the pages: `/classify` (`text`) and `/classify_batch` (`texts`, a list), with answers as of
-    [`to_json`], and `/classify_file` (`file`), which gives the file of results.
+    Its API: `/classify` takes a `text`, `/classify_batch` a list of `texts`; the answers are those of [`to_json`].
     """
 
     def show(text: str) -> str:
@@ -548,7 +549,7 @@ def build(model: EmotionModel) -> gr.Blocks:
         """The same for a list of texts, none of them blank."""
         return _answer(lambda: [to_json(found) for found in model.analyse(_checked_batch(texts))])
 
-    with gr.Blocks(title="Emotions in text", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+    with gr.Blocks(title="Emotions in text", analytics_enabled=False, delete_cache=DELETE_CACHE) as app:
         gr.HTML(_header_html(model), apply_default_css=False, js_on_load=None)
         with gr.Tab("Text"):
             _text_tab(show)
@@ -562,33 +563,27 @@ def build(model: EmotionModel) -> gr.Blocks:
 
 
 def _text_tab(show: Callable[[str], str]) -> None:
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
+    # The style sheet puts the result beside the others on wide screens and between them on narrow ones.
+    with gr.Column(elem_id="se-text-tab"):
+        with gr.Column(elem_classes="se-area-input"):
             text = gr.Textbox(
                 label="Text",
                 placeholder="English, Arabic … / اكتب هنا",
                 lines=4,
                 max_lines=12,
                 max_length=MAX_CHARACTERS,
-                elem_id="se-text",
+                elem_id="se-input",
             )
             button = gr.Button("Find emotions", variant="primary", elem_id="se-submit")
+        with gr.Column(elem_classes="se-area-result"):
+            result = _output("se-result", "The emotions of your text appear here.")
+        with gr.Column(elem_classes="se-area-examples"):
             examples = gr.Examples(
                 [[example] for example in EXAMPLES], [text], label="Examples", elem_id="se-examples"
             )
-        with gr.Column(scale=3, min_width=300):
-            result = gr.HTML(
-                '<p class="se-empty">The emotions of your text appear here.</p>',
-                elem_id="se-result",
-                elem_classes="se-page",
-                apply_default_css=False,
-                js_on_load=None,
-            )
     options: dict[str, Any] = {"concurrency_id": "model", "scroll_to_output": True, "api_visibility": "private"}
     gr.on([button.click, text.submit], show, text, result, **options)
-    examples.dataset.click(lambda row: row[0], examples.dataset, text, api_visibility="private").then(
-        show, text, result, **options
-    )
+    examples.dataset.click(show, text, result, **options)
 
 
 def _file_tab(show_file: Callable[..., tuple[Any, str]]) -> None:
@@ -604,24 +599,31 @@ def _file_tab(show_file: Callable[..., tuple[Any, str]]) -> None:
             button = gr.Button("Classify file", variant="primary", elem_id="se-classify")
             download = gr.DownloadButton("Download results (CSV)", interactive=False, elem_id="se-download")
         with gr.Column(scale=3, min_width=300):
-            summary = gr.HTML(
-                '<p class="se-empty">A summary appears here. The download has the probability of every label.</p>',
-                elem_id="se-summary",
-                elem_classes="se-page",
-                apply_default_css=False,
-                js_on_load=None,
-            )
+            summary = _output("se-summary", "A summary appears here; the download has all probabilities.")
     button.click(
         show_file, file, [download, summary], concurrency_id="model", scroll_to_output=True, api_visibility="private"
     )
 
 
+def _output(elem_id: str, placeholder: str) -> gr.HTML:
+    return gr.HTML(
+        f'<p class="se-empty">{placeholder}</p>',
+        elem_id=elem_id,
+        elem_classes="se-page",
+        apply_default_css=False,
+        js_on_load=None,
+    )
+
+
 def _header_html(model: EmotionModel) -> str:
-    source = escape(model.source if not Path(model.source).exists() else Path(model.source).resolve().name)
+    if Path(model.source).exists():
+        source = f"<code>{escape(Path(model.source).resolve().name)}</code>"
+    else:
+        source = f'<a href="https://huggingface.co/{escape(model.source)}">{escape(model.source)}</a>'
     return (
         '<header class="se-header"><h1>Emotions in text</h1>'
-        f"<p>{len(model.labels)} labels, several at once. Model: <code>{source}</code>. "
-        "Texts and files are not kept.</p></header>"
+        f"<p>{len(model.labels)} labels, several at once. Model: {source}. "
+        "Texts are not kept, files are deleted within two hours.</p></header>"
     )
 
 
@@ -662,7 +664,7 @@ def launch(model: EmotionModel, **options: Any) -> Any:
     return build(model).launch(
         theme=gr.themes.Base(primary_hue="teal", font=sans, font_mono=("ui-monospace", "monospace")),
         css_paths=HERE / "style.css",
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         max_file_size=MAX_FILE_SIZE,
         ssr_mode=False,
         **options,
