@@ -56,9 +56,6 @@ class InputError(ValueError):
     """What the user gave cannot be used; the message says why and how to mend it."""
 
 
-# ------------------------------------------------------------------------------------------------------- model
-
-
 class Emotion(NamedTuple):
     """One label of one text: its probability, and the threshold at or above which it is predicted."""
 
@@ -73,7 +70,7 @@ class Emotion(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word: character offsets, its share in the decision, and the share of each encoder in it if there are several."""
+    """A word: character offsets, its share in the decision and, if there are several, the share of each encoder."""
 
     start: int
     end: int
@@ -200,20 +197,42 @@ def _words(spans: list[tuple[int, int]], shares: list[float], weights: list[list
     ]
 
 
-def check_text(text: Any) -> str:
+def check_text(text: Any, name: str = "The text") -> str:
     """
-    The text, if it is one.
+    The text, if it is one, with lone surrogates, which cannot be sent back, as U+FFFD.
+
+    Args:
+        text: What was given.
+        name (`str`, *optional*, defaults to `"The text"`): What to call it in messages.
 
     Raises:
-        [`InputError`]: If it is no text, has only white space or is longer than `MAX_CHARACTERS`.
+        [`InputError`]: If it is no string, is blank or is longer than `MAX_CHARACTERS`.
     """
     if not isinstance(text, str):
-        raise InputError(f"Expected a text, got {type(text).__name__}.")
+        raise InputError(f"{name} must be a string, got {type(text).__name__}.")
     if not text.strip():
-        raise InputError("There is no text yet: type or paste a sentence.")
+        raise InputError(f"{name} is empty: type or paste a sentence.")
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"The text has {len(text):,} characters: at most {MAX_CHARACTERS:,} are accepted.")
-    return text
+        raise InputError(f"{name} has {len(text):,} characters: at most {MAX_CHARACTERS:,} are accepted.")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def check_texts(texts: Any) -> list[str]:
+    """
+    The texts of a list, each as of [`check_text`].
+
+    Raises:
+        [`InputError`]: If it is no list, is empty or holds more than `MAX_ROWS` or a text that is not as expected.
+    """
+    if not isinstance(texts, list) or not texts:
+        raise InputError("The texts must be a list of at least one string.")
+    _check_number(len(texts), "The list")
+    return [check_text(text, f"Text {number}") for number, text in enumerate(texts, start=1)]
+
+
+def _check_number(number: int, name: str) -> None:
+    if number > MAX_ROWS:
+        raise InputError(f"{name} has {number:,} texts: at most {MAX_ROWS:,} are accepted at once.")
 
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
@@ -234,11 +253,8 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------- files
-
-
 class TextFile(NamedTuple):
-    """The texts of a file, blank ones included, and the name of the column they are from (none in plain text)."""
+    """The texts of a file, `""` where one is blank, and the name of the column they are from (none in plain text)."""
 
     texts: list[str]
     column: str | None
@@ -271,8 +287,14 @@ def read_texts(path: str | Path | None) -> TextFile:
         found = TextFile([line.rstrip("\r") for line in content.removesuffix("\n").split("\n")], None)
     else:
         found = _read_csv(content, path.name)
-    _check_texts(found.texts, path.name)
-    return found
+    _check_number(len(found.texts), f"“{path.name}”")
+    texts = [
+        check_text(text, f"“{path.name}”, text {number}") if text.strip() else ""
+        for number, text in enumerate(found.texts, start=1)
+    ]
+    if not any(texts):
+        raise InputError(f"“{path.name}” holds no text.")
+    return found._replace(texts=texts)
 
 
 def _read_csv(content: str, name: str) -> TextFile:
@@ -296,20 +318,6 @@ def _read_csv(content: str, name: str) -> TextFile:
     names = [cell.strip().casefold() for cell in header]
     column = names.index("text") if "text" in names else 0
     return TextFile([row[column] if column < len(row) else "" for row in rows], header[column])
-
-
-def _check_texts(texts: Sequence[Any], name: str) -> None:
-    if not any(isinstance(text, str) and text.strip() for text in texts):
-        raise InputError(f"“{name}” holds no text.")
-    if len(texts) > MAX_ROWS:
-        raise InputError(f"“{name}” has {len(texts):,} texts: at most {MAX_ROWS:,} are accepted, so split it.")
-    for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise InputError(f"“{name}”, text {number}: expected a text, got {type(text).__name__}.")
-        if len(text) > MAX_CHARACTERS:
-            raise InputError(
-                f"“{name}”, text {number} has {len(text):,} characters: at most {MAX_CHARACTERS:,} are accepted."
-            )
 
 
 def safe_cell(text: str) -> str:
@@ -355,8 +363,8 @@ def classify_file(
         opens in a spreadsheet as it is.
     """
     file = read_texts(path)
-    results = iter(model.analyse([text for text in file.texts if text.strip()], report))
-    analyses = [next(results) if text.strip() else None for text in file.texts]
+    results = iter(model.analyse([text for text in file.texts if text], report))
+    analyses = [next(results) if text else None for text in file.texts]
     # Where gradio keeps what it serves: it deletes the file in time, and makes no copy.
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
@@ -364,9 +372,6 @@ def classify_file(
     # With a byte order mark, or spreadsheets garble what is not ASCII.
     target.write_text(results_csv(file.texts, analyses, model.labels), encoding="utf-8-sig", newline="")
     return file, analyses, target
-
-
-# -------------------------------------------------------------------------------------------------------- HTML
 
 
 def message_html(message: str) -> str:
@@ -416,20 +421,26 @@ def _words_html(analysis: Analysis) -> str:
     if not analysis.words:
         return ""
     highest = max(word.attention for word in analysis.words) or 1.0
+    # As from a model that takes the mean of the words: colour everywhere would say that all of them were picked.
+    is_even = len(analysis.words) > 1 and highest - min(word.attention for word in analysis.words) < 1e-6
+    note = "The stronger the colour, the more attention the word got."
+    if is_even:
+        note = "Every word counted the same."
+    if analysis.is_truncated:
+        note += " The end of the text is too long for this model and was not read."
     pieces, end = [], 0
     for word in analysis.words:
+        share = 0.0 if is_even else word.attention / highest
         pieces.append(escape(analysis.text[end : word.start]))
         pieces.append(
-            f'<mark style="--share:{word.attention / highest:.3f}" title="{percent(word.attention)} of the attention">'
+            f'<mark style="--share:{share:.3f}" title="{percent(word.attention)} of the attention">'
             f"{escape(analysis.text[word.start : word.end])}</mark>"
         )
         end = word.end
     pieces.append(escape(analysis.text[end:]))
-    note = " The end of the text is too long for this model and was not read." if analysis.is_truncated else ""
     return (
-        '<section><h3>Words that counted</h3><p class="se-text" dir="auto">'
-        f'{"".join(pieces)}</p><p class="se-note">The stronger the colour, the more attention the word got.{note}</p>'
-        "</section>"
+        f'<section><h2>Words that counted</h2><p class="se-text" dir="auto">{"".join(pieces)}</p>'
+        f'<p class="se-note">{note}</p></section>'
     )
 
 
@@ -444,7 +455,7 @@ def _encoder_weights_html(analysis: Analysis, encoders: Sequence[str]) -> str:
         for word in analysis.words
     )
     return (
-        '<section><h3 id="se-encoders">Encoders per word</h3>'
+        '<section><h2 id="se-encoders">Encoders per word</h2>'
         '<div class="se-scroll se-low" tabindex="0" role="region" aria-labelledby="se-encoders">'
         f'<table class="se-weights"><thead><tr><th scope="col">word</th>{head}</tr></thead><tbody>{rows}</tbody>'
         '</table></div><p class="se-note">How much each encoder counts for each word.</p></section>'
@@ -505,7 +516,7 @@ def correlation_html(labels: Sequence[str], correlation: Sequence[Sequence[float
         f'<p class="se-legend"><span>{-scale:+.2f}</span><span class="se-scale"></span><span>{scale:+.2f}</span></p>'
         '<div class="se-scroll" tabindex="0" role="region" aria-label="Heat map of the label correlations">'
         f'<table class="se-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
-        f'<section><h3>Strongest pairs</h3><ul class="se-pairs">{pairs}</ul></section>'
+        f'<section><h2>Strongest pairs</h2><ul class="se-pairs">{pairs}</ul></section>'
     )
 
 
@@ -516,9 +527,6 @@ def _correlation_cell(name: str, other: str, value: float, scale: float) -> str:
     return (
         f'<td class="{kind}" style="--share:{abs(value) / scale:.3f}" title="{name} and {other}: {value:+.2f}"></td>'
     )
-
-
-# --------------------------------------------------------------------------------------------------------- app
 
 
 def build(model: EmotionModel) -> gr.Blocks:
@@ -547,7 +555,7 @@ def build(model: EmotionModel) -> gr.Blocks:
 
     def classify_batch(texts: list[str]) -> list[dict[str, Any]]:
         """The same for a list of texts, none of them blank."""
-        return _answer(lambda: [to_json(found) for found in model.analyse(_checked_batch(texts))])
+        return _answer(lambda: [to_json(found) for found in model.analyse(check_texts(texts))])
 
     with gr.Blocks(title="Emotions in text", analytics_enabled=False, delete_cache=DELETE_CACHE) as app:
         gr.HTML(_header_html(model), apply_default_css=False, js_on_load=None)
@@ -583,7 +591,7 @@ def _text_tab(show: Callable[[str], str]) -> None:
             )
     options: dict[str, Any] = {"concurrency_id": "model", "scroll_to_output": True, "api_visibility": "private"}
     gr.on([button.click, text.submit], show, text, result, **options)
-    examples.dataset.click(show, text, result, **options)
+    examples.load_input_event.then(show, text, result, **options)
 
 
 def _file_tab(show_file: Callable[..., tuple[Any, str]]) -> None:
@@ -634,13 +642,6 @@ def _correlation_page(model: EmotionModel) -> str:
     return correlation_html(model.labels, correlation)
 
 
-def _checked_batch(texts: Any) -> list[str]:
-    if not isinstance(texts, list):
-        raise InputError(f"Expected a list of texts, got {type(texts).__name__}.")
-    _check_texts(texts, "texts")
-    return [check_text(text) for text in texts]
-
-
 def _answer(call: Callable[[], Any]) -> Any:
     """The result of an API call; bad input becomes an error with its message."""
     try:
@@ -660,9 +661,19 @@ def launch(model: EmotionModel, **options: Any) -> Any:
     Returns:
         What gradio's `launch` returns: server, local URL, shared URL.
     """
-    sans = ("system-ui", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans Arabic", "sans-serif")
+    # Fonts of the visitor's own machine. The button is dark enough for white letters on it.
+    theme = gr.themes.Base(
+        primary_hue="teal",
+        font=("system-ui", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans Arabic", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+    )
     return build(model).launch(
-        theme=gr.themes.Base(primary_hue="teal", font=sans, font_mono=("ui-monospace", "monospace")),
+        theme=theme,
         css_paths=HERE / "style.css",
         footer_links=["api"],
         max_file_size=MAX_FILE_SIZE,
