@@ -414,7 +414,7 @@ def _bars(emotions: Iterable[Emotion]) -> str:
 
 def percent(share: float) -> str:
     """A share in [0, 1] as a whole percentage; what is not nothing does not become 0%."""
-    return "&lt;1%" if 0.0 < share < 0.005 else f"{share:.0%}"
+    return "&lt;1%" if 0.0 < share < 0.01 else f"{share:.0%}"
 
 
 def _words_html(analysis: Analysis) -> str:

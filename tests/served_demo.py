@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytest plugin with the demo of a tiny stacked model, served on this machine; test files name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS
+
+from hub.demo.app import EmotionModel, launch
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+
+
+@pytest.fixture(scope="session")
+def demo_folder(
+    encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A saved model of three tiny encoders with a meta-learner, whose thresholds some labels reach and some do not."""
+    torch.manual_seed(0)
+    model = StackedEmotionForSequenceClassification.from_encoders(encoder_folders, id2label=LABELS).eval()
+    torch.nn.init.normal_(model.classifier.weight, std=0.5)
+    # Neither of these two texts may have all labels or none.
+    inputs = tokenizer(["so happy, thank you", "أنا سعيد جدا اليوم"], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**inputs).logits.sigmoid().numpy()
+    model.config.thresholds = [float(value) for value in np.sort(scores, axis=0)[[0, 1, 1, 0], range(4)] + 1e-4]
+    model.config.label_correlation = [
+        [1.0 if row == column else 0.1 * (row - column) for column in range(4)] for row in range(4)
+    ]
+    folder = tmp_path_factory.mktemp("demo") / "tiny_model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_model(demo_folder: Path) -> EmotionModel:
+    """The saved model, loaded with its own code."""
+    return EmotionModel(str(demo_folder))
+
+
+@pytest.fixture(scope="session")
+def demo_url(demo_model: EmotionModel) -> Iterator[str]:
+    """The address of the app, served by this process."""
+    server, url, _ = launch(demo_model, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield str(url)
+    server.blocks.close()
