@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import LABELS
@@ -19,15 +18,15 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 def demo_folder(
     encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A saved model of three tiny encoders with a meta-learner, whose thresholds some labels reach and some do not."""
+    """A saved model of three tiny encoders with a meta-learner, thresholds and label correlations."""
     torch.manual_seed(0)
     model = StackedEmotionForSequenceClassification.from_encoders(encoder_folders, id2label=LABELS).eval()
     torch.nn.init.normal_(model.classifier.weight, std=0.5)
-    # Neither of these two texts may have all labels or none.
+    # Between the scores of two texts: each label is predicted for one of them.
     inputs = tokenizer(["so happy, thank you", "أنا سعيد جدا اليوم"], padding=True, return_tensors="pt")
     with torch.inference_mode():
-        scores = model(**inputs).logits.sigmoid().numpy()
-    model.config.thresholds = [float(value) for value in np.sort(scores, axis=0)[[0, 1, 1, 0], range(4)] + 1e-4]
+        scores = model(**inputs).logits.sigmoid()
+    model.config.thresholds = scores.mean(dim=0).tolist()
     model.config.label_correlation = [
         [1.0 if row == column else 0.1 * (row - column) for column in range(4)] for row in range(4)
     ]
