@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio_client
@@ -147,6 +148,28 @@ def test_model_that_is_not_multi_label_is_refused(stock_folder: Path, tmp_path: 
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match="is no multi-label classifier: its `problem_type` must be"):
         EmotionModel(str(tmp_path))
+
+
+def test_revision_pins_code_weights_and_tokenizer(demo_model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def load(source: str, **options: Any) -> Any:
+        asked.append((source, options))
+        return demo_model.model if len(asked) % 2 else demo_model.tokenizer
+
+    for name in ("AutoModelForSequenceClassification", "AutoTokenizer"):
+        monkeypatch.setattr(app, name, SimpleNamespace(from_pretrained=load))
+    EmotionModel("user/model", "v1")
+    EmotionModel("user/model")
+    assert asked == [
+        ("user/model", {"trust_remote_code": True, "revision": name}) for name in ("v1", "v1", "main", "main")
+    ]
+
+
+def test_page_links_a_model_of_the_hub_and_names_a_folder(demo_model: EmotionModel) -> None:
+    assert "Model: <code>tiny_model</code>." in app._header_html(demo_model)
+    other: Any = SimpleNamespace(source="user/model", labels=["joy"])
+    assert 'Model: <a href="https://huggingface.co/user/model">user/model</a>.' in app._header_html(other)
 
 
 def test_json_has_the_labels_at_their_thresholds_best_first() -> None:
