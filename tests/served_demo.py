@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,8 +44,16 @@ def demo_model(demo_folder: Path) -> EmotionModel:
 
 
 @pytest.fixture(scope="session")
-def demo_url(demo_model: EmotionModel) -> Iterator[str]:
-    """The address of the app, served by this process."""
-    server, url, _ = launch(demo_model, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield str(url)
-    server.blocks.close()
+def demo_server(demo_model: EmotionModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The app, served by this process: gradio's `Blocks`, whose files are in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        server, _, _ = launch(demo_model, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        yield server.blocks
+        server.blocks.close()
+
+
+@pytest.fixture(scope="session")
+def demo_url(demo_server: Any) -> str:
+    """The app's address."""
+    return str(demo_server.local_url)

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio_client
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -470,13 +471,17 @@ def test_api_says_what_is_wrong(demo_url: str, endpoint: str, arguments: dict[st
         client.predict(api_name=endpoint, **arguments)
 
 
-def test_nothing_is_reported_and_no_font_is_fetched(demo_url: str, demo_model: EmotionModel) -> None:
-    blocks = app.build(demo_model)
+def test_nothing_is_reported_or_remembered_and_no_font_is_fetched(demo_url: str) -> None:
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert blocks.analytics_enabled is False
-    style = (ROOT / "hub" / "demo" / "style.css").read_text(encoding="utf-8")
-    assert "http" not in style
+    config = httpx.get(f"{demo_url}config").json()
+    assert config["analytics_enabled"] is False
+    assert config["run_history"] is False
+    style = httpx.get(f"{demo_url}theme.css").text + config["css"]
+    assert "system-ui" in style
+    # A name in pictures that the theme holds itself.
+    assert set(re.findall(r"https?://[\w.]+", style)) <= {"http://www.w3.org"}
     assert "@import" not in style
+    assert config["stylesheets"] == []
 
 
 # ---------------------------------------------------------------------------------------------- the Space

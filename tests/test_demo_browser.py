@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradio.route_utils import delete_files_created_by_app
 
 from hub.demo.app import MAX_CHARACTERS, EmotionModel
 
@@ -235,6 +236,19 @@ def test_file_goes_in_and_results_come_out(
         assert row[1] == "|".join(emotion.label for emotion in expected.predicted)
         scores = [emotion.score for emotion in expected.emotions]
         np.testing.assert_allclose([float(cell) for cell in row[2:]], scores, atol=1e-5)
+
+
+def test_files_are_deleted_in_time(open_page: OpenPage, demo_server: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("so sad\n", encoding="utf-8")
+    page = open_page()
+    upload(page, tmp_path / "secret.txt")
+    page.click("#se-classify")
+    page.wait_for_selector("#se-summary .se-verdict")
+    kept = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert {path.name for path in kept.rglob("secret*")} == {"secret.txt", "secret_emotions.csv"}
+    # What the app does once an hour with files older than an hour, here with all of them.
+    delete_files_created_by_app(demo_server, None)
+    assert list(kept.rglob("secret*")) == []
 
 
 def test_bad_file_is_one_clear_message_and_no_download(open_page: OpenPage, tmp_path: Path) -> None:

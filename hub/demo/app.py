@@ -676,6 +676,8 @@ def launch(model: EmotionModel, **options: Any) -> Any:
         theme=theme,
         css_paths=HERE / "style.css",
         footer_links=["api"],
+        # Gradio 6 would keep every call in the visitor's browser.
+        run_history=False,
         max_file_size=MAX_FILE_SIZE,
         ssr_mode=False,
         **options,
