@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the demo Space."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+from huggingface_hub.utils import validate_repo_id
+
+HERE = Path(__file__).resolve().parent
+# What the app and the code of the models import.
+PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")
+
+
+def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str | None = None) -> None:
+    """
+    Fill an empty folder with the demo Space of a model.
+
+    The packages are pinned to the versions that are installed here. Nothing is fetched.
+
+    Args:
+        folder (`Path`): Existing and empty.
+        repo_id (`str`): The Space, `owner/name`.
+        model_id (`str`): The model on the Hub, `owner/name`.
+        model_revision (`str`, *optional*): Its commit, tag or branch; `main` by default.
+
+    Raises:
+        `FileNotFoundError`: If there is no such folder.
+        `ImportError`: If a package whose version is needed is not installed.
+        `ValueError`: If the folder is not empty, or an id or the revision is not as described.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
+    if any(folder.iterdir()):
+        raise ValueError(f"`folder` must be empty, got {folder}.")
+    for field, value in (("repo_id", repo_id), ("model_id", model_id)):
+        _check_repo_id(field, value)
+    if model_revision is not None and model_revision.split() != [model_revision]:
+        raise ValueError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
+    versions = _installed_versions()
+    files = {
+        "README.md": _card(repo_id, model_id, model_revision, versions["gradio"]),
+        "app.py": (HERE / "app.py").read_text(encoding="utf-8"),
+        "style.css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "demo.json": json.dumps({"model_id": model_id, "model_revision": model_revision}, indent=2) + "\n",
+        "requirements.txt": "".join(f"{package}=={number}\n" for package, number in versions.items()),
+    }
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8", newline="\n")
+
+
+def _check_repo_id(field: str, value: str) -> None:
+    # The Hub's own check lets a name without an owner pass.
+    if value.count("/") != 1:
+        raise ValueError(f"`{field}` must be `owner/name`, got {value!r}.")
+    validate_repo_id(value)
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            # A build's own suffix, as of torch for the CPU, is on no index.
+            versions[package] = version(package).partition("+")[0]
+        except PackageNotFoundError as error:
+            raise ImportError(
+                f'{package} is not installed, so its version is unknown: pip install "stacked-emotion[demo]".'
+            ) from error
+    return versions
+
+
+def _card(repo_id: str, model_id: str, model_revision: str | None, sdk_version: str) -> str:
+    metadata: dict[str, Any] = {
+        "title": "Emotions in text",
+        "emoji": "💬",
+        "colorFrom": "green",
+        "colorTo": "blue",
+        "sdk": "gradio",
+        "sdk_version": sdk_version,
+        "app_file": "app.py",
+        "license": "apache-2.0",
+        "short_description": "Emotions of texts, English and Arabic",
+        "models": [model_id],
+        "tags": ["emotion", "multi-label", "stacked-emotion"],
+    }
+    return Template((HERE / "card_template.md").read_text(encoding="utf-8")).substitute(
+        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
+        repo_id=repo_id,
+        model_id=model_id,
+        revision=f"revision `{model_revision}`" if model_revision else "its latest revision",
+    )

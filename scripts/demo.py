@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The demo of a trained model, on this machine.
+
+Usage:
+    python -m scripts.demo --model DIR [--port 7860] [--share false]
+
+The code that is stored with the model is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from scripts._errors import user_errors
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
+    parser.add_argument("--revision", help="commit, tag or branch of a model on the Hub")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument(
+        "--share", choices=["true", "false"], default="false", help="a public link through Gradio (default: false)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the model and serve the app until interrupted."""
+    options = make_parser().parse_args(argv)
+    with user_errors():
+        if options.port is not None and not 1 <= options.port <= 65535:
+            raise ValueError(f"--port must be in [1, 65535], got {options.port}.")
+        try:
+            from hub.demo.app import EmotionModel, launch
+        except ModuleNotFoundError as error:
+            raise ImportError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
+    with user_errors(f"--model {options.model} cannot be loaded"):
+        model = EmotionModel(options.model, options.revision)
+    with user_errors():
+        launch(model, server_port=options.port, share=options.share == "true")
+
+
+if __name__ == "__main__":
+    main()
