@@ -10,19 +10,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_SECRETS = {
-    "a Hugging Face token": rb"(?:hf|api_org)_[A-Za-z0-9]{30,}",
+# Each starts with letters of its own, so that searching a large file is quick.
+_TOKENS = {
+    "a Hugging Face token": rb"hf_[A-Za-z0-9]{30,}",
+    "a Hugging Face token of an organisation": rb"api_org_[A-Za-z0-9]{30,}",
     "an AWS access key": rb"A(?:KI|SI)A[0-9A-Z]{16}",
-    "a GitHub token": rb"(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22,})",
+    "a GitHub token": rb"gh[pousr]_[A-Za-z0-9]{36}",
+    "a fine-grained GitHub token": rb"github_pat_\w{22,}",
     "a Google API key": rb"AIza[\w-]{35}",
     "a Slack token": rb"xox[abprs]-[\w-]{10,}",
-    "an API key": rb"\bsk-(?:[a-z]+\d*-)*[A-Za-z0-9_]{20,}",
+    "an API key": rb"sk-(?<![A-Za-z0-9]sk-)(?:[a-z]+\d*-)*[A-Za-z0-9_]{20,}",
     "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-    # With a digit in the value, so that "your-key-goes-here" is none.
-    "a secret": rb"(?i:api_?key|secret|access_?key|(?:access|auth|bearer)_?token|passw(?:or)?d|client_?secret)"
-    rb"[\"']?\s*[:=]\s*[\"'](?=[^\"']*\d)[\w+/=.~-]{12,}[\"']",
 }
-_PATTERNS = {name: re.compile(pattern) for name, pattern in _SECRETS.items()}
+# With a digit in the value, so that "your-key-goes-here" is none.
+_ASSIGNMENT = (
+    rb"(?i:api_?key|secret|access_?key|(?:access|auth|bearer)_?token|passw(?:or)?d)"
+    rb"[\"']?\s*[:=]\s*[\"'](?=[^\"']*\d)[\w+/=.~-]{12,}[\"']"
+)
+_IN_ALL = {name: re.compile(pattern) for name, pattern in _TOKENS.items()}
+_IN_PROSE = _IN_ALL | {"a secret": re.compile(_ASSIGNMENT)}
 _HOMES = "home|Users|root|work|workspace|scratch|tmp|mnt|media|private"
 _PATH = re.compile(rf"(?<![\w./])/(?:{_HOMES})/[\w.+-]+(?:/[\w.+-]+)*|\b[A-Z]:\\+Users\\+\w+")
 _PROSE = {".json", ".md", ".py", ".txt", ".yaml", ".yml"}
@@ -43,9 +49,9 @@ def secret_problems(folder: Path) -> list[str]:
     problems = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = _content(path)
-        for name, pattern in _PATTERNS.items():
+        for name, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
             if match := pattern.search(content):
-                line = f":{content[: match.start()].count(10) + 1}" if path.suffix in _PROSE else ""
+                line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
                 problems.append(f"{path.relative_to(folder).as_posix()}{line}: holds what looks like {name}")
     return problems
 
@@ -70,8 +76,12 @@ def path_problems(folder: Path) -> list[str]:
 
 def _prose(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in _PROSE and path.name not in _VOCABULARIES:
+        if path.is_file() and _is_prose(path):
             yield path, path.read_text(encoding="utf-8", errors="replace")
+
+
+def _is_prose(path: Path) -> bool:
+    return path.suffix in _PROSE and path.name not in _VOCABULARIES
 
 
 def _content(path: Path) -> bytes:
