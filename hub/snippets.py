@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-_BLOCK = re.compile(r"^([ \t]*)```(?:python|py)\b[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^([ \t]*)```(?:python|py)(?=\s)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
 _REPO = r"(?P<repo>[^/]+/[^/]+)"
 _API = re.compile(
     rf"/api/(?P<kind>models|datasets|spaces)/{_REPO}(?:/(?P<call>revision|tree|paths-info)/(?P<rest>.+))?"
