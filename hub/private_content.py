@@ -29,9 +29,11 @@ _ASSIGNMENT = (
 )
 _IN_ALL = {name: re.compile(pattern) for name, pattern in _TOKENS.items()}
 _IN_PROSE = _IN_ALL | {"a secret": re.compile(_ASSIGNMENT)}
-_HOMES = "home|Users|root|work|workspace|scratch|tmp|mnt|media|private"
-_PATH = re.compile(rf"(?<![\w./])/(?:{_HOMES})/[\w.+-]+(?:/[\w.+-]+)*|\b[A-Z]:\\+Users\\+\w+")
-_PROSE = {".json", ".md", ".py", ".txt", ".yaml", ".yml"}
+_HOMES = "home|Users|Volumes|root|work|workspace|scratch|tmp|mnt|media|nfs|data|storage|private"
+_PATH = re.compile(rf"(?<![\w.])/(?:{_HOMES})/[\w.+-]+(?:/[\w.+-]+)*|\b[A-Z]:\\+Users\\+\w+")
+TEXTS = {".json", ".md", ".py", ".txt", ".yaml", ".yml"}
+"""Endings of files that are text in UTF-8."""
+
 # Words of a language, which may look like anything.
 _VOCABULARIES = {"added_tokens.json", "merges.txt", "tokenizer.json", "vocab.json", "vocab.txt"}
 
@@ -77,11 +79,11 @@ def path_problems(folder: Path) -> list[str]:
 def _prose(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and _is_prose(path):
-            yield path, path.read_text(encoding="utf-8", errors="replace")
+            yield path, path.read_text(encoding="utf-8")
 
 
 def _is_prose(path: Path) -> bool:
-    return path.suffix in _PROSE and path.name not in _VOCABULARIES
+    return path.suffix in TEXTS and path.name not in _VOCABULARIES
 
 
 def _content(path: Path) -> bytes:

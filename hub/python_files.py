@@ -52,8 +52,8 @@ def import_problems(folder: Path, kind: str) -> list[str]:
             continue
         try:
             trees[path] = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, UnicodeDecodeError) as error:
-            problems.append(f"{name}:{getattr(error, 'lineno', None) or 1}: is not Python ({error})")
+        except SyntaxError as error:
+            problems.append(f"{name}:{error.lineno or 1}: is not Python ({error.msg})")
     loaded = _loaded(trees)
     required = _requirements(folder)
     for path, tree in trees.items():
@@ -79,7 +79,10 @@ def defines(folder: Path, reference: str) -> bool:
     path = folder / f"{module}.py"
     if not module or not path.is_file():
         return False
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except SyntaxError:
+        return False
     return any(isinstance(node, ast.ClassDef) and node.name == name for node in body)
 
 

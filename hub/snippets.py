@@ -66,7 +66,7 @@ def run_snippets(folder: Path, repo_type: str, *, repo_id: str | None = None, ti
     blocks = python_blocks((folder / "README.md").read_text(encoding="utf-8"))
     if not blocks:
         return []
-    with TemporaryDirectory() as name, _serve(folder, repo_type, repo_id) as endpoint:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name, _serve(folder, repo_type, repo_id) as endpoint:
         home, work, said = (Path(name) / part for part in ("home", "work", "said.txt"))
         work.mkdir()
         command = [sys.executable, "-P", str(Path(__file__).with_name("_snippet_process.py")), str(said)]

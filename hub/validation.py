@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from .card_checks import CARD_NAME, card_problems, read_metadata
-from .private_content import path_problems, secret_problems
+from .private_content import TEXTS, path_problems, secret_problems
 from .python_files import defines, import_problems
 from .snippets import run_snippets
 
@@ -58,6 +58,8 @@ def validate(folder: Path, kind: str, *, repo_id: str | None = None, snippets: b
         raise ValueError(f"Expected one of the kinds {', '.join(REPO_TYPES)}, got {kind!r}.")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: stage the {kind} first.")
+    if unreadable := list(_unreadable(folder)):
+        return unreadable
     checks: tuple[Callable[[Path], Iterable[str]], ...] = (
         _unwanted,
         _pickles,
@@ -77,6 +79,15 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path
+
+
+def _unreadable(folder: Path) -> Iterator[str]:
+    for name, path in _files(folder):
+        if path.suffix in TEXTS:
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                yield f"{name}: is not text in UTF-8 ({error})"
 
 
 def _unwanted(folder: Path) -> Iterator[str]:
@@ -101,7 +112,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _pickles(folder: Path) -> Iterator[str]:
     for name, path in _files(folder):
-        if path.suffix in _PICKLES:
+        if _PICKLES.intersection(suffix.lower() for suffix in path.suffixes):
             yield f"{name}: is a pickle by its name: whoever loads one runs its code; save safetensors"
         elif _is_pickle(path):
             yield f"{name}: holds a pickle: whoever loads one runs its code; save safetensors"
@@ -122,7 +133,8 @@ def _is_pickle(path: Path) -> bool:
                 pass
         except Exception:
             return False
-        return stream.read(1) == b""
+        # Torch once wrote several into a file. A text may begin like one of the old protocols.
+        return start.startswith(b"\x80") or stream.read(1) == b""
 
 
 def _holds_objects(array: IO[bytes]) -> bool:
@@ -140,15 +152,12 @@ def _model(folder: Path) -> Iterator[str]:
         except ValueError as error:
             yield f"{name}: is not JSON ({error})"
             continue
-        if name.endswith(".safetensors.index.json"):
-            missing = [
-                shard for shard in sorted(set(content["weight_map"].values())) if not (folder / shard).is_file()
-            ]
-            yield from (f"{shard}: is missing, {name} names it" for shard in missing)
-        elif isinstance(content, dict):
-            yield from _targets(folder, name, content)
+        content = content if isinstance(content, dict) else {}
+        yield from _targets(folder, name, content)
         if name == "config.json":
             yield from _config(content)
+        missing = {shard for shard in content.get("weight_map", {}).values() if not (folder / shard).is_file()}
+        yield from (f"{shard}: is missing, {name} names it" for shard in sorted(missing))
     for name in ("config.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
             yield f"{name}: is missing"
@@ -167,7 +176,7 @@ def _weights(folder: Path) -> Iterator[str]:
 
 
 def _config(config: dict[str, Any]) -> Iterator[str]:
-    labels = list(config.get("id2label", {}).values())
+    labels = list((config.get("id2label") or {}).values())
     if config.get("problem_type") != "multi_label_classification":
         yield f"config.json: `problem_type` is {config.get('problem_type')!r}, not 'multi_label_classification'"
     if not labels or any(re.fullmatch(r"LABEL_\d+", str(label)) for label in labels):
@@ -188,7 +197,7 @@ def _targets(folder: Path, name: str, content: dict[str, Any]) -> Iterator[str]:
 
 
 def _references(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in content.get("auto_map", {}).items():
+    for key, value in (content.get("auto_map") or {}).items():
         for reference in value if isinstance(value, list) else [value]:
             if reference is not None:
                 yield f"auto_map.{key}", reference
@@ -206,10 +215,19 @@ def _dataset(folder: Path) -> Iterator[str]:
             except (OSError, pa.ArrowException) as error:
                 yield f"{name}: is not a complete Parquet file ({error})"
     for config in _configs(folder):
-        files = config.get("data_files", [])
-        for pattern in [files] if isinstance(files, str) else [entry["path"] for entry in files]:
+        for pattern in _patterns(config.get("data_files", [])):
             if not any(folder.glob(pattern)):
-                yield f"{CARD_NAME}: the configuration {config['config_name']} names {pattern}, which is not there"
+                name = config.get("config_name", "default")
+                yield f"{CARD_NAME}: the configuration {name} names {pattern}, which is not there"
+
+
+def _patterns(files: Any) -> list[str]:
+    """A path, splits with their paths, or lists of them."""
+    if isinstance(files, str):
+        return [files]
+    if isinstance(files, dict):
+        return _patterns(files["path"])
+    return [pattern for entry in files for pattern in _patterns(entry)]
 
 
 def _configs(folder: Path) -> list[dict[str, Any]]:

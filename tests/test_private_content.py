@@ -79,6 +79,7 @@ def test_ordinary_content_is_no_secret(tmp_path: Path) -> None:
     [
         ("README.md", "/".join(("", "home", "ann", "models", "minilm"))),
         ("config.json", "/".join(("", "Users", "ann"))),
+        ("report.json", "/".join(("", "data", "train.tsv"))),
         (".eval_results/emotions.yaml", "/".join(("", "tmp", "run-1", "data.tsv"))),
         ("app.py", "\\".join(("C:", "Users", "ann"))),
     ],

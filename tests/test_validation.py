@@ -44,7 +44,6 @@ def test_clean_folders_pass(model: Path, tmp_path: Path) -> None:
     (model / ".eval_results").mkdir()
     (model / ".eval_results" / "emotions.yaml").write_text("value: 0.5\n")
     (model / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-    (model / "scores.npy").write_bytes(b"")
     np.save(model / "scores.npy", np.zeros(3))
     np.savez(model / "scores.npz", np.zeros(3))
     assert validate(model, "model", snippets=False) == []
@@ -80,6 +79,8 @@ def records_with_objects(folder: Path) -> None:
         (lambda folder: (folder / "extra.dat").write_bytes(pickle.dumps([1])), "extra.dat: holds a pickle"),
         (lambda folder: (folder / "notes.txt").write_bytes(pickle.dumps({"a": 1}, 0)), "notes.txt: holds a pickle"),
         (lambda folder: torch.save([torch.ones(2)], folder / "extra.dat"), "extra.dat: holds a pickle"),
+        (lambda folder: (folder / "extra.dat").write_bytes(pickle.dumps(1) + b"more"), "extra.dat: holds a pickle"),
+        (lambda folder: (folder / "model.PKL.gz").write_bytes(b""), "model.PKL.gz: is a pickle by its name"),
         (zip_of("weights/data.pkl", b""), "extra.dat: holds a pickle"),
         (object_array, "extra.npy: holds a pickle"),
         (records_with_objects, "extra.npz: holds a pickle"),
@@ -108,6 +109,7 @@ def compiled(folder: Path) -> None:
     [
         (link, "link.py: is a symbolic link: copy the file"),
         (compiled, "__pycache__: is hidden or a cache"),
+        (lambda folder: (folder / "README.md").write_bytes(b"---\n\xff"), "README.md: is not text in UTF-8"),
         (lambda folder: (folder / ".env").write_text("x"), ".env: is hidden or a cache"),
         (lambda folder: (folder / "all.csv").write_bytes(b"x" * (11 << 20)), "all.csv: has 11 MiB and an ending that"),
     ],
@@ -186,6 +188,7 @@ CLASSES = {"AutoConfig": "configuration_stacked_emotion.StackedEmotionConfig"}
         (change_json("config.json", id2label=None), "config.json: `id2label` does not name the labels"),
         (change_json("config.json", thresholds=[0.5] * 3), "config.json: has 3 thresholds for 2 labels"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: is not JSON (Expecting"),
+        (change_json("config.json", auto_map=None, id2label=[]), "config.json: `id2label` does not name the labels"),
         (lambda folder: (folder / "tokenizer_config.json").unlink(), "tokenizer_config.json: is missing"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: is missing"),
         (cut_weights, "model.safetensors: is not a complete safetensors file"),
@@ -226,6 +229,26 @@ def test_defects_of_a_data_set_are_named(tmp_path: Path, spoil: Spoil, message: 
     folder = dataset_folder(tmp_path / "dataset")
     spoil(folder)
     assert only_problem(folder, "dataset").startswith(message)
+
+
+@pytest.mark.parametrize(
+    "files", ["train.parquet", "['*.parquet']", "{split: train, path: train.parquet}", "[{path: [train.parquet]}]"]
+)
+def test_data_files_are_given_in_every_form_that_datasets_reads(tmp_path: Path, files: str) -> None:
+    folder = dataset_folder(tmp_path / "dataset")
+    card = DATASET_CARD.replace("\n  - split: train\n    path: train.parquet", f" {files}")
+    (folder / "README.md").write_text(card)
+    assert f"data_files: {files}" in card
+    assert validate(folder, "dataset", snippets=False) == []
+    (folder / "README.md").write_text(card.replace(".parquet", ".csv"))
+    assert "names " in only_problem(folder, "dataset")
+
+
+def test_broken_code_is_named(model: Path) -> None:
+    (model / "pipeline_stacked_emotion.py").write_text("x = = 1\n")
+    assert (
+        validate(model, "model", snippets=False)[0] == "pipeline_stacked_emotion.py:1: is not Python (invalid syntax)"
+    )
 
 
 def test_data_set_needs_rows(tmp_path: Path) -> None:
