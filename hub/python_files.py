@@ -27,6 +27,8 @@ _SPACE = {"gradio", "gradio-client", "huggingface-hub", "numpy", "pandas", "pill
 # What transformers' scanner takes for an import, in strings and comments as well (`get_relative_imports`, 5.23).
 _SCANNED = re.compile(r"^\s*(?:from\s+\.(\S+)\s+import|import\s+\.(\S+)\s*$)", re.MULTILINE)
 
+_Import = ast.Import | ast.ImportFrom
+
 
 def import_problems(folder: Path, kind: str) -> list[str]:
     """
@@ -44,24 +46,25 @@ def import_problems(folder: Path, kind: str) -> list[str]:
         `list[str]`: A line each, with file and line number.
     """
     problems = []
-    trees: dict[Path, ast.Module] = {}
+    imports: dict[Path, list[_Import]] = {}
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder).as_posix()
         if path.parent != folder:
             problems.append(f"{name}: code in a sub-folder is not loaded from the Hub: move it beside the others")
             continue
         try:
-            trees[path] = ast.parse(path.read_text(encoding="utf-8"))
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            imports[path] = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
         except SyntaxError as error:
             problems.append(f"{name}:{error.lineno or 1}: is not Python ({error.msg})")
-    loaded = _loaded(trees)
+    loaded = _loaded(imports)
     required = _requirements(folder)
-    for path, tree in trees.items():
+    for path, nodes in imports.items():
         is_app = kind == "demo" or path.name == "app.py"
         packages = required | (_SPACE if is_app else _PROVIDED[kind])
-        neighbours = set() if path.stem in loaded else {other.stem for other in trees}
+        neighbours = set() if path.stem in loaded else {other.stem for other in imports}
         found = dict(_scanned(path))
-        for node in ast.walk(tree):
+        for node in nodes:
             found |= _relative(node) | _absolute(node, packages, neighbours) | _several(node, kind)
         problems += [f"{path.name}:{line}: {said}" for line, said in sorted(found.items())]
     return problems
@@ -86,11 +89,11 @@ def defines(folder: Path, reference: str) -> bool:
     return any(isinstance(node, ast.ClassDef) and node.name == name for node in body)
 
 
-def _loaded(trees: dict[Path, ast.Module]) -> set[str]:
+def _loaded(imports: dict[Path, list[_Import]]) -> set[str]:
     """The files that import others by `from .file` or are imported so."""
     found = set()
-    for path, tree in trees.items():
-        names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
+    for path, nodes in imports.items():
+        names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level}
         found |= {path.stem, *filter(None, names)} if names else set()
     return found
 
@@ -114,7 +117,7 @@ def _scanned(path: Path) -> Iterator[tuple[int, str]]:
             yield line, f"reads like an import of .{name}, for which there is no file {name}.py"
 
 
-def _relative(node: ast.AST) -> dict[int, str]:
+def _relative(node: _Import) -> dict[int, str]:
     if not isinstance(node, ast.ImportFrom) or not node.level:
         return {}
     if node.level == 1 and node.module and "." not in node.module:
@@ -123,13 +126,11 @@ def _relative(node: ast.AST) -> dict[int, str]:
     return {node.lineno: f"`{given}` is not followed by the Hub's loaders: write `from .file import name`"}
 
 
-def _absolute(node: ast.AST, packages: set[str], neighbours: set[str]) -> dict[int, str]:
-    if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and not node.level:
-        names = [node.module or ""]
+def _absolute(node: _Import, packages: set[str], neighbours: set[str]) -> dict[int, str]:
+    if isinstance(node, ast.ImportFrom):
+        names = [] if node.level else [node.module or ""]
     else:
-        return {}
+        names = [alias.name for alias in node.names]
     for name in (name.partition(".")[0] for name in names):
         given = {_distribution(entry) for entry in _by_import().get(name, [name])}
         if name not in sys.stdlib_module_names | neighbours and not given & packages:
@@ -142,7 +143,7 @@ def _by_import() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def _several(node: ast.AST, kind: str) -> dict[int, str]:
+def _several(node: _Import, kind: str) -> dict[int, str]:
     """The parser of evaluate 0.4.6 reads the first name of a line only."""
     if kind == "metric" and isinstance(node, ast.Import) and len(node.names) > 1:
         return {node.lineno: "imports several modules on one line, which evaluate does not follow: one line each"}

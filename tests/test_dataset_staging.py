@@ -81,14 +81,19 @@ def test_staged_bytes_are_the_same_every_time(built: Path, tmp_path: Path) -> No
         assert name == "README.md" or (first / name).read_bytes() == (built / name).read_bytes()
 
 
-def test_card_names_the_repository_and_its_snippets_run(built: Path, tmp_path: Path) -> None:
+def test_card_names_the_repository(built: Path, tmp_path: Path) -> None:
     folder = stage(built, tmp_path / "staged")
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "# emotions\n" in card
     assert 'load_dataset("ann/emotions", "augmented")' in card
     assert "# built" not in card
     assert 'load_dataset("built' not in card
-    assert validate(folder, "dataset", repo_id="ann/emotions") == []
+    assert validate(folder, "dataset", snippets=False) == []
+
+
+@pytest.mark.slow
+def test_snippets_of_the_card_run(built: Path, tmp_path: Path) -> None:
+    assert validate(stage(built, tmp_path / "staged"), "dataset", repo_id="ann/emotions") == []
 
 
 def test_rows_that_are_not_those_of_the_card_are_noticed_by_the_loader(built: Path, tmp_path: Path) -> None:

@@ -87,12 +87,13 @@ def _check_counts(tables: Mapping[str, pa.Table], report: Mapping[str, Any], sou
     rows, counts = report["rows"], report["counts"]
     first = next(iter(rows["candidates"]))
     train = tables["train"]
-    others = pc.sum(pc.not_equal(train["source"], first)).as_py() or 0
+    is_other = pc.not_equal(train["source"], first)
     if "copy" in train.column_names:
-        others = pc.sum(pc.and_(pc.not_equal(train["source"], first), pc.equal(train["copy"], 0))).as_py() or 0
+        is_other = pc.and_(is_other, pc.equal(train["copy"], 0))
+    num_others = pc.sum(is_other).as_py() or 0
     expected = {
         "train": (sum(rows["train"].values()), counts["train_total"]),
-        "train_augmented": (rows["candidates"][first] + others, None),
+        "train_augmented": (rows["candidates"][first] + num_others, None),
         **{split: (rows[split], counts[split]) for split in _EVALUATION},
     }
     for file, (num_rows, by_label) in expected.items():
