@@ -82,8 +82,12 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _unreadable(folder: Path) -> Iterator[str]:
-    for name, path in _files(folder):
-        if path.suffix in TEXTS:
+    """What the other checks could not read: links, and texts in another encoding."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            yield f"{name}: is a symbolic link: copy the file"
+        elif path.is_file() and path.suffix in TEXTS:
             try:
                 path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
@@ -91,15 +95,13 @@ def _unreadable(folder: Path) -> Iterator[str]:
 
 
 def _unwanted(folder: Path) -> Iterator[str]:
-    """Links, hidden files, caches, and what is too large for git."""
+    """Hidden files, caches, and what is too large for git."""
     attributes = folder / ".gitattributes"
     lines = attributes.read_text(encoding="utf-8").splitlines() if attributes.is_file() else []
     large = (*_LARGE, *(line.split()[0] for line in lines if "filter=lfs" in line))
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            yield f"{name}: is a symbolic link: copy the file"
-        elif (path.name.startswith(".") and name not in _HIDDEN) or path.name == "__pycache__":
+        if (path.name.startswith(".") and name not in _HIDDEN) or path.name == "__pycache__":
             yield f"{name}: is hidden or a cache: leave it out"
         elif path.is_file() and path.stat().st_size > _MAX_PLAIN_SIZE and not _matches(path.name, large):
             size = path.stat().st_size / 2**20

@@ -108,6 +108,8 @@ def compiled(folder: Path) -> None:
     ("spoil", "message"),
     [
         (link, "link.py: is a symbolic link: copy the file"),
+        (lambda folder: (folder / "link.json").symlink_to("nowhere"), "link.json: is a symbolic link: copy the file"),
+        (lambda folder: (folder / "parts").symlink_to(".."), "parts: is a symbolic link: copy the file"),
         (compiled, "__pycache__: is hidden or a cache"),
         (lambda folder: (folder / "README.md").write_bytes(b"---\n\xff"), "README.md: is not text in UTF-8"),
         (lambda folder: (folder / ".env").write_text("x"), ".env: is hidden or a cache"),
