@@ -121,21 +121,45 @@ def test_card_has_valid_metadata(tmp_path: Path) -> None:
 
 def test_card_shows_the_numbers_of_the_report(tmp_path: Path) -> None:
     cleaning = {"goemotions": {"read": 43410, "in_evaluation": 91, "kept": 43200}}
-    yields = {"tweets": 1234, "labels": {"joy": {"value": None, "accepted": 7, "reaches_target": False}}}
+    rule = {"acceptance": "precision", "wanted_precision": 0.6, "least_precision": 0.35, "check_polarity": True}
+    counts = {"tweets": 1234, "accepted_tweets": 567, "contradicting_tweets": 89}
+    labels = {"joy": {"value": None, "num_predicted": 0, "accepted": 7, "reaches_target": False}}
+    yields = {**rule, **counts, "labels": labels}
     report = make_report(tmp_path, cleaning=cleaning, yields=yields)
     card = render_card(report, "Even emotions")
     assert "| grief | 3 | 19 | 10 | 3 | 6 | 1 | 0 | 0 |" in card
     assert "| `sentiment140` | 2 | 20 | none stated, for research |" in card
-    assert f"Rows with labels of a teacher: 2 by `someone/teacher` (revision `{REVISION}`)." in card
+    teacher = f"2 by [someone/teacher](https://huggingface.co/someone/teacher) (revision `{REVISION}`)."
+    assert f"Rows with labels of a teacher, a classifier: {teacher}" in card
     assert "People gave 83.7% of the labels" in card
     assert "The target is 10 texts for every label, at most 12. The target was given." in card
     assert "Texts that are lacking to it: `admiration` 10, `amusement` 10," in card
     assert "| source | read | in evaluation | kept |" in card
     assert "| `goemotions` | 43,410 | 91 | 43,200 |" in card
-    assert "Tweets 1,234." in card
-    assert "| joy | – | 7 | no |" in card
+    assert (
+        "is to be 0.6; a label that does not reach it has the cut-off with the highest lower end, at least 0.35."
+        in card
+    )
+    assert "Of 1,234 tweets 567 are candidates; 89 have a contradicting label." in card
+    assert "| joy | – | 0 | – | – | – | – | 7 |" in card
+    assert "| `augmented` | all 40 candidates of GoEmotions, uneven as they are, and" in card
+    assert 'load_dataset("Even emotions", "augmented")' in card
+    assert "Sentiment140 states no licence for the tweets" in card
+    assert "demszky2020goemotions" in card
+    assert "go2009twitter" in card
     assert "$" not in card
     assert "`copy`" not in card
+
+
+def test_card_of_a_repository_names_it_and_its_features(tmp_path: Path) -> None:
+    infos = [{"config_name": "default", "splits": [{"name": "train", "num_bytes": 9, "num_examples": 40}]}]
+    report = make_report(tmp_path, yields={"acceptance": "flat", "flat_cut_off": 0.7})
+    report["teachers"][0]["teacher"] = "my-teacher"
+    card = render_card(report, "emotions", repo_id="ann/emotions", infos=infos)
+    assert DatasetCard(card).data.dataset_info == infos
+    assert 'data = load_dataset("ann/emotions")' in card
+    assert "2 by `my-teacher`, not on the Hub (revision" in card
+    assert "## Labels of the teacher" not in card
 
 
 def test_card_without_teacher_says_so(tmp_path: Path) -> None:
@@ -152,7 +176,8 @@ def test_card_without_teacher_says_so(tmp_path: Path) -> None:
         "It is the largest count that every label with candidates reaches: of `grief` all candidates are used." in card
     )
     assert "No label falls short of it." in card
-    assert "| `copy` | counts the copies of a row from 0 |" in card
+    assert "| `copy` | counts the copies of a row from 0 (`default`, training) |" in card
+    assert "4 rows are copies." in card
     assert "proven bounds of what is left to gain: `confidence` 2; co-occurrence: within 0.4% of the optimum." in card
 
 

@@ -12,6 +12,15 @@ from typing import Any
 import yaml
 
 _TEMPLATE = Template((Path(__file__).parent / "card_template.md").read_text(encoding="utf-8"))
+_YIELD_COLUMNS = {
+    "value": "cut-off",
+    "num_predicted": "validation texts above",
+    "precision": "their precision",
+    "lower_bound": "lower end",
+    "reached": "tweets above",
+    "contradicting": "contradicting",
+    "accepted": "candidates",
+}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -21,6 +30,7 @@ class _Source:
     licence_id: str
     text: str
     hub_ids: tuple[str, ...] = ("original",)
+    citation: str = ""
 
 
 _SOURCES = {
@@ -30,9 +40,16 @@ _SOURCES = {
         "[GoEmotions](https://github.com/google-research/google-research/tree/master/goemotions) (Demszky et al., "
         "2020), train split: Reddit comments, labelled by people",
         ("extended|go_emotions",),
+        """@inproceedings{demszky2020goemotions,
+  title = {{GoEmotions}: A Dataset of Fine-Grained Emotions},
+  author = {Demszky, Dorottya and Movshovitz-Attias, Dana and Ko, Jeongwoo and Cowen, Alan and Nemade, Gaurav
+    and Ravi, Sujith},
+  booktitle = {Proceedings of the 58th Annual Meeting of the Association for Computational Linguistics},
+  year = {2020}
+}""",
     ),
     "written": _Source(
-        "Apache-2.0, files of the builder's own excepted",
+        "Apache-2.0, except for files that whoever built it added",
         "apache-2.0",
         "short texts with their labels, written with a language model for this purpose",
     ),
@@ -42,27 +59,52 @@ _SOURCES = {
         "other",
         "[Sentiment140](http://help.sentiment140.com) (Go, Bhayani and Huang, 2009): tweets, labelled by the teacher",
         ("extended|sentiment140",),
+        """@techreport{go2009twitter,
+  title = {Twitter Sentiment Classification using Distant Supervision},
+  author = {Go, Alec and Bhayani, Richa and Huang, Lei},
+  institution = {Stanford University},
+  year = {2009}
+}""",
     ),
 }
 
 
-def render_card(report: Mapping[str, Any], name: str) -> str:
+def render_card(
+    report: Mapping[str, Any],
+    name: str,
+    *,
+    repo_id: str | None = None,
+    infos: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """
     The text of a data set repository's README.md.
 
     Args:
         report (`Mapping[str, Any]`): Of [`build_report`].
         name (`str`): The data set's name.
+        repo_id (`str`, *optional*): Where the data set is on the Hub; by default the snippets load a folder `name`.
+        infos (`Sequence[Mapping[str, Any]]`, *optional*): Features and splits of the configurations (`dataset_info`).
     """
     rows, used = report["rows"], list(report["rows"]["train"])
     return _TEMPLATE.substitute(
-        metadata=yaml.safe_dump(_metadata(report, name), sort_keys=False, allow_unicode=True).strip(),
+        metadata=yaml.safe_dump(
+            _metadata(report, name) | ({"dataset_info": list(infos)} if infos else {}),
+            sort_keys=False,
+            allow_unicode=True,
+        ).strip(),
         name=name,
+        repo_id=repo_id or name,
+        labels=", ".join(f"`{label}`" for label in report["labels"]),
         num_labels=len(report["labels"]),
         num_train=_cell(sum(rows["train"].values())),
+        num_validation=_cell(rows["validation"]),
+        num_test=_cell(rows["test"]),
+        num_first=_cell(next(iter(rows["candidates"].values()))),
         ratio_before=_cell(report["ratio"]["before"]),
         ratio_after=_cell(report["ratio"]["after"]),
-        copy_column="| `copy` | counts the copies of a row from 0 |\n" if report["copied_rows"] else "",
+        copy_column="| `copy` | counts the copies of a row from 0 (`default`, training) |\n"
+        if report["copied_rows"]
+        else "",
         sources=_rows(
             [f"`{source}`", rows["train"].get(source, 0), count, _SOURCES[source].licence, _SOURCES[source].text]
             for source, count in rows["candidates"].items()
@@ -73,7 +115,7 @@ def render_card(report: Mapping[str, Any], name: str) -> str:
         max_count=_cell(report["max_count"]),
         reason=_reason(report["limited_by"]),
         deficits=_deficits(report["deficits"]),
-        copies=_cell(report["copied_rows"]),
+        copies=f"{report['copied_rows']:,} rows are copies" if report["copied_rows"] else "No row is taken twice",
         gaps=_gaps(report["gaps"]),
         source_names=" | ".join(f"`{source}`" for source in used),
         source_rules="---|" * len(used),
@@ -87,7 +129,9 @@ def render_card(report: Mapping[str, Any], name: str) -> str:
         ),
         cleaning=_cleaning(report["cleaning"]),
         yields=_yields(report["yields"]),
+        licences=_licences(used),
         limits=_limits(report),
+        citations="\n\n".join(filter(None, (_SOURCES[source].citation for source in used))),
     )
 
 
@@ -116,11 +160,25 @@ def _metadata(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def _licences(used: Sequence[str]) -> str:
+    lines = [f"- `{source}`: {_SOURCES[source].licence}." for source in used]
+    if "sentiment140" in used:
+        lines.append(
+            "\nSentiment140 states no licence for the tweets: find out what you may do with them before you pass them "
+            'on, or leave them out with `data["train"].filter(lambda row: row["source"] != "sentiment140")`.'
+        )
+    return "\n".join(lines)
+
+
 def _teachers(teachers: Sequence[Mapping[str, Any]]) -> str:
     if not teachers:
         return "No row has labels of a teacher."
-    named = (f"{entry['rows']:,} by `{entry['teacher']}`{_revision(entry)}" for entry in teachers)
-    return f"Rows with labels of a teacher: {', '.join(named)}."
+    named = (f"{entry['rows']:,} by {_linked(entry['teacher'])}{_revision(entry)}" for entry in teachers)
+    return f"Rows with labels of a teacher, a classifier: {', '.join(named)}."
+
+
+def _linked(teacher: str) -> str:
+    return f"[{teacher}](https://huggingface.co/{teacher})" if "/" in teacher else f"`{teacher}`, not on the Hub"
 
 
 def _revision(entry: Mapping[str, Any]) -> str:
@@ -170,12 +228,23 @@ def _cleaning(cleaning: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _yields(yields: Mapping[str, Any]) -> str:
-    labels = yields.get("labels")
-    if not labels:
+    if not yields.get("labels"):
         return ""
-    totals = ", ".join(f"{key.replace('_', ' ')} {_cell(value)}" for key, value in yields.items() if key != "labels")
-    table = _table("label", list(next(iter(labels.values()))), labels)
-    return f"\n## What the teacher's scores yielded\n\n{totals[:1].upper()}{totals[1:]}.\n\n{table}\n"
+    rule = f"A label of the teacher counts from a score of {yields.get('flat_cut_off')} on."
+    if yields["acceptance"] == "precision":
+        rule = (
+            "A label of the teacher counts from a cut-off on, chosen on the validation split: the lower end of the "
+            f"Wilson interval of its precision there is to be {yields['wanted_precision']}; a label that does not "
+            f"reach it has the cut-off with the highest lower end, at least {yields['least_precision']}."
+        )
+    polarity = " Tweets with a label that contradicts their polarity are left out." if yields["check_polarity"] else ""
+    header = [["label", *_YIELD_COLUMNS.values()], ["---"] * (len(_YIELD_COLUMNS) + 1)]
+    rows = ([label, *(row.get(key) for key in _YIELD_COLUMNS)] for label, row in yields["labels"].items())
+    return (
+        f"\n## Labels of the teacher\n\n{rule}{polarity} Of {yields['tweets']:,} tweets "
+        f"{yields['accepted_tweets']:,} are candidates; {yields['contradicting_tweets']:,} have a contradicting label."
+        f"\n\n{_rows([*header, *rows])}\n"
+    )
 
 
 def _limits(report: Mapping[str, Any]) -> str:
@@ -188,7 +257,7 @@ def _limits(report: Mapping[str, Any]) -> str:
             "from it. Compare with the teacher itself."
         )
     if "sentiment140" in used:
-        lines.append("Sentiment140 states no licence for the tweets: check what you may do before passing them on.")
+        lines.append("Of tweets only `@names` are left out or masked, other names are not.")
     if "written" in used or "generated" in used:
         lines.append("Written and generated texts without `human_votes` have the labels that their author meant.")
     return "\n".join(f"- {line}" for line in lines)

@@ -24,7 +24,7 @@ from .schema import LABEL_NAMES
 from .shards import digest
 
 # To be raised whenever the selection or what is written changes.
-_VERSION = 2
+_VERSION = 3
 
 
 def write_balanced_dataset(

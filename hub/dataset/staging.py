@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built data set as a repository of the Hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .card import render_card
+from .deduplication import exact_hashes
+from .folder import REPORT_NAME
+
+_FIGURE_NAME = "label_counts.png"
+_TRAIN = {"default": "train", "augmented": "train_augmented"}
+_EVALUATION = ("validation", "test")
+_FILES = (*_TRAIN.values(), *_EVALUATION)
+
+
+def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
+    """
+    Fill a folder with the files of a data set repository: Parquet files as they were built, the report, the figure,
+    and a card for this name. `load_dataset` then has the configurations `default` and `augmented`.
+
+    Args:
+        source (`Path`): What `scripts.build_balanced_dataset` left.
+        folder (`Path`): Empty.
+        repo_id (`str`): Such as `user/data`.
+
+    Raises:
+        FileNotFoundError: The source is not complete.
+        ValueError: The files are not those that the report describes, a training text is also in validation or test,
+            or a teacher is named by a path of this machine.
+    """
+    names = [REPORT_NAME, _FIGURE_NAME, *(f"{file}.parquet" for file in _FILES)]
+    missing = [name for name in names if not (source / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{source} has no {', '.join(missing)}: expected what `python -m scripts.build_balanced_dataset` leaves."
+        )
+    report = _read_report(source / REPORT_NAME)
+    tables = {file: _read_rows(source / f"{file}.parquet", report["labels"]) for file in _FILES}
+    _check_counts(tables, report, source)
+    _check_apart(tables, source)
+    _check_teachers(tables, report, source)
+    infos = [_info(config, tables[train], tables) for config, train in _TRAIN.items()]
+    card = render_card(report, repo_id.rpartition("/")[2], repo_id=repo_id, infos=infos)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {"labels", "rows", "counts", "copied_rows", "teachers"}
+        if wanted - set(report):
+            raise ValueError(f"it has no {', '.join(sorted(wanted - set(report)))}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not the report of a data set ({error}): build the data set again.") from error
+    return report
+
+
+def _read_rows(path: Path, labels: list[str]) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+        features = datasets.Features.from_arrow_schema(table.schema)
+        names = features["labels"].feature.names
+    except (OSError, pa.ArrowException, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold texts with class labels ({' '.join(str(error).split())}): build the data set again."
+        ) from error
+    if names != labels:
+        raise ValueError(f"{path} has other labels than {REPORT_NAME}: build the data set again.")
+    return table
+
+
+def _check_counts(tables: Mapping[str, pa.Table], report: Mapping[str, Any], source: Path) -> None:
+    rows, counts = report["rows"], report["counts"]
+    first = next(iter(rows["candidates"]))
+    train = tables["train"]
+    is_other = pc.not_equal(train["source"], first)
+    if "copy" in train.column_names:
+        is_other = pc.and_(is_other, pc.equal(train["copy"], 0))
+    num_others = pc.sum(is_other).as_py() or 0
+    expected = {
+        "train": (sum(rows["train"].values()), counts["train_total"]),
+        "train_augmented": (rows["candidates"][first] + num_others, None),
+        **{split: (rows[split], counts[split]) for split in _EVALUATION},
+    }
+    for file, (num_rows, by_label) in expected.items():
+        if tables[file].num_rows != num_rows:
+            raise ValueError(
+                f"{source / file}.parquet has {tables[file].num_rows:,} rows, {REPORT_NAME} says {num_rows:,}: "
+                "build the data set again."
+            )
+        found = np.bincount(pc.list_flatten(tables[file]["labels"]).to_numpy(), minlength=len(report["labels"]))
+        if by_label is not None and found.tolist() != list(by_label.values()):
+            raise ValueError(
+                f"{source / file}.parquet has other counts per label than {REPORT_NAME}: build the data set again."
+            )
+
+
+def _check_apart(tables: Mapping[str, pa.Table], source: Path) -> None:
+    evaluation = np.concatenate([exact_hashes(tables[split]["text"]) for split in _EVALUATION])
+    for file in _TRAIN.values():
+        shared = np.flatnonzero(np.isin(exact_hashes(tables[file]["text"]), evaluation))
+        if shared.size:
+            text = tables[file]["text"][int(shared[0])].as_py()
+            raise ValueError(
+                f"{source / file}.parquet shares {shared.size:,} texts with validation or test, such as {text!r}: "
+                "a model trained on them would be measured on what it saw."
+            )
+
+
+def _check_teachers(tables: Mapping[str, pa.Table], report: Mapping[str, Any], source: Path) -> None:
+    named = {entry["teacher"] for entry in report["teachers"]} | {report.get("yields", {}).get("teacher")}
+    for file in _TRAIN.values():
+        named |= set(pc.unique(tables[file]["teacher"]).to_pylist())
+    private = sorted(
+        name for name in named - {None} if name.count("/") > 1 or "\\" in name or name.startswith(("/", "."))
+    )
+    if private:
+        raise ValueError(f"{source} names the teacher {private[0]}, a path: expected a Hub id or a folder's name.")
+
+
+def _info(config: str, train: pa.Table, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
+    """What the Hub shows without reading rows, and `load_dataset` checks after it read them."""
+    splits = {"train": train} | {split: tables[split] for split in _EVALUATION}
+    info = datasets.DatasetInfo(
+        config_name=config,
+        features=datasets.Features.from_arrow_schema(train.schema),
+        splits=datasets.SplitDict(
+            {
+                split: datasets.SplitInfo(split, num_bytes=table.nbytes, num_examples=table.num_rows)
+                for split, table in splits.items()
+            }
+        ),
+    )
+    return {"config_name": config} | info._to_yaml_dict()

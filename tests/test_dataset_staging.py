@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of hub.dataset.staging: a built data set becomes a repository that loads, and a wrong one is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from candidate_samples import ANGER, GRIEF, JOY, candidate_files, make_table
+
+from hub.dataset.finishing import write_balanced_dataset
+from hub.dataset.schema import LABEL_NAMES
+from hub.dataset.staging import stage_dataset
+from hub.validation import validate
+
+FILES = ["label_counts.png", "report.json", *(f"{name}.parquet" for name in ("test", "train", "train_augmented"))]
+FILES = sorted([*FILES, "README.md", "validation.parquet"])
+
+
+def build(folder: Path, **settings: Any) -> Path:
+    (folder / "candidates").mkdir()
+    evaluation = {
+        split: make_table([{"text": f"{split} {i}", "labels": [ANGER, JOY], "split": split} for i in range(size)])
+        for split, size in (("validation", 2), ("test", 5))
+    }
+    files = candidate_files(folder / "candidates")
+    write_balanced_dataset(folder / "built", files, evaluation, name="built", tolerance=0.2, **settings)
+    # As the command leaves it beside them.
+    (folder / "built" / "sources.json").write_text('{"train_file": "somewhere"}')
+    (folder / "built" / "work").mkdir()
+    return folder / "built"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("built"), target=10)
+
+
+def stage(source: Path, folder: Path) -> Path:
+    folder.mkdir()
+    stage_dataset(source, folder, repo_id="ann/emotions")
+    return folder
+
+
+def load(folder: Path, config: str, cache: Path) -> datasets.DatasetDict:
+    return datasets.load_dataset(str(folder), config, cache_dir=str(cache))
+
+
+def test_staged_folder_loads_with_both_configurations(built: Path, tmp_path: Path) -> None:
+    folder = stage(built, tmp_path / "staged")
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    default, augmented = (load(folder, name, tmp_path / "cache") for name in ("default", "augmented"))
+    assert {split: rows.num_rows for split, rows in default.items()} == {"train": 40, "validation": 2, "test": 5}
+    # All 40 human rows, 6 written ones and two tweets.
+    assert {split: rows.num_rows for split, rows in augmented.items()} == {"train": 48, "validation": 2, "test": 5}
+    for data in (default, augmented):
+        assert data["train"].features["labels"] == datasets.List(datasets.ClassLabel(names=list(LABEL_NAMES)))
+        assert data["test"]["labels"][:] == [[ANGER, JOY]] * 5
+    assert sum(GRIEF in labels for labels in default["train"]["labels"]) == 10
+
+
+def test_copies_are_a_column_of_the_default_configuration(tmp_path: Path) -> None:
+    folder = stage(build(tmp_path, target=15, max_copies=2), tmp_path / "staged")
+    default, augmented = (load(folder, name, tmp_path / "cache") for name in ("default", "augmented"))
+    assert sorted(set(default["train"]["copy"])) == [0, 1]
+    assert default["test"]["copy"][:] == [None] * 5
+    assert "copy" not in augmented["train"].column_names
+
+
+def test_staged_bytes_are_the_same_every_time(built: Path, tmp_path: Path) -> None:
+    first, second = (stage(built, tmp_path / name) for name in ("first", "second"))
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert name == "README.md" or (first / name).read_bytes() == (built / name).read_bytes()
+
+
+def test_card_names_the_repository(built: Path, tmp_path: Path) -> None:
+    folder = stage(built, tmp_path / "staged")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "# emotions\n" in card
+    assert 'load_dataset("ann/emotions", "augmented")' in card
+    assert "# built" not in card
+    assert 'load_dataset("built' not in card
+    assert validate(folder, "dataset", snippets=False) == []
+
+
+@pytest.mark.slow
+def test_snippets_of_the_card_run(built: Path, tmp_path: Path) -> None:
+    assert validate(stage(built, tmp_path / "staged"), "dataset", repo_id="ann/emotions") == []
+
+
+def test_rows_that_are_not_those_of_the_card_are_noticed_by_the_loader(built: Path, tmp_path: Path) -> None:
+    folder = stage(built, tmp_path / "staged")
+    pq.write_table(pq.read_table(folder / "test.parquet").slice(1), folder / "test.parquet")
+    with pytest.raises(datasets.exceptions.NonMatchingSplitsSizesError):
+        load(folder, "default", tmp_path / "cache")
+
+
+# ----------------------------------------------------------------------------------------------------------- refusals
+
+
+def change_rows(file: str, change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        table = pq.read_table(folder / f"{file}.parquet")
+        rows = table.to_pylist()
+        change(rows)
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / f"{file}.parquet")
+
+    return changed
+
+
+def change_report(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        report = json.loads((folder / "report.json").read_text())
+        change(report)
+        (folder / "report.json").write_text(json.dumps(report))
+
+    return changed
+
+
+def cut(folder: Path) -> None:
+    content = (folder / "test.parquet").read_bytes()
+    (folder / "test.parquet").write_bytes(content[: len(content) // 2])
+
+
+def without_features(folder: Path) -> None:
+    pq.write_table(pa.table({"text": ["x"], "labels": [[1]]}), folder / "test.parquet")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change_rows("train", lambda rows: rows.pop()), r"train\.parquet has 39 rows, report\.json says 40"),
+        (change_rows("train_augmented", lambda rows: rows.pop()), r"augmented\.parquet has 47 rows, .* says 48"),
+        (
+            change_rows("test", lambda rows: rows[0].update(labels=[GRIEF])),
+            r"test\.parquet has other counts per label",
+        ),
+        (
+            change_rows("train", lambda rows: rows[0].update(text="TEST  3")),
+            r"train\.parquet shares 1 texts with validation or test, such as 'TEST  3'",
+        ),
+        (
+            change_rows("train_augmented", lambda rows: rows[0].update(text="validation 1")),
+            r"train_augmented\.parquet shares 1 texts",
+        ),
+        (
+            change_rows("train", lambda rows: rows[0].update(teacher="/data/teacher")),
+            "names the teacher /data/teacher,",
+        ),
+        (change_report(lambda report: report["teachers"][0].update(teacher="./out/t")), r"names the teacher \./out/t"),
+        (change_report(lambda report: report["labels"].reverse()), r"has other labels than report\.json"),
+        (change_report(lambda report: report.pop("rows")), r"report\.json is not the report .* \(it has no rows\)"),
+        (lambda folder: (folder / "report.json").write_text("{"), r"report\.json is not the report of a data set"),
+        (cut, r"test\.parquet does not hold texts with class labels"),
+        (without_features, r"test\.parquet does not hold texts with class labels"),
+    ],
+)
+def test_folder_that_its_report_does_not_describe_is_refused(
+    built: Path, tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    source = shutil.copytree(built, tmp_path / "source")
+    spoil(source)
+    with pytest.raises(ValueError, match=message) as raised:
+        stage(source, tmp_path / "staged")
+    assert "\n" not in str(raised.value)
+    assert list((tmp_path / "staged").iterdir()) == []
+
+
+def test_incomplete_folder_is_refused(built: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(built, tmp_path / "source")
+    (source / "label_counts.png").unlink()
+    (source / "train_augmented.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no label_counts\.png, train_augmented\.parquet: expected what"):
+        stage(source, tmp_path / "staged")
