@@ -292,7 +292,7 @@ class _Target:
 
     def _compare(self, local: Plan, revision: str) -> Plan:
         """The plan against the files of a commit or branch."""
-        listed = patiently(lambda: list(self.api.list_repo_tree(**self.repo, revision=revision, recursive=True)))
+        listed = self.api.list_repo_tree(**self.repo, revision=revision, recursive=True)
         remote = {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
         sizes = self.local.added
         changed = {

@@ -330,7 +330,7 @@ class TestFaults:
         hub.faults += [
             Fault("POST", "/preupload/", status=429, headers=headers),
             Fault("POST", COMMIT, status=429, headers=headers),
-            Fault("GET", "/tree/", status=429, headers=headers),
+            Fault("GET", "/revision/main", status=429, headers=headers),
         ]
         self.check_finishes_now(hub, api, folder)
         assert waits == {"client": [8.0], "project": [7.0, 7.0]}
@@ -348,11 +348,18 @@ class TestFaults:
     def test_someone_else_in_between(
         self, hub: HubServer, api: HfApi, folder: Path, first: Published, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(api, "preupload_lfs_files", lambda **_: hub.repo("user/repo").change("Theirs", a__txt="1"))
+        commit = api.create_commit
+
+        def late(**options: Any) -> Any:
+            hub.repo("user/repo").change("Theirs", a__txt="1")
+            return commit(**options)
+
+        monkeypatch.setattr(api, "create_commit", late)
         with pytest.raises(RuntimeError, match="Someone else has changed the repository in between"):
             publish(folder, "user/repo", "model", api=api)
-        assert [commit.title for commit in hub.repo("user/repo").history()][:2] == ["Theirs", "Publish"]
-        monkeypatch.undo()
+        assert [made.title for made in hub.repo("user/repo").history()][:2] == ["Theirs", "Publish"]
+        monkeypatch.setattr(api, "create_commit", commit)
+        self.check_finishes(hub, api, folder, num_commits=4)
 
     def test_someone_else_between_two_attempts(
         self, hub: HubServer, api: HfApi, folder: Path, monkeypatch: pytest.MonkeyPatch
