@@ -66,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def run_stranger(hub: HubServer, home: Path, code: str, *arguments: str, token: str | None = TOKEN) -> str:
+def run_stranger(hub: HubServer, home: Path, code: str, *arguments: str) -> str:
     """What `code` prints in a fresh process elsewhere, with an empty cache, that knows only the local Hub."""
     home.mkdir(parents=True, exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
@@ -77,10 +77,9 @@ def run_stranger(hub: HubServer, home: Path, code: str, *arguments: str, token: 
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "HF_TOKEN": TOKEN,
     }
     environment = kept | hf | {"HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    if token is not None:
-        environment["HF_TOKEN"] = token
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=home,
