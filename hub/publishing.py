@@ -61,6 +61,8 @@ class Plan:
         title = f"{self.repo_type} {self.repo_id}, branch {self.revision}"
         if self.head is None:
             title += f": a new {'private' if self.private else 'public'} repository"
+        elif self.is_new_branch:
+            title += ": a new branch of the main one"
         kinds = {"add": self.added, "change": self.changed, "delete": self.deleted}
         entries = [(kind, path, size) for kind, files in kinds.items() for path, size in sorted(files.items())]
         lines = [f"  {kind:<6}  {size:>13,}  {path}" for kind, path, size in entries]
@@ -79,11 +81,14 @@ class Published(NamedTuple):
 
 def local_plan(folder: Path, repo_id: str, repo_type: str, *, revision: str = "main", private: bool = True) -> Plan:
     """
-    The plan for a repository that does not exist, made without a look at the Hub.
+    The plan for a repository that does not exist, made without a look at the Hub; the arguments are those of [`plan`].
 
     Raises:
         FileNotFoundError: The folder is missing or has no files.
+        ValueError: The name has not the form `user/name`.
     """
+    if repo_id.count("/") != 1:
+        raise ValueError(f"`repo_id` must be USER/NAME, got {repo_id!r}.")
     sizes = {path: file.stat().st_size for path, file in _local_files(folder).items()}
     return Plan(repo_id, repo_type, revision, None, private, False, sizes, {}, {}, 0)
 
@@ -110,6 +115,7 @@ def plan(
 
     Raises:
         FileNotFoundError: The folder is missing or has no files.
+        ValueError: The name has not the form `user/name`, or the Hub refuses the request.
         LocalTokenNotFoundError: There is no token.
         PermissionError: The Hub does not accept the token, or the token has not the right.
         ConnectionError: There is no connection, or the Hub fails or limits the rate.
@@ -150,9 +156,9 @@ def publish(
         api (`HfApi`, *optional*): The client; by default with the token of `HF_TOKEN` or of the login.
 
     Raises:
-        ValueError: A tag that is on another commit or for a pull request; a pull request to no repository.
+        ValueError: As of [`plan`]; a tag that is on another commit or for a pull request; a pull request to nothing.
         RuntimeError: Someone else has changed the repository in between.
-        FileNotFoundError, LocalTokenNotFoundError, PermissionError, ConnectionError: See [`plan`].
+        FileNotFoundError, LocalTokenNotFoundError, PermissionError, ConnectionError: As of [`plan`].
     """
     if tag and create_pr:
         raise ValueError("A pull request gets no tag: give `tag` when it is merged.")
@@ -194,7 +200,7 @@ def add_to_collection(
         `str`: The slug of the collection.
 
     Raises:
-        LocalTokenNotFoundError, PermissionError, ConnectionError: See [`plan`].
+        ValueError, LocalTokenNotFoundError, PermissionError, ConnectionError: As of [`plan`].
     """
     client = _client(api)
     with clear_errors(client):

@@ -229,13 +229,15 @@ def _print_plan(job: _Job, options: argparse.Namespace, folder: Path) -> None:
     from hub.publishing import local_plan, plan
 
     choices: dict[str, Any] = {"revision": options.revision, "private": not options.public}
-    note = None
+    notes = [f"  staged in {folder}"]
     try:
         found: Plan = plan(folder, job.repo_id, _repo_type(job), **choices)
     except (ConnectionError, LocalTokenNotFoundError) as error:
         found = local_plan(folder, job.repo_id, _repo_type(job), **choices)
-        note = f"  The Hub was not looked at: {error}"
-    print("\n".join(["", *found.lines(), *([note] if note else []), f"  staged in {folder}"]))
+        notes.append(f"  the Hub was not looked at: {error}")
+    if found.private and options.public:
+        notes.append("  becomes visible to everyone")
+    print("\n".join(["", *found.lines(), *notes]))
 
 
 def _publish(job: _Job, options: argparse.Namespace, folder: Path) -> Published:

@@ -121,6 +121,10 @@ def test_what_a_model_is_staged_with(played: Played) -> None:
     ]
 
 
+def test_a_name_without_a_user(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "`repo_id` must be USER/NAME, got 'repo'." in fails(["metric", "--repo_id", "repo"], capsys)
+
+
 def test_a_wrong_encoder(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--encoder must be NAME=ID, got a" in fails([*MODEL, "--encoder", "a"], capsys)
 
@@ -223,8 +227,19 @@ class TestDryRun:
         printed = capsys.readouterr().out
         assert "dataset user/balanced, branch main: a new public repository" in printed
         assert sorted(path.name for path in Path("here").iterdir()) == ["dataset", "demo", "metric", "model"]
+        assert "becomes visible" not in printed
         assert not hub.repos
         assert not hub.collections
+
+    def test_says_what_becomes_public_and_new(
+        self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        push_to_hub.main(MODEL)
+        capsys.readouterr()
+        push_to_hub.main([*MODEL, "--dry_run", "--public", "--revision", "next"])
+        printed = capsys.readouterr().out
+        assert "model user/repo, branch next: a new branch of the main one" in printed
+        assert "becomes visible to everyone" in printed
 
     def test_needs_no_token(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -233,13 +248,13 @@ class TestDryRun:
         push_to_hub.main([*MODEL, "--dry_run"])
         printed = capsys.readouterr().out
         assert "model user/repo, branch main: a new private repository" in printed
-        assert "The Hub was not looked at: There is no token for the Hub: log in with `hf auth login`" in printed
+        assert "the Hub was not looked at: There is no token for the Hub: log in with `hf auth login`" in printed
         assert not hub.requests
 
     def test_needs_no_network(self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]) -> None:
         hub.__exit__()
         push_to_hub.main([*MODEL, "--dry_run"])
-        assert f"The Hub was not looked at: No connection to {hub.url}" in capsys.readouterr().out
+        assert f"the Hub was not looked at: No connection to {hub.url}" in capsys.readouterr().out
 
     def test_says_that_the_token_is_wrong(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
