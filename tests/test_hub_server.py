@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hub_client import OTHER_TOKEN, TOKEN, WRONG_TOKEN, contents, run_stranger
+from hub_client import OTHER_TOKEN, STOCK_AND_CUSTOM, TOKEN, WRONG_TOKEN, contents, run_stranger
 from hub_repos import GITATTRIBUTES
 from hub_server import Fault, HubServer
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem
@@ -30,27 +29,6 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 pytest_plugins = ["hub_client"]
 
 TEXTS = ["I am so happy today!", "", "أنا سعيد جدا اليوم"]
-
-STOCK_AND_CUSTOM = """
-import json, sys
-
-# Even where the project is installed, this process is not to find it.
-sys.modules["modeling_stacked_emotion"] = None
-
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-
-revision, texts = sys.argv[1], json.loads(sys.argv[2])
-options = {"revision": revision, "trust_remote_code": True}
-tokenizer = AutoTokenizer.from_pretrained("user/repo", **options)
-model = AutoModelForSequenceClassification.from_pretrained("user/repo", **options)
-with torch.no_grad():
-    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
-stock = pipeline("text-classification", model="user/repo", top_k=None, **options)
-custom = pipeline(model="user/repo", **options)
-results = [{entry["label"]: entry["score"] for entry in result} for result in stock(texts)]
-print(json.dumps({"logits": logits.tolist(), "stock": results, "custom": custom(texts), "task": custom.task}))
-"""
 
 
 @pytest.fixture
@@ -270,14 +248,8 @@ def share(predictions, references):
 def test_a_stranger_loads_a_published_metric(hub: HubServer, api: HfApi, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    # The real one where it is part of the checkout.
-    if find_spec("hub.metric") is not None:
-        from hub.metric.staging import stage_metric
-
-        stage_metric(source, repo_id="user/multilabel_emotion")
-    else:
-        (source / "multilabel_emotion.py").write_text(METRIC, encoding="utf-8")
-        (source / "core.py").write_text(CORE, encoding="utf-8")
+    (source / "multilabel_emotion.py").write_text(METRIC, encoding="utf-8")
+    (source / "core.py").write_text(CORE, encoding="utf-8")
     publish(source, "user/multilabel_emotion", "space", api=api)
     code = """
 import evaluate, json

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command: what it stages, refuses, plans and publishes; staging and validation are played."""
+"""The command: what it stages, refuses, plans and publishes; only the slow tests stage and validate for real."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
-from hub_client import READ_TOKEN, TOKEN, WRONG_TOKEN, contents, write_folder
+import torch
+from hub_client import (
+    READ_TOKEN,
+    STOCK_AND_CUSTOM,
+    TOKEN,
+    WRONG_TOKEN,
+    contents,
+    run_command,
+    run_stranger,
+    write_folder,
+)
 from hub_server import Fault, HubServer
+from trained_model import Trained
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from scripts import push_to_hub
 
-pytest_plugins = ["hub_client"]
+pytest_plugins = ["hub_client", "trained_model"]
 
 ALL = ["all", "--model", "trained", "--dataset", "balanced", "--namespace", "user"]
 MODEL = ["model", "--model", "trained", "--repo_id", "user/repo"]
@@ -338,3 +352,39 @@ def test_there_is_no_option_for_the_token(played: Played, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         push_to_hub.main([*MODEL, "--token", TOKEN])
     assert "unrecognized arguments: --token" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_stranger_runs_a_trained_model(hub: HubServer, trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("hub.model.staging")
+    command = ["model", "--model", str(trained.folder), "--repo_id", "user/repo", "--tag", "v1.0.0"]
+    first, second = (run_command(hub, tmp_path / "publisher", *command) for _ in range(2))
+    commit = hub.repo("user/repo").head.oid
+    assert f"done: {hub.url}/user/repo/tree/{commit}" in first
+    assert f"no new commit: {hub.url}/user/repo/tree/{commit}" in second
+
+    texts = ["I am so happy today!", "", "أنا سعيد جدا اليوم"]
+    found = json.loads(run_stranger(hub, tmp_path / "home", STOCK_AND_CUSTOM, "v1.0.0", json.dumps(texts)))
+
+    trust = {"trust_remote_code": True}
+    model = AutoModelForSequenceClassification.from_pretrained(trained.folder, **trust)
+    tokenizer = AutoTokenizer.from_pretrained(trained.folder, **trust)
+    with torch.no_grad():
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    np.testing.assert_allclose(found["logits"], logits, atol=1e-6)
+    stock = [[scores[label] for label in model.config.labels] for scores in found["stock"]]
+    np.testing.assert_allclose(stock, logits.sigmoid(), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_stranger_loads_the_metric(hub: HubServer, tmp_path: Path) -> None:
+    pytest.importorskip("hub.metric.staging")
+    run_command(hub, tmp_path / "publisher", "metric", "--repo_id", "user/multilabel_emotion")
+    code = """
+import evaluate, json
+
+metric = evaluate.load("user/multilabel_emotion")
+found = metric.compute(predictions=[[1, 0], [0, 1], [0, 0]], references=[[1, 0], [1, 1], [0, 0]])
+print(json.dumps(found["subset_accuracy"]))
+"""
+    assert float(run_stranger(hub, tmp_path / "home", code)) == pytest.approx(2 / 3)
