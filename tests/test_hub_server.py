@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The local Hub under its real clients: huggingface_hub, transformers, datasets and evaluate, with an empty cache."""
+"""The local Hub under its real clients: huggingface_hub, transformers and datasets."""
 
 from __future__ import annotations
 
@@ -220,42 +220,3 @@ print(json.dumps({"found": found, "names": names, "more": more["text"][:]}))
         assert found["found"] == {"train": list(rows.values()), "test": [["so happy"], [[1]]]}
         assert found["names"] == ["anger", "joy"]
         assert found["more"] == rows["text"][:2]
-
-
-METRIC = """
-import datasets
-import evaluate
-
-from .core import share
-
-
-class MultilabelEmotion(evaluate.Metric):
-    def _info(self):
-        value = datasets.Sequence(datasets.Value("int64"))
-        features = datasets.Features({"predictions": value, "references": value})
-        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
-
-    def _compute(self, predictions, references):
-        return {"subset_accuracy": share(predictions, references)}
-"""
-CORE = """
-def share(predictions, references):
-    return sum(list(a) == list(b) for a, b in zip(predictions, references)) / len(references)
-"""
-
-
-@pytest.mark.slow
-def test_a_stranger_loads_a_published_metric(hub: HubServer, api: HfApi, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "multilabel_emotion.py").write_text(METRIC, encoding="utf-8")
-    (source / "core.py").write_text(CORE, encoding="utf-8")
-    publish(source, "user/multilabel_emotion", "space", api=api)
-    code = """
-import evaluate, json
-
-metric = evaluate.load("user/multilabel_emotion")
-found = metric.compute(predictions=[[1, 0], [0, 1], [0, 0]], references=[[1, 0], [1, 1], [0, 0]])
-print(json.dumps(found["subset_accuracy"]))
-"""
-    assert float(run_stranger(hub, tmp_path / "home", code)) == pytest.approx(2 / 3)

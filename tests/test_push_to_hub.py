@@ -27,9 +27,13 @@ from hub_client import (
     write_folder,
 )
 from hub_server import Fault, HubServer
+from huggingface_hub import HfApi
 from trained_model import Trained
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from hub.model.folder import write_model_folder
+from hub.publishing import publish
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
 
 pytest_plugins = ["hub_client", "trained_model"]
@@ -388,3 +392,36 @@ found = metric.compute(predictions=[[1, 0], [0, 1], [0, 0]], references=[[1, 0],
 print(json.dumps(found["subset_accuracy"]))
 """
     assert float(run_stranger(hub, tmp_path / "home", code)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.slow
+def test_a_stranger_starts_the_demo(
+    hub: HubServer,
+    api: HfApi,
+    tmp_path: Path,
+    model: StackedEmotionForSequenceClassification,
+    tokenizer: StackedEmotionTokenizer,
+) -> None:
+    pytest.importorskip("hub.demo.staging")
+    saved = write_model_folder(tmp_path / "saved", model, tokenizer, {"README.md": "# A card\n"})
+    publish(saved, "user/repo", "model", tag="v1.0.0", api=api)
+    command = ["demo", "--repo_id", "user/demo", "--model_id", "user/repo", "--model_revision", "v1.0.0"]
+    run_command(hub, tmp_path / "publisher", *command)
+    code = """
+import json, os, re, subprocess, sys
+from gradio_client import Client
+from huggingface_hub import snapshot_download
+
+folder = snapshot_download("user/demo", repo_type="space", local_dir="demo")
+settings = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1"}
+with subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=settings, stdout=subprocess.PIPE, text=True) as app:
+    try:
+        url = next(found[0] for line in app.stdout if (found := re.search(r"http://127[^ \\n]+", line)))
+        print(json.dumps(Client(url, verbose=False).predict(text=sys.argv[1], api_name="/classify")["probabilities"]))
+    finally:
+        app.kill()
+"""
+    found = json.loads(run_stranger(hub, tmp_path / "home", code, "I am so happy today!"))
+    with torch.no_grad():
+        expected = model(**tokenizer(["I am so happy today!"], padding=True, return_tensors="pt")).logits.sigmoid()[0]
+    assert found == pytest.approx(dict(zip(model.config.labels, expected.tolist(), strict=True)), abs=1e-5)
