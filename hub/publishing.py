@@ -283,7 +283,7 @@ class _Target:
     def set_tag(self, commit: str, tag: str) -> None:
         """Name the commit, if it is not named so yet."""
         if self._tagged(tag) != commit:
-            patiently(lambda: self.api.create_tag(**self.repo, tag=tag, revision=commit))
+            patiently(lambda: self.api.create_tag(**self.repo, tag=tag, revision=commit, exist_ok=True))
 
     def make_public(self) -> None:
         """Let everyone see the repository."""

@@ -30,8 +30,8 @@ class Fault:
     """
     What goes wrong with requests of `method` whose path matches the pattern `path`, from the one after `skip` others,
     `times` times: they wait `delay` seconds; get `status` with `headers` and `message`, or a `page`; are cut when
-    `cut_after` bytes of their body, or without one of the answer, have passed; or are carried out and get no answer
-    (`lose_answer`).
+    `cut_after` bytes of their body, or without one of the answer, have passed. With `is_done` they are carried out all
+    the same, and get `status` or no answer.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Fault:
     message: str = "An error that was asked for"
     page: str | None = None
     cut_after: int | None = None
-    lose_answer: bool = False
+    is_done: bool = False
     delay: float = 0.0
     skip: int = 0
     times: int = 1
@@ -485,12 +485,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(cut_after)
             return self.cut()
         body = self.read_body()
+        if fault and fault.is_done:
+            self.answer(where.path, parse_qs(where.query, keep_blank_values=True), body)
+            if fault.status is None:
+                return self.cut()
         if fault and fault.status:
             said = {"error": fault.message} if fault.page is None else fault.page.encode()
             return self.send(Response(fault.status, said, fault.headers))
         response = self.answer(where.path, parse_qs(where.query, keep_blank_values=True), body)
-        if fault and fault.lose_answer:
-            return self.cut()
         return self.send(response, cut_after)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request  # noqa: N815

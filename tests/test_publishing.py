@@ -163,6 +163,13 @@ class TestTag:
         with pytest.raises(ValueError, match="does not move"):
             publish(folder, "user/repo", "model", tag="v1.0.0", api=api)
 
+    def test_is_set_once_when_the_answer_was_an_error(
+        self, hub: HubServer, api: HfApi, folder: Path, waits: Any
+    ) -> None:
+        hub.faults.append(Fault("POST", "/tag/", status=504, is_done=True))
+        made = publish(folder, "user/repo", "model", tag="v1.0.0", api=api)
+        assert hub.repo("user/repo").refs["refs/tags/v1.0.0"] == made.commit
+
     def test_comes_with_the_next_run_when_it_failed(
         self, hub: HubServer, api: HfApi, folder: Path, waits: Any
     ) -> None:
@@ -309,13 +316,14 @@ class TestFaults:
         self.check_finishes_now(hub, api, folder)
 
     @pytest.mark.parametrize("create_pr", [False, True])
+    @pytest.mark.parametrize("status", [None, 504])
     def test_an_answer_that_was_lost_makes_no_second_commit(
-        self, hub: HubServer, api: HfApi, folder: Path, create_pr: bool
+        self, hub: HubServer, api: HfApi, folder: Path, status: int | None, create_pr: bool
     ) -> None:
-        hub.faults.append(Fault("POST", COMMIT, lose_answer=True))
+        hub.faults.append(Fault("POST", COMMIT, status=status, is_done=True))
         made = publish(folder, "user/repo", "model", create_pr=create_pr, api=api)
         repo = hub.repo("user/repo")
-        assert hub.count("POST", COMMIT) == 2
+        assert hub.count("POST", COMMIT) == 2  # The first version and this one.
         assert len(repo.commits) == 3
         assert repo.refs["refs/pr/1" if create_pr else "refs/heads/main"] == made.commit
         assert (made.pull_request is not None) == create_pr
