@@ -168,6 +168,7 @@ def _stage(job: _Job, options: argparse.Namespace, target: Path) -> None:
         elif job.kind == "dataset":
             from hub.dataset.staging import stage_dataset
 
+            assert job.source is not None
             stage_dataset(job.source, folder, repo_id=job.repo_id)
         elif job.kind == "metric":
             from hub.metric.staging import stage_metric
@@ -186,6 +187,7 @@ def _stage_model(job: _Job, options: argparse.Namespace, folder: Path) -> None:
     encoders = dict(entry.partition("=")[::2] for entry in options.encoder)
     if not all(encoders.values()):
         raise ValueError(f"--encoder must be NAME=ID, got {' '.join(options.encoder)}.")
+    assert job.source is not None
     stage_model(
         job.source,
         folder,
