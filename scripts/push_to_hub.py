@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
-    from hub.publishing import Plan, Published
+    from hub.publishing.publish import Plan, Published
 
 
 class _Job(NamedTuple):
@@ -208,7 +208,7 @@ def _demo_model(options: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _validate(jobs: list[_Job], root: Path) -> None:
-    from hub.validation import validate
+    from hub.validation.validate import validate
 
     problems = [
         f"{job.folder_name}: {problem}"
@@ -228,7 +228,7 @@ def _repo_type(job: _Job) -> str:
 def _print_plan(job: _Job, options: argparse.Namespace, folder: Path) -> None:
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    from hub.publishing import local_plan, plan
+    from hub.publishing.publish import local_plan, plan
 
     choices: dict[str, Any] = {"revision": options.revision, "private": not options.public}
     notes = [f"  staged in {folder}"]
@@ -245,7 +245,7 @@ def _print_plan(job: _Job, options: argparse.Namespace, folder: Path) -> None:
 def _publish(job: _Job, options: argparse.Namespace, folder: Path) -> Published:
     from huggingface_hub import constants
 
-    from hub.publishing import publish
+    from hub.publishing.publish import publish
 
     repo_type = _repo_type(job)
     with user_errors(f"{repo_type} {job.repo_id}"):
@@ -270,7 +270,7 @@ def _publish(job: _Job, options: argparse.Namespace, folder: Path) -> Published:
 def _collect(jobs: list[_Job], options: argparse.Namespace) -> None:
     from huggingface_hub import constants
 
-    from hub.publishing import add_to_collection
+    from hub.publishing.publish import add_to_collection
 
     items = [(job.repo_id, _repo_type(job)) for job in jobs]
     slug = add_to_collection(options.collection, options.namespace, items, private=not options.public)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.card_checks: a card that is missing, unfilled or not accepted is named."""
+"""Tests of hub.validation.card_checks: a card that is missing, unfilled or not accepted is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from staged_samples import DATASET_CARD, DEMO_CARD, MODEL_CARD
 
-from hub.card_checks import card_problems, read_metadata
+from hub.validation.card_checks import card_problems, read_metadata
 
 CARDS = {"model": MODEL_CARD, "dataset": DATASET_CARD, "demo": DEMO_CARD, "metric": DEMO_CARD}
 

@@ -18,7 +18,7 @@ from candidate_samples import ANGER, GRIEF, JOY, candidate_files, make_table
 from hub.dataset.finishing import write_balanced_dataset
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.staging import stage_dataset
-from hub.validation import validate
+from hub.validation.validate import validate
 
 FILES = ["label_counts.png", "report.json", *(f"{name}.parquet" for name in ("test", "train", "train_augmented"))]
 FILES = sorted([*FILES, "README.md", "validation.parquet"])

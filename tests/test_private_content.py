@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.private_content: secrets in any kind of file and paths in texts are found, ordinary content is not."""
+"""Tests of hub.validation.private_content: secrets in any file and paths in texts are found, nothing else is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from hub.private_content import path_problems, secret_problems
+from hub.validation.private_content import path_problems, secret_problems
 
 # Put together here, so that no scanner takes this file for one with secrets.
 LETTERS = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"

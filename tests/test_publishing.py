@@ -15,7 +15,7 @@ from hub_server import Fault, HubServer
 from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from hub.publishing import Published, add_to_collection, local_plan, plan, publish
+from hub.publishing.publish import Published, add_to_collection, local_plan, plan, publish
 
 pytest_plugins = ["hub_client"]
 
@@ -373,7 +373,9 @@ class TestFaults:
         self, hub: HubServer, api: HfApi, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         hub.faults.append(Fault("POST", COMMIT, status=500))
-        monkeypatch.setattr("hub.hub_calls.time.sleep", lambda _: hub.repo("user/repo").change("Theirs", a__txt="1"))
+        monkeypatch.setattr(
+            "hub.publishing.calls.time.sleep", lambda _: hub.repo("user/repo").change("Theirs", a__txt="1")
+        )
         with pytest.raises(RuntimeError, match="Someone else has changed the repository in between"):
             publish(folder, "user/repo", "model", api=api)
         assert hub.repo("user/repo").head.title == "Theirs"
@@ -436,7 +438,7 @@ def test_offline_mode(hub: HubServer, api: HfApi, folder: Path, monkeypatch: pyt
 
 
 def test_no_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.publishing.get_token", lambda: None)
+    monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
     for call in (plan, publish):
         with pytest.raises(LocalTokenNotFoundError, match="hf auth login"):
             call(folder, "user/repo", "model", api=HfApi(endpoint="http://127.0.0.1:9"))

@@ -32,7 +32,7 @@ from trained_model import Trained
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hub.model.folder import write_model_folder
-from hub.publishing import publish
+from hub.publishing.publish import publish
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
 
@@ -78,7 +78,7 @@ def played(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     play = Played()
     modules: dict[str, dict[str, Any]] = {
         "hub.staging": {"staged": play.staged},
-        "hub.validation": {"validate": play.validate},
+        "hub.validation.validate": {"validate": play.validate},
         "hub.model.staging": {"stage_model": lambda *a, **k: play.stage_from("model", *a, **k)},
         "hub.dataset.staging": {"stage_dataset": lambda *a, **k: play.stage_from("dataset", *a, **k)},
         "hub.metric.staging": {"stage_metric": lambda *a, **k: play.stage("metric", *a, **k)},
@@ -262,7 +262,7 @@ class TestDryRun:
     def test_needs_no_token(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.get_token", lambda: None)
+        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
         push_to_hub.main([*MODEL, "--dry_run"])
         printed = capsys.readouterr().out
         assert "model user/repo, branch main: a new private repository" in printed
@@ -332,7 +332,7 @@ class TestFaults:
     def test_no_token(
         self, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.get_token", lambda: None)
+        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
         assert "There is no token for the Hub" in fails(MODEL, capsys)
 
 
@@ -360,7 +360,6 @@ def test_there_is_no_option_for_the_token(played: Played, capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_a_stranger_runs_a_trained_model(hub: HubServer, trained: Trained, tmp_path: Path) -> None:
-    pytest.importorskip("hub.model.staging")
     command = ["model", "--model", str(trained.folder), "--repo_id", "user/repo", "--tag", "v1.0.0"]
     first, second = (run_command(hub, tmp_path / "publisher", *command) for _ in range(2))
     commit = hub.repo("user/repo").head.oid
@@ -382,7 +381,6 @@ def test_a_stranger_runs_a_trained_model(hub: HubServer, trained: Trained, tmp_p
 
 @pytest.mark.slow
 def test_a_stranger_loads_the_metric(hub: HubServer, tmp_path: Path) -> None:
-    pytest.importorskip("hub.metric.staging")
     run_command(hub, tmp_path / "publisher", "metric", "--repo_id", "user/multilabel_emotion")
     code = """
 import evaluate, json
@@ -402,7 +400,6 @@ def test_a_stranger_starts_the_demo(
     model: StackedEmotionForSequenceClassification,
     tokenizer: StackedEmotionTokenizer,
 ) -> None:
-    pytest.importorskip("hub.demo.staging")
     saved = write_model_folder(tmp_path / "saved", model, tokenizer, {"README.md": "# A card\n"})
     publish(saved, "user/repo", "model", tag="v1.0.0", api=api)
     command = ["demo", "--repo_id", "user/demo", "--model_id", "user/repo", "--model_revision", "v1.0.0"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.python_files: only what the Hub's loaders follow may be imported."""
+"""Tests of hub.validation.python_files: only what the Hub's loaders follow may be imported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.python_files import defines, import_problems
+from hub.validation.python_files import defines, import_problems
 
 HELPER = "VALUE = 1\n"
 NOT_FOLLOWED = "is not followed by the Hub's loaders: write `from .file import name`"

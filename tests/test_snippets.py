@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.snippets: a card's Python blocks run as a stranger would run them, against a Hub of one repository."""
+"""Tests of hub.validation.snippets: a card's blocks run as a stranger would run them, on a Hub of one repository."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from staged_samples import dataset_folder, metric_folder, model_folder
 
-from hub.snippets import python_blocks, run_snippets
-from hub.validation import validate
+from hub.validation.snippets import python_blocks, run_snippets
+from hub.validation.validate import validate
 
 
 def run(folder: Path, *blocks: str, repo_type: str = "model", **options: object) -> list[str]:

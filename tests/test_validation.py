@@ -17,8 +17,8 @@ import pytest
 import torch
 from staged_samples import DATASET_CARD, dataset_folder, demo_folder, metric_folder, model_folder
 
-from hub import validation
-from hub.validation import validate
+from hub.validation import validate as validation
+from hub.validation.validate import validate
 
 Spoil = Callable[[Path], Any]
 

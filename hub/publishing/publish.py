@@ -18,7 +18,7 @@ from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundEr
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
-from hub.hub_calls import clear_errors, patiently
+from .calls import clear_errors, patiently
 
 # The Hub writes it when a repository is created; it says which files are large.
 _KEPT = frozenset({".gitattributes"})
