@@ -6,6 +6,7 @@ Usage:
     python -m scripts.benchmark [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
     python -m scripts.benchmark --balanced_dataset [NUM_TWEETS ...] [--json OUT]
     python -m scripts.benchmark --labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
+    python -m scripts.benchmark --onnx MODEL --texts FILE [--num_texts N] [--json OUT]
 
 Four parts, each a ratio of times: tokenising (against the three tokenizers called alone), the forward pass and the
 training step (against the three encoders called alone on the same batches), and an epoch of joint training (against
@@ -13,7 +14,8 @@ one of the head on cached word states, from the file to the step of the optimize
 of a shared machine are noisy: each round times both sides, and the median of the rounds' ratios is reported.
 
 With `--balanced_dataset` instead, the stages of `scripts.build_balanced_dataset` on generated tweets, all but the
-teacher's forward pass; with `--labelling`, tweets a second of a teacher there and in the stock pipeline.
+teacher's forward pass; with `--labelling`, tweets a second of a teacher there and in the stock pipeline; with
+`--onnx`, texts a second and macro-F1 of a model in torch (fp32, bf16) and in onnxruntime (fp32, int8).
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--labelling", metavar="TEACHER", help="time labelling by this folder or Hub id instead")
     parser.add_argument("--tweets", metavar="FILE", help="tweets to label: the Sentiment140 file")
+    parser.add_argument("--onnx", metavar="MODEL", help="compare this folder's ONNX files with torch instead")
     return parser
 
 
@@ -70,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     options = make_parser().parse_args(argv)
     if options.balanced_dataset is not None or options.labelling:
         return _measure_dataset(options)
+    if options.onnx:
+        return _measure_onnx(options)
 
     import torch
     import transformers
@@ -124,6 +129,18 @@ def _measure_dataset(options: argparse.Namespace) -> dict[str, float]:
             results = measure_labelling(options.labelling, options.tweets, *arguments)
         else:
             results = measure_stages(options.balanced_dataset or DATASET_SIZES)
+        _write(results, options)
+    return results
+
+
+def _measure_onnx(options: argparse.Namespace) -> dict[str, float]:
+    import transformers
+
+    from scripts._onnx_benchmark import measure_onnx
+
+    transformers.logging.disable_progress_bar()
+    with user_errors():
+        results = measure_onnx(options.onnx, options.texts, options.num_texts, options.batch_size, options.rounds)
         _write(results, options)
     return results
 
