@@ -4,6 +4,7 @@ What the stack costs beside its encoders called alone, A and B by turns in one r
 
 Usage:
     python -m scripts.benchmark [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
+    python -m scripts.benchmark --models FOLDER ... --texts FILE [--json OUT]
     python -m scripts.benchmark --balanced_dataset [NUM_TWEETS ...] [--json OUT]
     python -m scripts.benchmark --labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
     python -m scripts.benchmark --onnx MODEL --texts FILE [--num_texts N] [--json OUT]
@@ -13,9 +14,11 @@ training step (against the three encoders called alone on the same batches), and
 one of the head on cached word states, from the file to the step of the optimizer, on the same texts). Timings
 of a shared machine are noisy: each round times both sides, and the median of the rounds' ratios is reported.
 
-With `--balanced_dataset` instead, the stages of `scripts.build_balanced_dataset` on generated tweets, all but the
-teacher's forward pass; with `--labelling`, tweets a second of a teacher there and in the stock pipeline; with
-`--onnx`, texts a second and macro-F1 of a model in torch (fp32, bf16) and in onnxruntime (fp32, int8).
+With `--models` instead, trained models beside the first of them: size, macro-F1 on the file, texts a second of
+inference and of training, seconds to the first answer. With `--balanced_dataset`, the stages of
+`scripts.build_balanced_dataset` on generated tweets, all but the teacher's forward pass; with `--labelling`, tweets a
+second of a teacher there and in the stock pipeline; with `--onnx`, texts a second and macro-F1 of a model in torch
+(fp32, bf16) and in onnxruntime (fp32, int8).
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
     parser.add_argument("--profile", action="store_true", help="print where the training step's time goes")
     parser.add_argument("--json", metavar="OUT", help="write the numbers to this file")
+    parser.add_argument("--models", nargs="+", metavar="FOLDER", help="compare these trained models instead")
     parser.add_argument(
         "--balanced_dataset",
         nargs="*",
@@ -71,6 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Measure and print; returns the numbers."""
     options = make_parser().parse_args(argv)
+    if options.models:
+        return _measure_models(options)
     if options.balanced_dataset is not None or options.labelling:
         return _measure_dataset(options)
     if options.onnx:
@@ -112,6 +118,28 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             stack_step()
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15))
     _write(results, options)
+    return results
+
+
+def _measure_models(options: argparse.Namespace) -> dict[str, float]:
+    import transformers
+    from datasets.utils.logging import disable_progress_bar
+
+    from scripts._model_benchmark import measure_models
+    from trainer_ext.precision import fastest_precision
+
+    transformers.logging.disable_progress_bar()
+    disable_progress_bar()
+    with user_errors():
+        results = measure_models(
+            options.models,
+            options.texts,
+            num_texts=options.num_texts,
+            batch_size=options.batch_size,
+            precision=fastest_precision() if options.precision == "auto" else options.precision,
+            rounds=options.rounds,
+        )
+        _write(results, options)
     return results
 
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmark of trained models beside each other: size, macro-F1, training and inference, time to the first answer."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from hub.dataset.labelling import PRECISIONS
+from modeling_stacked_emotion import decision_thresholds
+from trainer_ext.batching import LENGTH_COLUMN, EmotionDataCollator, tokenize_dataset
+from trainer_ext.data import read_file
+from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.prediction import load_classifier, predict_probabilities
+
+_TRAINING_BATCHES = 8
+_LEARNING_RATE = 1e-6
+_TITLES = ("MB", "macro-F1", "inference, texts/s", "training, texts/s", "first answer, s")
+
+
+class _Contestant(NamedTuple):
+    name: str
+    model: PreTrainedModel
+    tokenizer: Any
+
+
+def measure_models(
+    folders: Sequence[str], data: str, *, num_texts: int, batch_size: int, precision: str, rounds: int
+) -> dict[str, float]:
+    """
+    Print and return what each saved classifier needs, in turns, and how many times as fast as the first it is.
+
+    Inference goes from texts to probabilities, training from collated batches to the optimizer's step (clipping and
+    fused AdamW included); macro-F1 is that of all texts of the file, at the thresholds of the model's config. The
+    first answer is that of `scripts.predict`, from the start of its process.
+
+    Args:
+        folders (`Sequence[str]`): Folders or Hub ids; the others are compared with the first.
+        data (`str`): File of texts with the models' labels.
+        num_texts (`int`): Texts to time, from the start of the file.
+        batch_size (`int`): Texts per batch.
+        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`.
+        rounds (`int`): Rounds; medians are reported.
+    """
+    contestants = [_Contestant(_short(folder), *load_classifier(folder)) for folder in folders]
+    labels = contestants[0].model.config.id2label
+    rows = read_file(data, label_names=[labels[index] for index in range(len(labels))])[0]
+    timed = rows.select(range(min(num_texts, len(rows))))
+    macro_f1 = [_macro_f1(each, rows, batch_size) for each in contestants]
+    inference = [_inference(each, timed["text"][:], batch_size, precision) for each in contestants]
+    training = [_training(each, timed, batch_size, precision) for each in contestants]
+    rates = {
+        "inference": _rates(inference, len(timed), rounds),
+        "training": _rates(training, _TRAINING_BATCHES * min(batch_size, len(timed)), rounds),
+    }
+    print(f"{len(timed):,} texts, batches of {batch_size}, {precision}, {torch.get_num_threads()} threads\n")
+    print(f"{'model':<24} " + " ".join(f"{title:>22}" for title in _TITLES))
+    results: dict[str, float] = {}
+    for index, (each, folder) in enumerate(zip(contestants, folders, strict=True)):
+        measured = {"mb": _megabytes(folder), "macro_f1": macro_f1[index]}
+        cells = [f"{measured['mb']:.1f}", f"{measured['macro_f1']:.3f}"]
+        for part, (per_second, ratios) in rates.items():
+            measured |= {f"{part}_texts_per_second": per_second[index], f"{part}_speedup": ratios[index]}
+            cells.append(f"{per_second[index]:,.0f} ({ratios[index]:.2f}x)")
+        measured["first_answer_seconds"] = _seconds(lambda folder=folder: _answer(folder))  # type: ignore[misc]
+        cells.append(f"{measured['first_answer_seconds']:.1f}")
+        print(f"{each.name:<24} " + " ".join(f"{cell:>22}" for cell in cells), flush=True)
+        results |= {f"{each.name}/{key}": value for key, value in measured.items()}
+    return results
+
+
+def _short(folder: str) -> str:
+    return "/".join(Path(folder).parts[-2:])
+
+
+def _inference(contestant: _Contestant, texts: Sequence[str], batch_size: int, precision: str) -> Callable[[], None]:
+    def run() -> None:
+        with _autocast(contestant, precision):
+            predict_probabilities(contestant.model, contestant.tokenizer, texts, batch_size)
+
+    return run
+
+
+def _training(contestant: _Contestant, rows: datasets.Dataset, batch_size: int, precision: str) -> Callable[[], None]:
+    model = contestant.model
+    optimizer = torch.optim.AdamW(model.parameters(), _LEARNING_RATE, fused=True)
+    encoded, _ = tokenize_dataset(rows, contestant.tokenizer)
+    encoded = encoded.select(np.argsort(encoded[LENGTH_COLUMN], kind="stable"))
+    starts = np.linspace(0, max(len(encoded) - batch_size, 0), _TRAINING_BATCHES).astype(int).tolist()
+    collate = EmotionDataCollator(contestant.tokenizer)
+    slices = [range(start, min(start + batch_size, len(encoded))) for start in starts]
+    batches = [collate(encoded.__getitems__(list(part))) for part in slices]
+
+    def run() -> None:
+        model.train()
+        for batch in batches:
+            with _autocast(contestant, precision):
+                loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return run
+
+
+def _autocast(contestant: _Contestant, precision: str) -> Any:
+    return torch.autocast(contestant.model.device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def _rates(runs: Sequence[Callable[[], None]], num_texts: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Texts a second of each, and its speed beside the first's: the median of the rounds' ratios."""
+    for run in runs:
+        run()
+    times = [[_seconds(run) for run in runs] for _ in range(rounds)]
+    per_second = [num_texts / statistics.median(column) for column in zip(*times, strict=True)]
+    return per_second, [statistics.median(row[0] / row[index] for row in times) for index in range(len(runs))]
+
+
+def _megabytes(folder: str) -> float:
+    """What the model's own files take: weights, tokenizers, code and configuration."""
+    patterns = ("*.safetensors", "*.json", "*.py", "*.txt", "*tokenizer*/*")
+    return sum(path.stat().st_size for pattern in patterns for path in Path(folder).glob(pattern)) / 1e6
+
+
+def _macro_f1(contestant: _Contestant, rows: Any, batch_size: int) -> float:
+    probabilities = predict_probabilities(contestant.model, contestant.tokenizer, rows["text"], batch_size)
+    thresholds = decision_thresholds(contestant.model.config)
+    return multilabel_metrics(np.asarray(rows["labels"]), probabilities, thresholds=thresholds)["macro_f1"]
+
+
+def _answer(folder: str) -> None:
+    command = [sys.executable, "-m", "scripts.predict", "--model", folder, "I did not see that coming!"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the benchmark of trained models: it measures the saved models, and compares them with the first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scripts import _model_benchmark, benchmark
+
+if TYPE_CHECKING:
+    from trained_model import Trained
+
+pytest_plugins = ["trained_model"]
+
+
+def test_models_are_measured_as_they_were_saved(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(_model_benchmark.subprocess, "run", lambda command, **options: asked.append(command))
+    before = {path: path.read_bytes() for path in trained.folder.iterdir() if path.is_file()}
+    files = ["--texts", str(trained.data / "test.jsonl"), "--json", str(tmp_path / "out.json")]
+    small = ["--num_texts", "12", "--batch_size", "4", "--rounds", "1", "--precision", "fp32"]
+    results = benchmark.main(["--models", str(trained.folder), str(trained.folder), *files, *small])
+    assert json.loads((tmp_path / "out.json").read_text()) == results
+    name = f"{trained.folder.parent.name}/{trained.folder.name}"
+    assert results[f"{name}/macro_f1"] == pytest.approx(trained.results["test_macro_f1"])
+    weights = (trained.folder / "model.safetensors").stat().st_size / 1e6
+    assert weights < results[f"{name}/mb"] < weights + 2
+    for part in ("inference", "training"):
+        assert results[f"{name}/{part}_texts_per_second"] > 0
+    assert {path: path.read_bytes() for path in trained.folder.iterdir() if path.is_file()} == before
+    assert [command[1:5] for command in asked] == [["-m", "scripts.predict", "--model", str(trained.folder)]] * 2
+    assert f"{results[f'{name}/macro_f1']:.3f}" in capsys.readouterr().out
+
+
+def test_others_are_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([6.0, 2.0, 8.0, 2.0, 9.0, 1.0])
+    monkeypatch.setattr(_model_benchmark, "_seconds", lambda function: next(times))
+    per_second, ratios = _model_benchmark._rates([lambda: None, lambda: None], 16, 3)
+    assert per_second == [2.0, 8.0]
+    assert ratios == [1.0, 4.0]
+
+
+@pytest.mark.slow
+def test_first_answer_is_that_of_the_command(trained: Trained) -> None:
+    _model_benchmark._answer(str(trained.folder))
+    with pytest.raises(subprocess.CalledProcessError):
+        _model_benchmark._answer(str(trained.data / "nothing"))
