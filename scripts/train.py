@@ -26,13 +26,19 @@ from typing import TYPE_CHECKING, Any
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
+    from hub.model.summary import TrainingSummary
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
     from trainer_ext.data import EmotionData
     from trainer_ext.recipe import ModelArguments, Recipe
     from trainer_ext.trainer import StackedEmotionTrainer
 
 
-_CARD_SETTINGS = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "head_learning_rate", "seed")
+_CARD_SETTINGS = (
+    *("training_mode", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("learning_rate", "head_learning_rate", "weight_decay", "warmup_steps", "lora_r", "precision"),
+    *("base_loss", "class_weights", "correlation_loss", "contrastive_loss_weight", "seed"),
+)
+_CARD_STAGES = ("head_num_train_epochs", "num_folds", "polish_num_train_epochs")
 
 
 def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
@@ -91,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         round_static_words(trained)
         evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
-        _save(recipe, results, reports, tokenizer, trained, Path(options.recipe).stem)
+        _save(recipe, results, reports, tokenizer, trained, _summarise(recipe, data, Path(options.recipe).stem))
     return results
 
 
@@ -311,40 +317,63 @@ def _label_statistics(labels: Any, names: Sequence[str], config: Any) -> str:
 
 
 def _save(
-    recipe: Recipe, results: dict[str, float], reports: dict[str, str | bytes], tokenizer: Any, model: Any, name: str
+    recipe: Recipe,
+    results: dict[str, float],
+    reports: dict[str, str | bytes],
+    tokenizer: Any,
+    model: Any,
+    summary: TrainingSummary,
 ) -> None:
-    import torch
-    import transformers
-
     from hub.model.card import render_card
     from hub.model.folder import write_model_folder
+    from hub.model.summary import SUMMARY_NAME
     from trainer_ext.evaluation import results_json
 
     checkpoints = Path(recipe.training.output_dir)
     folder = checkpoints.parent
-    training, data = recipe.training, recipe.data
-    card = render_card(
-        name,
-        model.config,
-        results,
-        {key: _origin(value) for key, value in recipe.model.encoders.items()},
-        data.dataset_name or Path(str(data.train_file)).name,
-        {key: getattr(training, key) for key in _CARD_SETTINGS},
-        {"transformers": transformers.__version__, "torch": torch.__version__},
-    )
-    files: dict[str, str | bytes] = {"README.md": card, "eval_results.json": results_json(results), **reports}
+    files: dict[str, str | bytes] = {
+        "README.md": render_card(model.config, results, summary, f"./{folder.name}", figures=sorted(reports)),
+        "eval_results.json": results_json(results),
+        SUMMARY_NAME: summary.to_json(),
+        **reports,
+    }
     write_model_folder(folder, model, tokenizer, files)
     # A later run repeats only the stages that have changed.
-    if training.training_mode == "joint":
+    if recipe.training.training_mode == "joint":
         shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 
 
+def _summarise(recipe: Recipe, data: EmotionData, name: str) -> TrainingSummary:
+    """What the card says of this training; of a file or folder only its name."""
+    import torch
+    import transformers
+
+    from hub.model.summary import TrainingSummary
+
+    source, training = recipe.data, recipe.training
+    files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
+    dataset = source.dataset_name
+    if dataset and Path(dataset).exists():
+        dataset, files["train"] = None, dataset
+    settings = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
+    return TrainingSummary(
+        name=name,
+        encoders={key: _origin(value) for key, value in recipe.model.encoders.items()},
+        dataset=dataset,
+        dataset_config=source.dataset_config if dataset else None,
+        dataset_revision=source.dataset_revision if dataset else None,
+        files={split: Path(file).name for split, file in files.items() if file},
+        num_texts={split: len(rows) for split, rows in data.splits.items()},
+        settings={key: getattr(training, key) for key in settings},
+        versions={"transformers": transformers.__version__, "torch": torch.__version__},
+    )
+
+
 def _origin(encoder: Any) -> str:
     """What the card says that an encoder was started from."""
-    if isinstance(encoder, dict):
-        return encoder.get("word_vectors") or "from scratch"
-    return str(encoder)
+    origin = (encoder.get("word_vectors") or "from scratch") if isinstance(encoder, dict) else str(encoder)
+    return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin
 
 
 if __name__ == "__main__":

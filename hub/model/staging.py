@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained folder to the files of its repository on the Hub: exactly those, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id, yaml_dump
+from transformers import AutoConfig
+from transformers.dynamic_module_utils import get_relative_import_files
+
+import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+
+from .card import evaluation_entries, is_custom, render_card
+from .encoders import check_licenses, find_encoder
+from .summary import SUMMARY_NAME, TrainingSummary, read_summary
+from .widget import widget_examples
+
+HERE = Path(__file__).parent
+
+_NEEDED = ("config.json", "tokenizer_config.json", "eval_results.json")
+_REPORTS = ("label_statistics.json", "reliability.png")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model"),
+    "vocabulary.json",
+)
+
+
+def stage_model(
+    source: Path,
+    folder: Path,
+    *,
+    repo_id: str,
+    revision: str | None = None,
+    onnx: bool = False,
+    language: Sequence[str] | None = None,
+    license: str = "apache-2.0",
+    encoders: Mapping[str, str] | None = None,
+    dataset: str | None = None,
+) -> None:
+    """
+    Fill an empty folder with the files of a model repository.
+
+    What training leaves besides (checkpoints, logs, predictions, caches) is not among them: only files that are known
+    to belong to a model are copied.
+
+    Args:
+        source (`Path`): What `scripts.train` left in `output_dir`, or a stock multi-label classifier with its
+            `eval_results.json`.
+        folder (`Path`): An existing empty folder.
+        repo_id (`str`): `user/name` on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit that the card's snippets are pinned to; `main` when absent.
+        onnx (`bool`, *optional*, defaults to `False`): Whether to add the model as ONNX, in fp32 and int8.
+        language (`Sequence[str]`, *optional*): Codes of the languages that the model reads; those of its encoders when
+            absent.
+        license (`str`, *optional*, defaults to `"apache-2.0"`): Licence identifier of the Hub, for model and code.
+        encoders (`dict[str, str]`, *optional*): Encoder name to Hub id, where training read the encoder from a folder.
+        dataset (`str`, *optional*): Hub id of the data set, or `id:configuration`, where training read it from files.
+
+    Raises:
+        `FileNotFoundError`: If a file of the model is missing.
+        `ValueError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
+            named labels, or an encoder's licence forbids `license`.
+    """
+    _check_target(folder, repo_id)
+    config, results = _read_source(source)
+    summary = _complete(read_summary(source), config, encoders, dataset)
+    origins = [find_encoder(origin) for origin in summary.encoders.values()]
+    check_licenses(origins, license)
+    languages = list(language or dict.fromkeys(code for origin in origins for code in origin.languages))
+
+    for name in _files(source, config):
+        (folder / name).parent.mkdir(exist_ok=True)
+        # Not its rights: weights are written readable by their owner only.
+        shutil.copyfile(source / name, folder / name)
+    figures = _copy_figures(source, folder)
+    if is_custom(config):
+        shutil.copyfile(HERE / "handler.py", folder / "handler.py")
+        shutil.copyfile(HERE / "requirements.txt", folder / "requirements.txt")
+    if license == "apache-2.0":
+        shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
+    if onnx:
+        # Needs packages that nothing else here needs.
+        from .onnx_export import export_onnx
+
+        export_onnx(source, folder)
+    (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
+    entries = evaluation_entries(results, summary, repo_id)
+    if entries:
+        (folder / ".eval_results").mkdir()
+        name = str(summary.dataset).rpartition("/")[2]
+        (folder / ".eval_results" / f"{name}.yaml").write_text(yaml_dump(entries), encoding="utf-8")
+    card = render_card(
+        config,
+        results,
+        summary,
+        repo_id,
+        revision=revision or "main",
+        languages=languages,
+        license=license,
+        # Without a known language the texts are English ones, as most models are.
+        examples=widget_examples(folder, languages or ["en"]),
+        figures=figures,
+        onnx=onnx,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _check_target(folder: Path, repo_id: str) -> None:
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ValueError(f"{folder} must be an existing empty folder.")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"`repo_id` must be user/name, got {repo_id!r}: {error}") from error
+    if "/" not in repo_id:
+        raise ValueError(f"`repo_id` must be user/name, got {repo_id!r}.")
+
+
+def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
+    for name in _NEEDED:
+        if not (source / name).is_file():
+            raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{source} is not the folder of a trained model: {reason}") from error
+    if config.problem_type != "multi_label_classification":
+        raise ValueError(
+            f"{source / 'config.json'}: `problem_type` must be 'multi_label_classification', got "
+            f"{config.problem_type!r}; the stock pipeline would use softmax."
+        )
+    if any(re.fullmatch(r"LABEL_\d+", label) for label in config.id2label.values()):
+        raise ValueError(f"{source / 'config.json'}: `id2label` must name the labels, got {config.id2label}.")
+    return config, results
+
+
+def _complete(
+    summary: TrainingSummary, config: Any, encoders: Mapping[str, str] | None, dataset: str | None
+) -> TrainingSummary:
+    """The summary with what only the publisher knows."""
+    names = list(config.encoders) if is_custom(config) else ["encoder"]
+    unknown = sorted(set(encoders or {}) - {*names, *summary.encoders})
+    if unknown:
+        raise ValueError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
+    origins = {**(summary.encoders or dict.fromkeys(names, "not recorded")), **(encoders or {})}
+    if "not recorded" in origins.values():
+        warnings.warn("What the encoders were started from is not recorded: name it with `encoders`.", stacklevel=3)
+    summary = replace(summary, encoders=origins)
+    if dataset is None:
+        return summary
+    name, _, configuration = dataset.partition(":")
+    return replace(summary, dataset=name, dataset_config=configuration or None, dataset_revision=None)
+
+
+def _files(source: Path, config: Any) -> list[str]:
+    """What is copied, as paths within the folder."""
+    files = [*_NEEDED, *_weights(source), *_present(source, [*_REPORTS, *_TOKENIZER_FILES])]
+    if not is_custom(config):
+        return sorted(set(files))
+    for name in config.encoders:
+        tokenizer = f"{name}_tokenizer"
+        if not (source / tokenizer / "tokenizer_config.json").is_file():
+            raise FileNotFoundError(f"{source} has no {tokenizer}/tokenizer_config.json: train again.")
+        files += [f"{tokenizer}/{file}" for file in _present(source / tokenizer, _TOKENIZER_FILES)]
+    return sorted({*files, *_code_files(source, config)})
+
+
+def _present(folder: Path, names: Sequence[str]) -> list[str]:
+    return [name for name in names if (folder / name).is_file()]
+
+
+def _weights(source: Path) -> list[str]:
+    index = source / "model.safetensors.index.json"
+    if index.is_file():
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [index.name, *_needed(source, sorted(set(shards)))]
+    return _needed(source, ["model.safetensors"])
+
+
+def _code_files(source: Path, config: Any) -> list[str]:
+    """The modules that `auto_map` and the custom pipelines name, and those that they import."""
+    tokenizer = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    references = [
+        *config.auto_map.values(),
+        *(entry["impl"] for entry in config.custom_pipelines.values()),
+        *(name for name in tokenizer["auto_map"]["AutoTokenizer"] if name),
+    ]
+    targets = _needed(source, sorted({f"{reference.partition('.')[0]}.py" for reference in references}))
+    try:
+        imported = {Path(path).name for target in targets for path in get_relative_import_files(source / target)}
+    except FileNotFoundError as error:
+        return _needed(source, [Path(error.filename).name])
+    return sorted({*targets, *imported})
+
+
+def _needed(source: Path, names: Sequence[str]) -> list[str]:
+    for name in names:
+        if not (source / name).is_file():
+            raise FileNotFoundError(f"{source} has no {name}: the model is not complete, train again.")
+    return list(names)
+
+
+def _copy_figures(source: Path, folder: Path) -> list[str]:
+    """The figures that the card shows; of the reports of every evaluation the last."""
+    reports = (source / "reports").glob("label_correlation_*.png")
+    last = max(reports, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
+    if last:
+        shutil.copyfile(last, folder / "label_correlation.png")
+    return sorted(path.name for path in folder.glob("*.png"))

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of hub.model.staging and hub.model.widget: a repository is complete, has no more, and runs elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from model_samples import LABELS, RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
+from transformers import AutoTokenizer
+
+from hub.model.staging import stage_model
+from hub.model.widget import TEXTS, widget_examples
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.prediction import predict_probabilities
+
+if TYPE_CHECKING:
+    from trained_model import Trained
+
+pytest_plugins = ["trained_model"]
+
+CODE = {
+    f"{part}_stacked_emotion.py"
+    for part in (
+        *("alignment", "configuration", "layers", "modeling", "pipeline", "static_tokenizer", "static_words", "text"),
+        "tokenization",
+    )
+}
+REPOSITORY = {
+    *("README.md", "LICENSE", "config.json", "model.safetensors", "tokenizer_config.json", "eval_results.json"),
+    *("training_summary.json", "label_statistics.json", "reliability.png", "label_correlation.png"),
+    *("handler.py", "requirements.txt"),
+}
+TRAINED = (
+    REPOSITORY
+    | CODE
+    | {
+        f"{name}_tokenizer/{file}"
+        for name in ("bytes", "words")
+        for file in ("tokenizer.json", "tokenizer_config.json")
+    }
+)
+LEFT_BEHIND = (
+    *("train.log", "test_predictions.npy", "training_args.bin", "pytorch_model.bin", "trainer_state.json"),
+    *("checkpoint-3/optimizer.pt", "adapter/adapter_model.safetensors", "runs/events.out", ".cache/x", "notes.ipynb"),
+    *("words_tokenizer/old.bin", "other_stacked_emotion.py", "own.env"),
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stage(source: Path, folder: Path, **options: Any) -> Path:
+    folder.mkdir(parents=True)
+    stage_model(source, folder, **({"repo_id": "user/emotions"} | options))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained folder among what trainings and people leave in it."""
+    folder = Path(shutil.copytree(trained.folder, tmp_path_factory.mktemp("source") / "trained"))
+    for name in LEFT_BEHIND:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"left behind")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def staged(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stage(source, tmp_path_factory.mktemp("staged") / "folder", revision="v1.0.0")
+
+
+@pytest.fixture(scope="module")
+def stock_source(encoder_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    return save_stock_classifier(tmp_path_factory.mktemp("stock") / "student", tokenizer)
+
+
+def test_a_repository_has_exactly_its_files(staged: Path, source: Path) -> None:
+    found = contents(staged)
+    assert set(found) == TRAINED
+    for name in ("config.json", "model.safetensors", "eval_results.json", "training_summary.json", *CODE):
+        assert found[name] == (source / name).read_bytes(), name
+
+
+def test_the_bytes_are_the_same_every_time(staged: Path, source: Path, tmp_path: Path) -> None:
+    assert contents(stage(source, tmp_path / "again", revision="v1.0.0")) == contents(staged)
+
+
+def test_weights_are_readable_by_all(staged: Path, source: Path) -> None:
+    (source / "model.safetensors").chmod(0o600)
+    assert (staged / "model.safetensors").stat().st_mode == (staged / "README.md").stat().st_mode
+
+
+def test_a_stranger_runs_the_snippets_of_the_card(staged: Path, tmp_path: Path) -> None:
+    code = snippets((staged / "README.md").read_text(encoding="utf-8"))
+    assert code.count("from transformers import") == 3
+    lines = run_as_stranger(code, staged, "user/emotions", "v1.0.0", tmp_path).splitlines()
+    assert len(lines) == 4
+    emotions, words, (scores,), (predicted,) = (eval(line) for line in lines)
+    (first, *_) = ModelCard.load(staged / "README.md").data["widget"]
+    assert [entry["label"] for entry in scores] == [entry["label"] for entry in first["output"]]
+    assert [entry["score"] for entry in scores] == pytest.approx([o["score"] for o in first["output"]], abs=1e-3)
+    assert {entry["label"] for entry in emotions} == set(predicted)
+    assert len(words) == 3
+
+
+def test_the_widget_shows_what_the_model_says(staged: Path, source: Path) -> None:
+    model = StackedEmotionForSequenceClassification.from_pretrained(source)
+    tokenizer = StackedEmotionTokenizer.from_pretrained(source)
+    texts = TEXTS["en"]
+    probabilities = predict_probabilities(model, tokenizer, texts, 1)
+    examples = widget_examples(staged, ["en"])
+    assert [example["text"] for example in examples] == list(texts)
+    for example, row in zip(examples, probabilities, strict=True):
+        scores = {model.config.id2label[index]: float(score) for index, score in enumerate(row)}
+        assert {entry["label"]: entry["score"] for entry in example["output"]} == pytest.approx(scores, abs=6e-4)
+        assert [entry["score"] for entry in example["output"]] == sorted(row.round(3).tolist(), reverse=True)
+        over = {
+            label
+            for (label, score), limit in zip(scores.items(), model.config.thresholds, strict=True)
+            if score >= limit
+        }
+        assert {entry["label"] for entry in example["emotions"]} == over
+    assert [len(example["output"]) for example in widget_examples(staged, ["en"], top_k=2)] == [2] * 5
+
+
+def test_widget_texts_are_those_of_the_languages(staged: Path) -> None:
+    assert [example["text"] for example in widget_examples(staged, ["ar"])] == list(TEXTS["ar"])
+    both = [example["text"] for example in widget_examples(staged, ["en", "fr", "ar"])]
+    assert both == [*TEXTS["en"][:3], *TEXTS["ar"][:3]]
+    assert widget_examples(staged, ["fr"]) == []
+
+
+def test_publisher_names_what_training_did_not_know(source: Path, tmp_path: Path) -> None:
+    minilm = "sentence-transformers/all-MiniLM-L6-v2"
+    folder = stage(
+        source, tmp_path / "folder", encoders={"words": minilm}, dataset="user/tweets:plain", language=["ar"]
+    )
+    data = ModelCard.load(folder / "README.md").data
+    assert data.base_model == [minilm]
+    assert data.datasets == ["user/tweets"]
+    assert data.language == ["ar"]
+    assert data["widget"][0]["text"] == TEXTS["ar"][0]
+    summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
+    assert summary["encoders"] == {"words": minilm, "bytes": "from scratch"}
+    assert (summary["dataset"], summary["dataset_config"]) == ("user/tweets", "plain")
+    text = (folder / ".eval_results" / "tweets.yaml").read_text(encoding="utf-8")
+    assert f"value: {json.loads((folder / 'eval_results.json').read_text())['test_macro_f1']:.4f}"[:12] in text
+    assert "pinned" not in text
+
+
+def test_languages_are_those_of_the_encoders(source: Path, tmp_path: Path) -> None:
+    encoders = {"words": "google-bert/bert-base-uncased", "bytes": "asafaya/bert-base-arabic"}
+    data = ModelCard.load(stage(source, tmp_path / "folder", encoders=encoders) / "README.md").data
+    assert data.language == ["en", "ar"]
+    assert len(data["widget"]) == 6
+
+
+def test_the_last_correlation_figure_is_shown(source: Path, tmp_path: Path) -> None:
+    reports = source / "reports"
+    for step in (9, 1000):
+        (reports / f"label_correlation_{step}.png").write_bytes(f"step {step}".encode())
+    folder = stage(source, tmp_path / "folder")
+    assert (folder / "label_correlation.png").read_bytes() == b"step 1000"
+    assert "(label_correlation.png)" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_weights_in_several_files(
+    tmp_path: Path, model: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
+) -> None:
+    folder = save_classifier(tmp_path / "source", model, tokenizer)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="100KB")
+    shards = {path.name for path in folder.glob("model-*.safetensors")}
+    assert len(shards) > 1
+    with pytest.warns(UserWarning, match="not recorded"):
+        staged = stage(folder, tmp_path / "folder")
+    assert {path.name for path in staged.glob("model*")} == {*shards, "model.safetensors.index.json"}
+    (folder / sorted(shards)[0]).unlink()
+    with pytest.warns(UserWarning, match="not recorded"), pytest.raises(FileNotFoundError, match="not complete"):
+        stage(folder, tmp_path / "other")
+
+
+def test_a_stock_model_is_staged_without_code(stock_source: Path, tmp_path: Path) -> None:
+    encoders = {"encoder": "google-bert/bert-base-uncased"}
+    folder = stage(stock_source, tmp_path / "folder", revision="main", encoders=encoders)
+    assert set(contents(folder)) == {
+        *("README.md", "LICENSE", "config.json", "model.safetensors", "eval_results.json", "training_summary.json"),
+        *("tokenizer.json", "tokenizer_config.json"),
+    }
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.base_model == ["google-bert/bert-base-uncased"]
+    assert "trust_remote_code" not in card.text
+    code = snippets(card.content)
+    (tmp_path / "home").mkdir()
+    (emotions,) = (
+        eval(line) for line in run_as_stranger(code, folder, "user/emotions", "main", tmp_path / "home").splitlines()
+    )
+    scores = widget_examples(folder, ["en"])[0]["output"]
+    limits = dict(zip(LABELS.values(), [0.1, 0.2, 0.9, 0.4], strict=True))
+    expected = [entry["label"] for entry in scores if entry["score"] >= limits[entry["label"]]]
+    assert [entry["label"] for entry in emotions] == expected
+    assert 0 < len(expected) < 4
+
+
+def test_onnx_is_an_option(stock_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    stub = types.ModuleType("hub.model.onnx_export")
+    stub.export_onnx = lambda source, target: calls.append((source, target))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hub.model.onnx_export", stub)
+    encoders = {"encoder": "from scratch"}
+    folder = stage(stock_source, tmp_path / "folder", onnx=True, encoders=encoders)
+    assert calls == [(stock_source, folder)]
+    assert "### ONNX" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "ONNX" not in (stage(stock_source, tmp_path / "b", encoders=encoders) / "README.md").read_text("utf-8")
+
+
+def test_another_licence_brings_no_apache_text(stock_source: Path, tmp_path: Path) -> None:
+    folder = stage(stock_source, tmp_path / "folder", license="mit", encoders={"encoder": "roberta-base"})
+    assert not (folder / "LICENSE").exists()
+    assert ModelCard.load(folder / "README.md").data.license == "mit"
+
+
+def test_results_on_the_hub_are_readable(stock_source: Path, tmp_path: Path) -> None:
+    import yaml
+
+    folder = stage(stock_source, tmp_path / "folder", dataset="user/tweets", encoders={"encoder": "from scratch"})
+    (entry,) = parse_eval_result_entries(
+        yaml.safe_load((folder / ".eval_results" / "tweets.yaml").read_text(encoding="utf-8"))
+    )
+    assert (entry.dataset_id, entry.task_id) == ("user/tweets", "default")
+    assert entry.value == round(RESULTS["test_macro_f1"], 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repo_id": "emotions"}, "`repo_id` must be user/name, got 'emotions'"),
+        ({"repo_id": "user/emotions/more"}, "`repo_id` must be user/name, got 'user/emotions/more'"),
+        ({"encoders": {"bert": "a/b"}}, "`encoders` may name encoder; got bert"),
+        ({"encoders": {"encoder": "facebook/fasttext-en-vectors"}}, "`license` must be 'cc-by-sa-3.0'"),
+        ({"encoders": {"encoder": "from scratch"}, "license": "other"}, "`license` must be an identifier of the Hub"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    stock_source: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        stage(stock_source, tmp_path / "folder", **options)
+
+
+def test_a_folder_with_something_in_it_is_refused(stock_source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="must be an existing empty folder"):
+        stage_model(stock_source, tmp_path, repo_id="user/emotions")
+    with pytest.raises(ValueError, match="must be an existing empty folder"):
+        stage_model(stock_source, tmp_path / "absent", repo_id="user/emotions")
+
+
+@pytest.mark.parametrize("name", ["config.json", "eval_results.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_missing_file_is_named(stock_source: Path, tmp_path: Path, name: str) -> None:
+    source = Path(shutil.copytree(stock_source, tmp_path / "source"))
+    (source / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"has no {name}"):
+        stage(source, tmp_path / "folder", encoders={"encoder": "from scratch"})
+
+
+@pytest.mark.parametrize(
+    "name", ["modeling_stacked_emotion.py", "text_stacked_emotion.py", "words_tokenizer/tokenizer_config.json"]
+)
+def test_a_missing_part_of_our_model_is_named(source: Path, tmp_path: Path, name: str) -> None:
+    broken = Path(shutil.copytree(source, tmp_path / "source"))
+    (broken / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"has no {name}"):
+        stage(broken, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"problem_type": None}, "`problem_type` must be 'multi_label_classification', got None"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {}}, "`id2label` must name the labels"),
+        ({"model_type": "unheard_of"}, "is not the folder of a trained model: "),
+        ({"model_type": "x", "auto_map": {"AutoConfig": "own.Config"}}, "is not the folder of a trained model: "),
+    ],
+)
+def test_a_wrong_configuration_is_refused(
+    stock_source: Path, tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    source = Path(shutil.copytree(stock_source, tmp_path / "source"))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8")) | fields
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        stage(source, tmp_path / "folder")
