@@ -139,10 +139,11 @@ def _write_fp32(model: Any, batch: Mapping[str, torch.Tensor], path: Path) -> No
     outputs = ["logits"]
     if isinstance(model, StackedEmotionForSequenceClassification):
         outputs.append("word_attention")
-        if model.stacked_emotion.bilstm is not None:
-            model.stacked_emotion.bilstm = _OnnxBiLSTM(model.stacked_emotion.bilstm.lstm)
+        base: Any = model.stacked_emotion
+        if base.bilstm is not None:
+            base.bilstm = _OnnxBiLSTM(base.bilstm.lstm)
     axes = tuple({0: "batch_size", 1: _length_axis(name)} for name in batch)
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         _Positional(model, list(batch), outputs).eval(),
         tuple(batch.values()),
         input_names=list(batch),
@@ -151,11 +152,10 @@ def _write_fp32(model: Any, batch: Mapping[str, torch.Tensor], path: Path) -> No
         dynamo=True,
         verbose=False,
     )
-    graph = program.model.graph
     # Lines of code that a node comes from, with the paths of this machine.
-    for node in graph.all_nodes():
+    for node in program.model.graph.all_nodes():
         node.metadata_props.clear()
-    num_bytes = sum(value.const_value.nbytes for value in graph.initializers.values())
+    num_bytes = sum(value.nbytes for value in model.state_dict().values())
     program.save(path, external_data=num_bytes > _MAX_BYTES)
 
 
