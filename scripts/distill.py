@@ -148,6 +148,7 @@ def _label(recipe: _Recipe, data: EmotionData) -> tuple[datasets.Dataset, Any]:
 
 def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
     import torch
+    import transformers
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from trainer_ext.scratch_encoders import scratch_encoder
@@ -158,6 +159,8 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
         if isinstance(arguments.student, dict):
             encoder = scratch_encoder(arguments.student, "student")
             origin = str(encoder.build(data.splits["train"]["text"], scratch))
+        # The report of transformers says that an encoder has no classifier yet.
+        transformers.logging.set_verbosity_error()
         with user_errors(f"student {origin} cannot be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(origin)
             model = AutoModelForSequenceClassification.from_pretrained(
@@ -167,6 +170,7 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
                 id2label=dict(enumerate(data.label_names)),
                 label2id={label: index for index, label in enumerate(data.label_names)},
             )
+    transformers.logging.set_verbosity_warning()
     if arguments.max_tokens > tokenizer.model_max_length:
         raise ValueError(
             f"`max_tokens` is {arguments.max_tokens}, but the student takes at most {tokenizer.model_max_length}."

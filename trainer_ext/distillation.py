@@ -96,9 +96,10 @@ def cached_logits(
         part = list(texts[start : start + _TEXTS_PER_FILE])
         file = cache / f"{settings_digest([teacher, part])[:32]}.npy"
         if not file.is_file():
+            logits = predict_logits(model, tokenizer, part, batch_size)
             partial = file.with_suffix(".partial")
             with partial.open("wb") as stream:
-                np.save(stream, predict_logits(model, tokenizer, part, batch_size))
+                np.save(stream, logits)
             partial.replace(file)
         parts.append(np.load(file))
     return np.concatenate(parts)
