@@ -15,11 +15,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from recipe_samples import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hub.model.onnx_export as onnx_export
 from hub.model.onnx_export import export_onnx
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts import benchmark
 
 LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
 STACKED: dict[str, dict[str, Any]] = {
@@ -159,6 +161,21 @@ def test_example_runs_without_torch_on_a_stack(exported: Path, corpus: list[str]
     assert_example_agrees(exported, [*corpus[:5], "", "@ann sooooo gooood http://a.b", corpus[-3], "word " * 200])
     # The int8 file is what it takes by itself.
     assert len(run_example(exported, ["hello"])) == 1
+
+
+def test_benchmark_runs_all_four_on_the_same_texts(
+    exported: Path, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": text, "labels": [LABELS[index % 4]]} for index, text in enumerate(corpus[:10])]
+    texts = write_rows(tmp_path / "texts.jsonl", rows)
+    arguments = ["--onnx", str(exported), "--texts", str(texts), "--num_texts", "8", "--batch_size", "3"]
+    results = benchmark.main([*arguments, "--rounds", "2", "--json", str(tmp_path / "out.json")])
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
+    assert len(results) == 4 * 4
+    assert results["torch_fp32_speedup"] == 1.0
+    assert results["onnx_fp32_max_logit_distance"] < 1e-4 < results["onnx_int8_max_logit_distance"]
+    assert results["onnx_fp32_macro_f1"] == results["torch_fp32_macro_f1"]
+    assert "8 texts in batches of 3 on the CPU" in capsys.readouterr().out
 
 
 def test_stock_classifier_and_its_example(tmp_path: Path, encoder_folders: dict[str, Path], corpus: list[str]) -> None:
