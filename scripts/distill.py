@@ -70,17 +70,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
 
     from scripts._finishing import evaluate_splits, save_model
-    from trainer_ext.distillation import fold_calibration
+    from trainer_ext.distillation import cached_logits, fold_calibration, teacher_columns
+    from trainer_ext.prediction import load_classifier
 
     transformers.logging.disable_progress_bar()
     with user_errors():
         recipe = _load_recipe(options.recipe, overrides)
         data = _load_data(recipe)
-        rows, logits = _label(recipe, data)
+        rows = _rows(recipe, data)
+        with user_errors(f"teacher {recipe.distillation.teacher} cannot be loaded"):
+            teacher = load_classifier(str(recipe.distillation.teacher))
+        columns = teacher_columns(teacher[0], data.label_names)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_student(recipe, data)
+    cache = recipe.distillation.teacher_cache_dir or Path(str(recipe.training.output_dir)) / "teacher_logits"
+    texts, batch_size = rows["text"][:], recipe.training.per_device_eval_batch_size
+    logits = cached_logits(*teacher, texts, cache, batch_size)[:, columns]
     results, student = _train(recipe, data, rows, logits, tokenizer, model)
-    batch_size = recipe.training.per_device_eval_batch_size
     found = evaluate_splits(recipe.distillation, data, tokenizer, student, batch_size)
     if found.calibration is not None:
         fold_calibration(student, found.calibration)
@@ -125,25 +131,18 @@ def _load_data(recipe: _Recipe) -> EmotionData:
     return data
 
 
-def _label(recipe: _Recipe, data: EmotionData) -> tuple[datasets.Dataset, Any]:
-    """All texts to learn from, and the teacher's logits of them, its labels in the order of the data's."""
-    from trainer_ext.distillation import cached_logits, distillation_rows, read_unlabelled, teacher_columns
-    from trainer_ext.prediction import load_classifier
+def _rows(recipe: _Recipe, data: EmotionData) -> datasets.Dataset:
+    """All texts to learn from."""
+    from trainer_ext.distillation import distillation_rows, read_unlabelled
 
-    arguments = recipe.distillation
     unlabelled: list[str] = []
-    if arguments.unlabelled_file:
+    if recipe.distillation.unlabelled_file:
         # What the student is measured on, it must not have seen.
         known = [text for split in data.splits.values() for text in split["text"]]
-        unlabelled = read_unlabelled(arguments.unlabelled_file, recipe.data.text_column, known)
+        unlabelled = read_unlabelled(recipe.distillation.unlabelled_file, recipe.data.text_column, known)
     rows = distillation_rows(data.splits["train"], unlabelled, len(data.label_names))
-    with user_errors(f"teacher {arguments.teacher} cannot be loaded"):
-        teacher, tokenizer = load_classifier(str(arguments.teacher))
-    columns = teacher_columns(teacher, data.label_names)
-    print(f"Teacher: {arguments.teacher}, for {len(rows):,} texts, {len(unlabelled):,} of them without labels.")
-    cache = arguments.teacher_cache_dir or Path(str(recipe.training.output_dir)) / "teacher_logits"
-    logits = cached_logits(teacher, tokenizer, rows["text"][:], cache, recipe.training.per_device_eval_batch_size)
-    return rows, logits[:, columns]
+    print(f"The teacher labels {len(rows):,} texts, {len(unlabelled):,} of them without labels of their own.")
+    return rows
 
 
 def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
