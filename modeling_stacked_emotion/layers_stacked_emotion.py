@@ -219,7 +219,7 @@ class Pooling(nn.Module):
             ) / pooled.shape[-1]
         if self.mode == "last":
             last = mask.sum(dim=1) - 1
-            rows = torch.arange(len(states), device=states.device)
+            rows = torch.arange(states.shape[0], device=states.device)
             forward, backward = states.chunk(2, dim=-1)
             shares = torch.zeros(mask.shape, device=states.device)
             shares[rows, last] += 0.5

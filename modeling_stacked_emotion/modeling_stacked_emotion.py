@@ -220,7 +220,8 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         # What the mask hides belongs to no word, whatever stands there.
         word_ids = {name: inputs[f"{name}_word_ids"] * inputs[f"{name}_attention_mask"] for name in self.encoders}
         num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
-        longest = int(num_words.max())
+        # Not by `int()`, which `torch.export` cannot follow.
+        longest: Any = num_words.max().item()
         states, has_tokens = [], []
         device = num_words.device
         for name, encoder in self.encoders.items():

@@ -17,20 +17,16 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
-from .alignment_stacked_emotion import FlatRows, Span, find_word_ids, original_offsets
+from .alignment_stacked_emotion import FlatRows, Span
+from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates, normalize, split_words
+from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates
 
 logger = logging.get_logger(__name__)
 
 _CONFIG_FILE = "tokenizer_config.json"
 _CLASS_REFERENCE = "tokenization_stacked_emotion.StackedEmotionTokenizer"
-# The fields an encoder has in a batch; all of them are padded with zeros but the ids.
-_FIELDS = ("input_ids", "attention_mask", "word_ids")
 _MIN_TOKENS = 8
-# A text is looked at up to so many characters per token of the limit: no word of a natural text is longer, and a
-# megabyte in one piece takes no longer than a page.
-_CHARACTERS_PER_TOKEN = 100
 
 
 class StackedEmotionTokenizer:
@@ -82,11 +78,11 @@ class StackedEmotionTokenizer:
         self.max_tokens = max_tokens
         self._validate()
         # Own copies: padding and truncation are state of a backend, and a user may call `tokenizers[name]`.
-        self._backends = {
-            name: _backend(tokenizer)
+        backends = {
+            name: tokenizer if isinstance(tokenizer, StaticWordsTokenizer) else _backend(tokenizer)
             for name, tokenizer in self.tokenizers.items()
-            if not isinstance(tokenizer, StaticWordsTokenizer)
         }
+        self._text_encoder = TextEncoder(backends, self.normalizations)
 
     def _validate(self) -> None:
         if not self.tokenizers:
@@ -115,7 +111,7 @@ class StackedEmotionTokenizer:
     @property
     def model_input_names(self) -> list[str]:
         """The keys of a batch, `<encoder>_<field>`, encoder by encoder."""
-        return [f"{name}_{field}" for name in self.tokenizers for field in _FIELDS]
+        return [f"{name}_{field}" for name in self.tokenizers for field in FIELDS]
 
     @property
     def model_max_length(self) -> int:
@@ -192,74 +188,13 @@ class StackedEmotionTokenizer:
         self, texts: list[str], max_tokens: int | None
     ) -> tuple[list[list[Span]], dict[str, FlatRows], list[bool]]:
         """Word spans, per encoder the ids and word ids, and which texts were cut to stay within both limits."""
-        if max_tokens is None:
-            words = [split_words(text) for text in texts]
-            return words, {name: self._align(name, texts, words) for name in self.tokenizers}, [False] * len(texts)
-        kept, words = _cut_to_words(texts, self.max_words, _CHARACTERS_PER_TOKEN * max_tokens)
-        rows = {name: self._align(name, kept, words) for name in self.tokenizers}
-        lengths = np.array([rows[name].lengths for name in self._backends]).reshape(len(self._backends), len(texts))
-        too_long = np.flatnonzero((lengths > max_tokens).any(axis=0)).tolist()
-        if too_long:
-            for index in too_long:
-                kept[index], words[index] = self._cut_to_tokens(kept[index], words[index], max_tokens)
-            cut, cut_words = [kept[index] for index in too_long], [words[index] for index in too_long]
-            for name, flat in rows.items():
-                flat.replace(too_long, self._align(name, cut, cut_words))
-        truncated = [len(after) < len(before) for before, after in zip(texts, kept, strict=True)]
+        words, rows, truncated = self._text_encoder.encode(texts, self.max_words, max_tokens)
         if any(truncated):
             logger.warning_once(
                 f"A text was cut to {self.max_words} words and {max_tokens} tokens (said once; "
                 "`return_truncated=True` tells which)."
             )
         return words, rows, truncated
-
-    def _cut_to_tokens(self, text: str, words: list[Span], max_tokens: int) -> tuple[str, list[Span]]:
-        """
-        The longest beginning of `text` that every encoder keeps in `max_tokens`, and its words: whole ones or, where
-        not even the first one fits, that word's beginning.
-        """
-        while text:
-            overflow = [
-                start for name in self._backends if (start := self._overflow(name, text, max_tokens)) is not None
-            ]
-            if not overflow:
-                break
-            cut = min(*overflow, len(text) - 1)
-            whole = [span for span in words if span[1] <= cut]
-            if whole:
-                cut = whole[-1][1]
-            words = whole or [(start, cut) for start, _ in words[:1] if start < cut]
-            text = text[:cut]
-        return text, words
-
-    def _overflow(self, name: str, text: str, max_tokens: int) -> int | None:
-        """Offset in `text` of the first token beyond the limit, or `None` if all fit."""
-        normalized = normalize(text, self.normalizations[name])
-        backend = self._backends[name]
-        encoding = backend.encode(normalized.text)
-        num_special = backend.num_special_tokens_to_add(is_pair=False)
-        if len(encoding.ids) <= max_tokens:
-            return None
-        offsets = [
-            span for span, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special
-        ]
-        start, end = offsets[max_tokens - num_special]
-        token = normalized.text[start:end]
-        if not token.isspace():
-            start += len(token) - len(token.lstrip())
-        return start if normalized.origin is None else normalized.origin[start]
-
-    def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> FlatRows:
-        """Tokenise `texts` for one encoder; each token belongs to the word its first visible character stands in."""
-        normalized = [normalize(text, self.normalizations[name]) for text in texts]
-        tokenizer = self.tokenizers[name]
-        if isinstance(tokenizer, StaticWordsTokenizer):
-            ids, offsets, lengths = tokenizer.encode_batch([item.text for item in normalized])
-        else:
-            ids, offsets, lengths = _encode_batch(self._backends[name], [item.text for item in normalized])
-        row = np.repeat(np.arange(len(texts)), lengths)
-        starts, ends = original_offsets(offsets, row, normalized)
-        return FlatRows(ids, find_word_ids(starts, ends, row, texts, words), lengths)
 
     # ------------------------------------------------------------------------------------------------ padding
 
@@ -281,21 +216,8 @@ class StackedEmotionTokenizer:
         return self._padded(rows, 1, 1)
 
     def _padded(self, rows: dict[str, FlatRows], width: int, multiple: int) -> dict[str, np.ndarray]:
-        """Arrays of each encoder's longest row, of `width` at least, rounded up to a `multiple`."""
-        data = {}
-        for name, flat in rows.items():
-            longest = int(flat.lengths.max(initial=width))
-            longest = -(-longest // multiple) * multiple
-            mask = np.arange(longest) < flat.lengths[:, None]
-            pad_id = self.tokenizers[name].pad_token_id
-            for field, values, fill in zip(_FIELDS, (flat.ids, None, flat.word_ids), (pad_id or 0, 0, 0), strict=True):
-                if values is None:
-                    data[f"{name}_{field}"] = mask.astype(np.int64)
-                    continue
-                padded = np.full(mask.shape, fill, dtype=np.int64)
-                padded[mask] = values
-                data[f"{name}_{field}"] = padded
-        return data
+        pad_ids = {name: tokenizer.pad_token_id or 0 for name, tokenizer in self.tokenizers.items()}
+        return pad_rows(rows, pad_ids, width, multiple)
 
     def pad(
         self,
@@ -532,21 +454,6 @@ def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
         raise ValueError(f"`{key}` has values of several shapes: only the tokenizer's own keys are padded.") from error
 
 
-def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tuple[list[str], list[list[Span]]]:
-    """Each text up to the end of its last word within both limits, with the spans of the words kept."""
-    kept, words = [], []
-    for text in texts:
-        is_cut = len(text) > max_characters
-        spans = split_words(text[:max_characters] if is_cut else text, max_words + 1)
-        # The last word before a cut may go on behind it; alone, its beginning is all there is to keep.
-        if len(spans) > max_words or (is_cut and len(spans) > 1):
-            is_cut = True
-            spans.pop()
-        kept.append(text[: spans[-1][1] if spans else 0] if is_cut else text)
-        words.append(spans)
-    return kept, words
-
-
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | StaticWordsTokenizer:
     if StaticWordsTokenizer.is_saved_in(folder):
         return StaticWordsTokenizer.from_pretrained(folder)
@@ -573,15 +480,3 @@ def _backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
     backend.no_padding()
     backend.no_truncation()
     return backend
-
-
-def _encode_batch(backend: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids `(num_tokens,)`, character offsets `(num_tokens, 2)` and the number of tokens of each text."""
-    encodings = backend.encode_batch(texts)
-    lengths = np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(encodings))
-    total = int(lengths.sum())
-    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
-    offsets = np.fromiter(
-        chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings)), np.int64, 2 * total
-    ).reshape(total, 2)
-    return ids, offsets, lengths

@@ -35,7 +35,7 @@ class _Contestant(NamedTuple):
 
 
 def measure_models(
-    folders: Sequence[str], data: str, *, num_texts: int, batch_size: int, precision: str, rounds: int
+    folders: Sequence[str], data: str, num_texts: int, batch_size: int, precision: str, rounds: int
 ) -> dict[str, float]:
     """
     Print and return what each saved classifier needs, in turns, and how many times as fast as the first it is.

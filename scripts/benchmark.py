@@ -7,6 +7,7 @@ Usage:
     python -m scripts.benchmark --models FOLDER ... --texts FILE [--json OUT]
     python -m scripts.benchmark --balanced_dataset [NUM_TWEETS ...] [--json OUT]
     python -m scripts.benchmark --labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
+    python -m scripts.benchmark --onnx MODEL --texts FILE [--num_texts N] [--json OUT]
     python -m scripts.benchmark --metric [--json OUT]
 
 Four parts, each a ratio of times: tokenising (against the three tokenizers called alone), the forward pass and the
@@ -17,7 +18,8 @@ of a shared machine are noisy: each round times both sides, and the median of th
 With `--models` instead, trained models beside the first of them: size, macro-F1 on the file, texts a second of
 inference and of training, seconds to the first answer. With `--balanced_dataset`, the stages of
 `scripts.build_balanced_dataset` on generated tweets, all but the teacher's forward pass; with `--labelling`, tweets a
-second of a teacher there and in the stock pipeline; with `--metric`, all metrics of 54,263 x 28 values in the core, in
+second of a teacher there and in the stock pipeline; with `--onnx`, texts a second and macro-F1 of a model in torch
+(fp32, bf16) and in onnxruntime (fp32, int8); with `--metric`, all metrics of 54,263 x 28 values in the core, in
 scikit-learn and through `evaluate`.
 """
 
@@ -68,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--labelling", metavar="TEACHER", help="time labelling by this folder or Hub id instead")
     parser.add_argument("--tweets", metavar="FILE", help="tweets to label: the Sentiment140 file")
+    parser.add_argument("--onnx", metavar="MODEL", help="compare this folder's ONNX files with torch instead")
     parser.add_argument("--metric", action="store_true", help="time the metrics instead")
     return parser
 
@@ -75,12 +78,11 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Measure and print; returns the numbers."""
     options = make_parser().parse_args(argv)
-    if options.models:
-        return _measure_models(options)
-    if options.balanced_dataset is not None or options.labelling:
-        return _measure_dataset(options)
-    if options.metric:
-        return _measure_metric(options)
+    if options.models or options.labelling or options.onnx or options.metric or options.balanced_dataset is not None:
+        with user_errors():
+            results = _measure_other(options)
+            _write(results, options)
+        return results
 
     import torch
     import transformers
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print("encoders: " + ", ".join(f"{name} {_millions(encoder)} M" for name, encoder in _parts(model).items()))
     print(f"whole model: {_millions(model)} M parameters\n")
 
-    results: dict[str, float] = {}
+    results = {}
     _report("tokenize", results, *_tokenize_pair(own_tokenizers, tokenizer, list(texts), options), len(texts), options)
     batches = _batches(tokenizer, list(texts), options, device)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
@@ -121,53 +123,34 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return results
 
 
-def _measure_models(options: argparse.Namespace) -> dict[str, float]:
+def _measure_other(options: argparse.Namespace) -> dict[str, float]:
+    """What is to be measured instead of the stack; each has a module of its own."""
+    if options.metric:
+        from scripts._metric_benchmark import measure_metric
+
+        return measure_metric(options.rounds)
+
     import transformers
     from datasets.utils.logging import disable_progress_bar
 
-    from scripts._model_benchmark import measure_models
+    from scripts import _dataset_benchmark, _model_benchmark, _onnx_benchmark
     from trainer_ext.precision import fastest_precision
 
     transformers.logging.disable_progress_bar()
     disable_progress_bar()
-    with user_errors():
-        results = measure_models(
-            options.models,
-            options.texts,
-            num_texts=options.num_texts,
-            batch_size=options.batch_size,
-            precision=fastest_precision() if options.precision == "auto" else options.precision,
-            rounds=options.rounds,
-        )
-        _write(results, options)
-    return results
-
-
-def _measure_dataset(options: argparse.Namespace) -> dict[str, float]:
-    import transformers
-
-    from scripts._dataset_benchmark import measure_labelling, measure_stages
-
-    transformers.logging.disable_progress_bar()
-    with user_errors():
-        if options.labelling:
-            if not options.tweets:
-                raise ValueError("--labelling needs --tweets, the Sentiment140 file.")
-            arguments = (options.num_texts, options.precision, options.rounds)
-            results = measure_labelling(options.labelling, options.tweets, *arguments)
-        else:
-            results = measure_stages(options.balanced_dataset or DATASET_SIZES)
-        _write(results, options)
-    return results
-
-
-def _measure_metric(options: argparse.Namespace) -> dict[str, float]:
-    with user_errors():
-        from scripts._metric_benchmark import measure_metric
-
-        results = measure_metric(options.rounds)
-        _write(results, options)
-    return results
+    sizes = (options.num_texts, options.batch_size)
+    if options.onnx:
+        return _onnx_benchmark.measure_onnx(options.onnx, options.texts, *sizes, options.rounds)
+    if options.balanced_dataset is not None:
+        return _dataset_benchmark.measure_stages(options.balanced_dataset or DATASET_SIZES)
+    precision = fastest_precision() if options.precision == "auto" else options.precision
+    if options.models:
+        return _model_benchmark.measure_models(options.models, options.texts, *sizes, precision, options.rounds)
+    if not options.tweets:
+        raise ValueError("--labelling needs --tweets, the Sentiment140 file.")
+    return _dataset_benchmark.measure_labelling(
+        options.labelling, options.tweets, options.num_texts, precision, options.rounds
+    )
 
 
 def _write(results: dict[str, float], options: argparse.Namespace) -> None:

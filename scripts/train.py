@@ -260,50 +260,16 @@ def _evaluate(
     recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
 ) -> tuple[dict[str, float], dict[str, str | bytes]]:
     """Calibration and thresholds from validation into the config; the metrics of both splits, in fp32; files."""
-    import numpy as np
+    from scripts._finishing import evaluate_splits
+    from trainer_ext.trainer import dataset_labels
 
-    from trainer_ext import evaluation
-    from trainer_ext.calibration import calibrated_probabilities
-    from trainer_ext.figures import figure_png
-    from trainer_ext.metrics import always_frequent_baseline
-    from trainer_ext.prediction import predict_logits
-    from trainer_ext.reliability import reliability_figure
-
-    names, options = data.label_names, recipe.model
-    calibration, thresholds = None, np.full(len(names), 0.5)
-    results: dict[str, float] = {}
-    labels = {split: np.asarray(rows["labels"], dtype=np.int64) for split, rows in data.splits.items()}
-    reports: dict[str, str | bytes] = {
-        "label_statistics.json": _label_statistics(labels["train"], names, model.config)
-    }
-    for split in ("validation", "test"):
-        if split not in data.splits:
-            continue
-        texts = data.splits[split]["text"]
-        logits = predict_logits(model, tokenizer, texts, recipe.training.per_device_eval_batch_size)
-        if split == "validation":
-            calibration = evaluation.choose_calibration(labels[split], logits, options.calibration)
-        probabilities = calibrated_probabilities(logits, calibration)
-        if split == "validation":
-            thresholds = evaluation.choose_thresholds(
-                labels[split], probabilities, options.threshold_strategy, options.threshold_shrinkage
-            )
-        results |= evaluation.evaluate_split(split, labels[split], probabilities, thresholds, names)
-        if calibration is not None:
-            results |= evaluation.uncalibrated_errors(split, labels[split], logits, names)
-        if split == "test" or "test" not in data.splits:
-            baseline = always_frequent_baseline(labels["train"], labels[split], label_names=names)
-            results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
-            print(f"\nResults on {split} (thresholds from validation):\n")
-            print(evaluation.results_table(split, results, names, baseline))
-            columns = {"uncalibrated": calibrated_probabilities(logits, None)}
-            if calibration is not None:
-                columns["calibrated"] = probabilities
-            reports["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
-    model.config.thresholds = thresholds.tolist()
-    if calibration is not None:
-        model.config.calibration_scale, model.config.calibration_bias = (values.tolist() for values in calibration)
-    return results, reports
+    found = evaluate_splits(recipe.model, data, tokenizer, model, recipe.training.per_device_eval_batch_size)
+    model.config.thresholds = found.thresholds.tolist()
+    if found.calibration is not None:
+        model.config.calibration_scale, model.config.calibration_bias = (row.tolist() for row in found.calibration)
+    labels = dataset_labels(data.splits["train"]).astype(int)
+    statistics = _label_statistics(labels, data.label_names, model.config)
+    return found.results, {"label_statistics.json": statistics, **found.reports}
 
 
 def _label_statistics(labels: Any, names: Sequence[str], config: Any) -> str:
@@ -324,20 +290,11 @@ def _save(
     model: Any,
     summary: TrainingSummary,
 ) -> None:
-    from hub.model.card import render_card
-    from hub.model.folder import write_model_folder
-    from hub.model.summary import SUMMARY_NAME
-    from trainer_ext.evaluation import results_json
+    from scripts._finishing import save_model
 
     checkpoints = Path(recipe.training.output_dir)
     folder = checkpoints.parent
-    files: dict[str, str | bytes] = {
-        "README.md": render_card(model.config, results, summary, f"./{folder.name}", figures=sorted(reports)),
-        "eval_results.json": results_json(results),
-        SUMMARY_NAME: summary.to_json(),
-        **reports,
-    }
-    write_model_folder(folder, model, tokenizer, files)
+    save_model(folder, model, tokenizer, results, reports, summary)
     # A later run repeats only the stages that have changed.
     if recipe.training.training_mode == "joint":
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -345,35 +302,13 @@ def _save(
 
 
 def _summarise(recipe: Recipe, data: EmotionData, name: str) -> TrainingSummary:
-    """What the card says of this training; of a file or folder only its name."""
-    import torch
-    import transformers
+    from scripts._finishing import summarise
 
-    from hub.model.summary import TrainingSummary
-
-    source, training = recipe.data, recipe.training
-    files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
-    dataset = source.dataset_name
-    if dataset and Path(dataset).exists():
-        dataset, files["train"] = None, dataset
-    settings = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
-    return TrainingSummary(
-        name=name,
-        encoders={key: _origin(value) for key, value in recipe.model.encoders.items()},
-        dataset=dataset,
-        dataset_config=source.dataset_config if dataset else None,
-        dataset_revision=source.dataset_revision if dataset else None,
-        files={split: Path(file).name for split, file in files.items() if file},
-        num_texts={split: len(rows) for split, rows in data.splits.items()},
-        settings={key: getattr(training, key) for key in settings},
-        versions={"transformers": transformers.__version__, "torch": torch.__version__},
-    )
-
-
-def _origin(encoder: Any) -> str:
-    """What the card says that an encoder was started from."""
-    origin = (encoder.get("word_vectors") or "from scratch") if isinstance(encoder, dict) else str(encoder)
-    return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin
+    training = recipe.training
+    names = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
+    settings = {key: getattr(training, key) for key in names}
+    sizes = {split: len(rows) for split, rows in data.splits.items()}
+    return summarise(name, recipe.data, sizes, recipe.model.encoders, settings)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ TEXTS = [
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
-        *("alignment", "configuration", "layers", "modeling", "pipeline", "static_tokenizer", "static_words", "text"),
-        "tokenization",
+        *("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
+        *("static_words", "text", "tokenization"),
     )
 }
 

@@ -549,6 +549,7 @@ def test_round_trip(mixed: StackedEmotionTokenizer, tmp_path: Path) -> None:
         "tokenizer_config.json",
         "tokenization_stacked_emotion.py",
         "alignment_stacked_emotion.py",
+        "encoding_stacked_emotion.py",
         "text_stacked_emotion.py",
     } <= names
     assert {f"{name}_tokenizer/tokenizer.json" for name in mixed.tokenizers} <= names

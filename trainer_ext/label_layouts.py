@@ -68,14 +68,20 @@ def read_part(table: Table, wanted: Wanted) -> tuple[Part, list[str]]:
     Raises:
         DataError: The table has none of the layouts or more than one, or a cell is not as expected.
     """
-    text_column = _find_text_column(table, wanted.text_column)
-    texts = table.values(text_column)
+    texts, text_column = read_texts(table, wanted.text_column)
+    labels, names = _read_labels(table, text_column, wanted)
+    return Part(texts, labels), names
+
+
+def read_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
+    """The texts of a table and their column, which is found by its name if it is not given."""
+    column = _find_text_column(table, text_column)
+    texts = table.values(column)
     if set(map(type, texts)) != {str}:
         index = next(i for i, text in enumerate(texts) if type(text) is not str)
         problem = f"expected a text, got {short(texts[index])}; write a string (it may be empty) or drop the row"
-        raise table.error(problem, index=index, column=text_column)
-    labels, names = _read_labels(table, text_column, wanted)
-    return Part([clean(text) for text in texts], labels), names
+        raise table.error(problem, index=index, column=column)
+    return [clean(text) for text in texts], column
 
 
 def _find_text_column(table: Table, text_column: str | None) -> str:

@@ -44,7 +44,37 @@ class DataArguments:
 
 
 @dataclass
-class ModelArguments:
+class DecisionArguments:
+    """How probabilities and decisions are made of a trained model's logits, on the validation split."""
+
+    calibration: str = field(
+        default="platt",
+        metadata={"help": "platt, temperature_per_label, temperature or none; fitted on the validation split."},
+    )
+    threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
+    threshold_shrinkage: float | str = field(
+        default=0.0,
+        metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
+    )
+
+    def __post_init__(self) -> None:
+        # Needed only when training is over: too late to hear of a slip.
+        if self.calibration not in ("none", *CALIBRATION_METHODS):
+            raise ValueError(
+                f"`calibration` must be one of none, {', '.join(CALIBRATION_METHODS)}, got {self.calibration!r}."
+            )
+        if self.threshold_strategy not in THRESHOLD_STRATEGIES:
+            raise ValueError(
+                f"`threshold_strategy` must be one of {', '.join(THRESHOLD_STRATEGIES)}, "
+                f"got {self.threshold_strategy!r}."
+            )
+        shrinkage = self.threshold_shrinkage
+        if shrinkage != "auto" and (isinstance(shrinkage, str) or not shrinkage >= 0):
+            raise ValueError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
+
+
+@dataclass
+class ModelArguments(DecisionArguments):
     """Which encoders are stacked, and what is built on them. See [`StackedEmotionConfig`]."""
 
     encoders: dict[str, Any] = field(
@@ -72,30 +102,6 @@ class ModelArguments:
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
     )
-    calibration: str = field(
-        default="platt",
-        metadata={"help": "platt, temperature_per_label, temperature or none; fitted on the validation split."},
-    )
-    threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
-    threshold_shrinkage: float | str = field(
-        default=0.0,
-        metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
-    )
-
-    def __post_init__(self) -> None:
-        # Needed only when training is over: too late to hear of a slip.
-        if self.calibration not in ("none", *CALIBRATION_METHODS):
-            raise ValueError(
-                f"`calibration` must be one of none, {', '.join(CALIBRATION_METHODS)}, got {self.calibration!r}."
-            )
-        if self.threshold_strategy not in THRESHOLD_STRATEGIES:
-            raise ValueError(
-                f"`threshold_strategy` must be one of {', '.join(THRESHOLD_STRATEGIES)}, "
-                f"got {self.threshold_strategy!r}."
-            )
-        shrinkage = self.threshold_shrinkage
-        if shrinkage != "auto" and (isinstance(shrinkage, str) or not shrinkage >= 0):
-            raise ValueError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Distil a trained model into a single encoder that needs no code but that of transformers.
+
+Usage:
+    python -m scripts.distill RECIPE.yaml --teacher DIR [--field value ...]
+
+The student learns from the labels of the training texts and from the teacher's probabilities for these and for the
+texts of `unlabelled_file`. Leaves in `output_dir` a stock `AutoModelForSequenceClassification` with thresholds in its
+configuration, its calibration in its weights, a card and `eval_results.json`. The teacher's logits stay in
+`teacher_logits/`: a run that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scripts._errors import user_errors
+
+if TYPE_CHECKING:
+    import datasets
+
+    from hub.model.summary import TrainingSummary
+    from trainer_ext.data import EmotionData
+    from trainer_ext.distillation import DistillationArguments
+    from trainer_ext.recipe import DataArguments
+    from trainer_ext.training_args import StackedEmotionTrainingArguments
+
+# The loss is that of distillation, the student one encoder.
+_NO_MEANING = (
+    *("base_loss", "base_loss_options", "class_weights", "label_weights", "base_loss_weight", "correlation_loss"),
+    *("contrastive_loss_weight", "training_mode", "lora_r"),
+)
+_CARD_SETTINGS = (
+    *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"),
+    *("head_learning_rate", "weight_decay", "warmup_steps", "precision", "seed"),
+)
+_CARD_DISTILLATION = ("distillation_weight", "distillation_temperature", "max_tokens")
+
+
+class _Recipe(NamedTuple):
+    data: DataArguments
+    distillation: DistillationArguments
+    training: StackedEmotionTrainingArguments
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; it imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.distill",
+        usage="%(prog)s RECIPE.yaml [--teacher DIR] [--field value ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE.yaml", help="the recipe, such as scripts/recipes/goemotions_distilled.yaml"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Distil, evaluate, save; returns the results that are in `eval_results.json`."""
+    options, overrides = make_parser().parse_known_args(argv)
+
+    import transformers
+
+    from scripts._finishing import evaluate_splits, save_model
+    from trainer_ext.distillation import cached_logits, fold_calibration, teacher_columns
+    from trainer_ext.prediction import load_classifier
+
+    transformers.logging.disable_progress_bar()
+    with user_errors():
+        recipe = _load_recipe(options.recipe, overrides)
+        data = _load_data(recipe)
+        rows = _rows(recipe, data)
+        with user_errors(f"teacher {recipe.distillation.teacher} cannot be loaded"):
+            teacher = load_classifier(str(recipe.distillation.teacher))
+        columns = teacher_columns(teacher[0], data.label_names)
+        transformers.set_seed(recipe.training.seed)
+        tokenizer, model = _build_student(recipe, data)
+    cache = recipe.distillation.teacher_cache_dir or Path(str(recipe.training.output_dir)) / "teacher_logits"
+    texts, batch_size = rows["text"][:], recipe.training.per_device_eval_batch_size
+    logits = cached_logits(*teacher, texts, cache, batch_size)[:, columns]
+    results, student = _train(recipe, data, rows, logits, tokenizer, model)
+    found = evaluate_splits(recipe.distillation, data, tokenizer, student, batch_size)
+    if found.calibration is not None:
+        fold_calibration(student, found.calibration)
+    student.config.thresholds = found.thresholds.tolist()
+    results |= found.results
+    checkpoints = Path(str(recipe.training.output_dir))
+    summary = _summarise(recipe, data, len(rows), Path(options.recipe).stem)
+    save_model(checkpoints.parent, student, tokenizer, results, found.reports, summary)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    print(f"\nSaved to {checkpoints.parent}: a complete model repository without custom code.")
+    return results
+
+
+def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
+    from trainer_ext.distillation import DistillationArguments
+    from trainer_ext.recipe import DataArguments, load_fields
+    from trainer_ext.training_args import StackedEmotionTrainingArguments
+
+    groups = {
+        "data": DataArguments,
+        "distillation": DistillationArguments,
+        "training": StackedEmotionTrainingArguments,
+    }
+    recipe = _Recipe(**load_fields(path, groups, overrides))
+    for name in _NO_MEANING:
+        entry = StackedEmotionTrainingArguments.__dataclass_fields__[name]
+        if getattr(recipe.training, name) != entry.default:
+            raise ValueError(f"`{name}` has no meaning in distillation: leave it out.")
+    if recipe.training.world_size > 1:
+        raise ValueError("Distillation runs in one process: start it without `accelerate launch`.")
+    return recipe
+
+
+def _load_data(recipe: _Recipe) -> EmotionData:
+    from dataclasses import asdict
+
+    from trainer_ext.data import load_emotion_data
+
+    data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    print(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
+    return data
+
+
+def _rows(recipe: _Recipe, data: EmotionData) -> datasets.Dataset:
+    """All texts to learn from."""
+    from trainer_ext.distillation import distillation_rows, read_unlabelled
+
+    unlabelled: list[str] = []
+    if recipe.distillation.unlabelled_file:
+        # What the student is measured on, it must not have seen.
+        known = [text for split in data.splits.values() for text in split["text"]]
+        unlabelled = read_unlabelled(recipe.distillation.unlabelled_file, recipe.data.text_column, known)
+    rows = distillation_rows(data.splits["train"], unlabelled, len(data.label_names))
+    print(f"The teacher labels {len(rows):,} texts, {len(unlabelled):,} of them without labels of their own.")
+    return rows
+
+
+def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
+    import torch
+    import transformers
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from trainer_ext.scratch_encoders import scratch_encoder
+
+    arguments = recipe.distillation
+    with TemporaryDirectory() as scratch:
+        origin = str(arguments.student)
+        if isinstance(arguments.student, dict):
+            encoder = scratch_encoder(arguments.student, "student")
+            origin = str(encoder.build(data.splits["train"]["text"], scratch))
+        # The report of transformers says that an encoder has no classifier yet.
+        transformers.logging.set_verbosity_error()
+        with user_errors(f"student {origin} cannot be loaded"):
+            tokenizer = AutoTokenizer.from_pretrained(origin)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                origin,
+                dtype=torch.float32,
+                problem_type="multi_label_classification",
+                id2label=dict(enumerate(data.label_names)),
+                label2id={label: index for index, label in enumerate(data.label_names)},
+            )
+    transformers.logging.set_verbosity_warning()
+    if arguments.max_tokens > tokenizer.model_max_length:
+        raise ValueError(
+            f"`max_tokens` is {arguments.max_tokens}, but the student takes at most {tokenizer.model_max_length}."
+        )
+    tokenizer.model_max_length = arguments.max_tokens
+    return tokenizer, model
+
+
+def _train(
+    recipe: _Recipe, data: EmotionData, rows: datasets.Dataset, logits: Any, tokenizer: Any, model: Any
+) -> tuple[dict[str, float], Any]:
+    from trainer_ext.batching import tokenize_dataset
+    from trainer_ext.checkpoints import find_checkpoint
+    from trainer_ext.distillation import DistillationLoss, DistillationTrainer, tokenize_rows
+
+    training, arguments = recipe.training, recipe.distillation
+    # The checkpoints are not part of the repository that the folder becomes.
+    training.output_dir = str(Path(str(training.output_dir)) / "checkpoints")
+    validation = None
+    if "validation" in data.splits:
+        validation, _ = tokenize_dataset(data.splits["validation"], tokenizer)
+    else:
+        training.eval_strategy, training.load_best_model_at_end = "no", False
+    with user_errors():
+        trainer = DistillationTrainer(
+            model=model,
+            args=training,
+            processing_class=tokenizer,
+            train_dataset=tokenize_rows(rows, logits, tokenizer),
+            eval_dataset=validation,
+            distillation_loss=DistillationLoss(arguments.distillation_weight, arguments.distillation_temperature),
+        )
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    print(f"Training {millions:.2f} million parameters in {training.chosen_precision} on {training.device}.")
+    checkpoint = find_checkpoint(training.resume_from_checkpoint, str(training.output_dir))
+    outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+    return results, trainer.whole_model()
+
+
+def _summarise(recipe: _Recipe, data: EmotionData, num_rows: int, name: str) -> TrainingSummary:
+    from scripts._finishing import summarise
+
+    arguments = recipe.distillation
+    sizes = {split: len(rows) for split, rows in data.splits.items()}
+    if arguments.unlabelled_file:
+        sizes["unlabelled"] = num_rows - sizes["train"]
+    settings = {key: getattr(arguments, key) for key in _CARD_DISTILLATION}
+    settings |= {key: getattr(recipe.training, key) for key in _CARD_SETTINGS}
+    return summarise(
+        name,
+        recipe.data,
+        sizes,
+        {"student": arguments.student},
+        settings,
+        teacher=arguments.teacher,
+        unlabelled_file=arguments.unlabelled_file,
+    )
+
+
+if __name__ == "__main__":
+    main()

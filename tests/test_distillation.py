@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation: the loss, the teacher's cached logits, and a stock folder from the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import yaml
+from recipe_samples import LABELS, make_rows, write_recipe, write_rows
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import trainer_ext.distillation as distillation
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts import distill, evaluate_model
+from trainer_ext.calibration import Calibration
+from trainer_ext.distillation import (
+    DistillationArguments,
+    DistillationLoss,
+    DistillationTrainer,
+    cached_logits,
+    distillation_rows,
+    fold_calibration,
+    read_unlabelled,
+    teacher_columns,
+    tokenize_rows,
+)
+from trainer_ext.prediction import predict_logits
+from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.training_args import StackedEmotionTrainingArguments
+
+STUDENT = ScratchEncoder(
+    vocab_size=200, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, max_tokens=128, dropout=0.0
+)
+# Fields of the recipe of a stack.
+STACK = ("encoders", "meta_hidden_size", "lstm_hidden_size")
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory, encoder_folders: dict[str, Path]) -> Path:
+    """An untrained stack whose labels stand in another order than those of the data."""
+    folder = tmp_path_factory.mktemp("teacher")
+    encoders = {"bert_wp": encoder_folders["bert_wp"]}
+    torch.manual_seed(0)
+    model = StackedEmotionForSequenceClassification.from_encoders(encoders, id2label=dict(enumerate(LABELS[::-1])))
+    torch.nn.init.normal_(model.classifier.weight)
+    model.save_pretrained(folder)
+    StackedEmotionTokenizer.from_encoders(encoders).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder with weights so large that texts differ in it, as they do in a pretrained one."""
+    folder = tmp_path_factory.mktemp("student")
+    torch.manual_seed(0)
+    STUDENT.build([row["text"] for row in make_rows(60, seed=0)], folder)
+    model = AutoModel.from_pretrained(folder)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "embeddings" not in name:
+                weight.mul_(10)
+    model.save_pretrained(folder)
+    return folder
+
+
+def bce(logit: float, target: float) -> float:
+    probability = 1 / (1 + np.exp(-logit))
+    return float(-target * np.log(probability) - (1 - target) * np.log(1 - probability))
+
+
+def sigmoid(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def test_loss_is_its_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, teacher = (torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    labels = torch.tensor([[0, 1, 0], [-1, -1, -1], [1, 1, 0], [0, 0, 0], [-1, -1, -1]], dtype=torch.float64)
+    terms = DistillationLoss(weight=0.3, temperature=2.0)(logits, labels, teacher)
+    gold, soft = 0.0, 0.0
+    for i in range(5):
+        for j in range(3):
+            z, y, t = logits[i, j].item(), labels[i, j].item(), teacher[i, j].item()
+            gold += bce(z, y) / 15 if y >= 0 else 0.0
+            soft += bce(z / 2, sigmoid(t / 2)) / 15
+    assert terms["base"].item() == pytest.approx(0.7 * gold, rel=1e-6)
+    assert terms["distillation"].item() == pytest.approx(0.3 * 4 * soft, rel=1e-6)
+
+
+def test_loss_without_teacher_is_that_of_the_labels() -> None:
+    logits, labels = torch.randn(4, 3), torch.eye(4)[:, :3]
+    terms = DistillationLoss(weight=0.0, temperature=3.0)(logits, labels, torch.randn(4, 3))
+    assert terms["base"] == pytest.approx(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
+    assert terms["distillation"] == 0
+
+
+def test_student_that_is_the_teacher_has_no_gradient() -> None:
+    teacher = torch.randn(4, 3)
+    logits = teacher.clone().requires_grad_()
+    labels = torch.full((4, 3), distillation.NO_LABEL)
+    sum(DistillationLoss(0.5, 2.0)(logits, labels, teacher).values()).backward()  # type: ignore[union-attr]
+    assert logits.grad is not None
+    assert logits.grad.abs().max() < 1e-7
+
+
+def test_logits_are_kept_and_a_killed_run_goes_on(
+    teacher_folder: Path, tmp_path: Path, corpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(teacher_folder)
+    tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
+    monkeypatch.setattr(distillation, "_TEXTS_PER_FILE", 4)
+    seen: list[int] = []
+
+    def counted(model: Any, tokenizer: Any, texts: list[str], batch_size: int) -> np.ndarray:
+        if len(seen) == 2:
+            seen.append(0)
+            raise KeyboardInterrupt
+        seen.append(len(texts))
+        return predict_logits(model, tokenizer, texts, batch_size)
+
+    monkeypatch.setattr(distillation, "predict_logits", counted)
+    texts = corpus[:14]
+    with pytest.raises(KeyboardInterrupt):
+        cached_logits(model, tokenizer, texts, tmp_path)
+    found = cached_logits(model, tokenizer, texts, tmp_path)
+    assert seen == [4, 4, 0, 4, 2]
+    np.testing.assert_allclose(found, predict_logits(model, tokenizer, texts), atol=1e-5)
+    np.testing.assert_array_equal(cached_logits(model, tokenizer, texts, tmp_path), found)
+    assert len(seen) == 5
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"] * 4
+    # Other weights are another teacher.
+    with torch.no_grad():
+        model.classifier.bias += 1.0
+    np.testing.assert_allclose(cached_logits(model, tokenizer, texts, tmp_path), found + 1.0, atol=1e-5)
+
+
+def test_labels_of_the_teacher_are_found_by_name(teacher_folder: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(teacher_folder)
+    assert teacher_columns(model, LABELS) == [3, 2, 1, 0]
+    with pytest.raises(ValueError, match="The teacher does not know shame: its labels are sadness, joy, fear, anger"):
+        teacher_columns(model, ["joy", "shame"])
+
+
+def test_unlabelled_texts_are_new_ones_and_each_once(tmp_path: Path) -> None:
+    write_rows(tmp_path / "texts.jsonl", [{"text": text} for text in ("b", "a", "c", "b", "d")])
+    assert read_unlabelled(str(tmp_path / "texts.jsonl"), None, ["c", "x"]) == ["b", "a", "d"]
+    with pytest.raises(ValueError, match="expected it for text_column"):
+        read_unlabelled(str(tmp_path / "texts.jsonl"), "body", [])
+
+
+def test_rows_carry_labels_and_logits(encoder_folders: dict[str, Path]) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.List(datasets.Value("float32"))}
+    )
+    train = datasets.Dataset.from_dict({"text": ["so sad"], "labels": [[0.0, 1.0]]}, features=features)
+    rows = distillation_rows(train, ["no label", "none"], 2)
+    assert rows["text"][:] == ["so sad", "no label", "none"]
+    assert rows["labels"][:] == [[0.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]]
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    encoded = tokenize_rows(rows, np.arange(6).reshape(3, 2), tokenizer)
+    assert encoded["teacher_logits"][:] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    assert encoded["input_ids"][1] == tokenizer("no label")["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["bert_wp", "roberta_bb", "electra_uni"])
+def test_folded_calibration_is_the_calibration(name: str, encoder_folders: dict[str, Path], corpus: list[str]) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(encoder_folders[name], num_labels=4).eval()
+    batch = AutoTokenizer.from_pretrained(encoder_folders[name])(corpus[:5], padding=True, return_tensors="pt")
+    calibration = Calibration(np.array([0.5, 1.0, 2.0, 3.0]), np.array([0.1, -2.0, 0.0, 1.0]))
+    with torch.no_grad():
+        before = model(**batch).logits.numpy()
+        fold_calibration(model, calibration)
+        after = model(**batch).logits.numpy()
+    np.testing.assert_allclose(after, calibration.scale * before + calibration.bias, atol=1e-5)
+
+
+def test_calibration_needs_a_layer_to_go_into() -> None:
+    model = torch.nn.Linear(3, 2, bias=False)
+    model.config = type("Config", (), {"num_labels": 2})()  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="Linear has no linear layer with a bias and an output per label"):
+        fold_calibration(model, Calibration(np.ones(2), np.zeros(2)))  # type: ignore[arg-type]
+
+
+def write_distillation(folder: Path, teacher_folder: Path, student_folder: Path, **fields: Any) -> Path:
+    arguments = {"student": str(student_folder), "teacher": str(teacher_folder)}
+    return write_recipe(folder, **dict.fromkeys(STACK), **(arguments | fields))
+
+
+@pytest.fixture(scope="module")
+def distilled(
+    tmp_path_factory: pytest.TempPathFactory, teacher_folder: Path, student_folder: Path
+) -> tuple[Path, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("distilled")
+    texts = [{"text": row["text"]} for row in make_rows(40, seed=9)]
+    unlabelled = write_rows(folder / "more.jsonl", texts)
+    fields = {"unlabelled_file": str(unlabelled), "distillation_temperature": 2}
+    recipe = write_distillation(folder, teacher_folder, student_folder, **fields)
+    results = distill.main([str(recipe), "--distillation_weight", "0.6"])
+    return folder, results
+
+
+def test_distilled_folder_is_a_stock_model(distilled: tuple[Path, dict[str, float]]) -> None:
+    folder = distilled[0] / "output"
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "training_summary.json"} <= names
+    assert not {name for name in names if name.endswith(".py") or name.startswith("checkpoint")}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["model_type"] == "bert"
+    assert config["problem_type"] == "multi_label_classification"
+    absent = {"auto_map", "custom_pipelines", "calibration_scale", "class_weights", "label_correlation"}
+    assert not absent & set(config)
+    assert [config["id2label"][str(index)] for index in range(4)] == LABELS
+    assert len(config["thresholds"]) == 4
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == 64
+    summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
+    assert summary["teacher"].endswith("(not on the Hub)")
+    assert summary["num_texts"]["train"] == 60
+    assert 0 < summary["num_texts"]["unlabelled"] <= 40
+    assert summary["settings"]["distillation_weight"] == 0.6
+    assert "trust_remote_code" not in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_stock_pipeline_gives_calibrated_probabilities(distilled: tuple[Path, dict[str, float]]) -> None:
+    folder, results = distilled[0] / "output", distilled[1]
+    texts = [row["text"] for row in make_rows(5, seed=3)]
+    answers = pipeline("text-classification", model=str(folder), top_k=None)(texts)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    logits = predict_logits(model, AutoTokenizer.from_pretrained(folder), texts)
+    for answer, row in zip(answers, logits.tolist(), strict=True):
+        scores = {entry["label"]: entry["score"] for entry in answer}
+        assert scores == pytest.approx({label: sigmoid(row[index]) for index, label in enumerate(LABELS)}, abs=1e-4)
+    saved = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
+    assert saved["test_macro_f1"] == results["test_macro_f1"]
+    again = evaluate_model.main(["--model", str(folder), "--data", str(distilled[0] / "test.jsonl")])
+    for key in ("macro_f1", "micro_f1", "macro_calibration_error"):
+        assert again[f"test_{key}"] == pytest.approx(results[f"test_{key}"], abs=1e-4)
+
+
+def test_first_loss_of_a_training_is_the_distillation_loss(
+    teacher_folder: Path, student_folder: Path, tmp_path: Path
+) -> None:
+    train = [row | {"labels": [float(label in row["labels"]) for label in LABELS]} for row in make_rows(6, seed=1)]
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.List(datasets.Value("float32"))}
+    )
+    rows = distillation_rows(datasets.Dataset.from_list(train, features=features), ["what a day", "so sad"], 4)
+    tokenizer = AutoTokenizer.from_pretrained(student_folder)
+    model = AutoModelForSequenceClassification.from_pretrained(student_folder, num_labels=4)
+    texts = rows["text"][:]
+    teacher = predict_logits(
+        AutoModelForSequenceClassification.from_pretrained(teacher_folder),
+        AutoTokenizer.from_pretrained(teacher_folder),
+        texts,
+    )
+    loss = DistillationLoss(weight=0.4, temperature=3.0)
+    logits = torch.from_numpy(predict_logits(model, tokenizer, texts))
+    expected = loss(logits, torch.tensor(rows["labels"][:]), torch.from_numpy(teacher))
+    # Two batches of four texts each are one step: their mean is that of all.
+    arguments = StackedEmotionTrainingArguments(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        max_steps=1,
+        logging_steps=1,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        precision="fp32",
+        disable_tqdm=True,
+    )
+    trainer = DistillationTrainer(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=tokenize_rows(rows, teacher, tokenizer),
+        distillation_loss=loss,
+    )
+    outcome = trainer.train()
+    assert outcome.training_loss == pytest.approx(sum(expected.values()).item(), abs=1e-5)  # type: ignore[union-attr]
+    logged = trainer.state.log_history[0]
+    for name, value in expected.items():
+        assert logged[f"loss/{name}"] == pytest.approx(value.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"teacher": None}, "The recipe names no `teacher`: give it a folder or a Hub id."),
+        ({"student": None}, "The recipe names no `student`: give it a folder or a Hub id."),
+        ({"distillation_weight": 1.5}, "`distillation_weight` must be in [0, 1], got 1.5."),
+        ({"distillation_temperature": 0}, "`distillation_temperature` must be above 0, got 0.0."),
+        ({"max_tokens": 2}, "`max_tokens` must be at least 8, got 2."),
+        ({"max_tokens": 500}, "`max_tokens` is 500, but the student takes at most 128."),
+        ({"base_loss": "focal"}, "`base_loss` has no meaning in distillation: leave it out."),
+        ({"calibration": "beta"}, "`calibration` must be one of none, temperature, temperature_per_label, platt"),
+        ({"unlabelled_file": "nowhere.csv"}, "nowhere.csv"),
+        ({"student": {"size": 3}}, "Encoder 'student': unknown fields ['size']"),
+    ],
+)
+def test_bad_input_is_one_line(
+    fields: dict[str, Any],
+    message: str,
+    teacher_folder: Path,
+    student_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    recipe = write_distillation(tmp_path, teacher_folder, student_folder, **fields)
+    with pytest.raises(SystemExit) as stopped:
+        distill.main([str(recipe)])
+    assert stopped.value.code == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said
+
+
+def test_teacher_must_be_a_classifier(student_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    recipe = write_distillation(tmp_path, student_folder, student_folder)
+    with pytest.raises(SystemExit):
+        distill.main([str(recipe)])
+    assert "cannot be loaded" in capfd.readouterr().err
+
+
+def test_the_recipe_has_known_fields() -> None:
+    path = Path(distill.__file__).parent / "recipes" / "goemotions_distilled.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    own = {name: value for name, value in content.items() if name in DistillationArguments.__dataclass_fields__}
+    assert {"teacher", "student", "distillation_weight"} <= set(own)
+    recipe = distill._load_recipe(str(path), ["--teacher", "elsewhere"])
+    assert recipe.distillation.teacher == "elsewhere"
+    assert recipe.training.learning_rate == 2e-4
