@@ -100,6 +100,9 @@ class TextEncoder:
         token = normalized.text[start:end]
         if not token.isspace():
             start += len(token) - len(token.lstrip())
+        # Trimmed offsets of trailing white space point behind the last character.
+        if start >= len(normalized.text):
+            return len(text)
         return start if normalized.origin is None else normalized.origin[start]
 
     def _align(self, name: str, texts: list[str], words: list[list[Span]]) -> FlatRows:

@@ -66,7 +66,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
-    parts = ("alignment", "configuration", "layers", "modeling", "pipeline", "text", "tokenization")
+    parts = ("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "text", "tokenization")
     files = {f"{part}_stacked_emotion.py" for part in (*parts, "static_tokenizer", "static_words")}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
