@@ -51,6 +51,9 @@ class ModelArguments:
         default_factory=dict,
         metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
     )
+    only_encoders: list[str] | None = field(
+        default=None, metadata={"help": "Names of the encoders to stack; all of them by default."}
+    )
     normalizations: dict[str, str] = field(
         default_factory=dict, metadata={"help": "Encoder name to none, tweet or arabert."}
     )
@@ -83,6 +86,8 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.only_encoders is not None:
+            self._leave_out_encoders(self.only_encoders)
         # Needed only when training is over: too late to hear of a slip.
         if self.calibration not in ("none", *CALIBRATION_METHODS):
             raise ValueError(
@@ -96,6 +101,12 @@ class ModelArguments:
         shrinkage = self.threshold_shrinkage
         if shrinkage != "auto" and (isinstance(shrinkage, str) or not shrinkage >= 0):
             raise ValueError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
+
+    def _leave_out_encoders(self, names: list[str]) -> None:
+        if not names or not set(names) <= set(self.encoders):
+            raise ValueError(f"`only_encoders` must name some of {', '.join(self.encoders)}, got {names}.")
+        self.encoders = {name: origin for name, origin in self.encoders.items() if name in names}
+        self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
 
 
 @dataclass(frozen=True)
