@@ -119,7 +119,8 @@ def mean_cell(cells: Sequence[Cell], options: ModelArguments) -> Cell:
 def check_same_texts(first: Cell, other: Cell, splits: Sequence[str] = ("test",)) -> None:
     """A `ValueError` unless both runs have the same labels and, in each of the splits, the same texts."""
     if not np.array_equal(first.label_names, other.label_names):
-        raise ValueError(f"The runs must have the same labels, got {[*first.label_names]} and {[*other.label_names]}.")
+        names, others = first.label_names.tolist(), other.label_names.tolist()
+        raise ValueError(f"The runs must have the same labels, got {names} and {others}.")
     for split in splits:
         if getattr(first, f"{split}_digest") != getattr(other, f"{split}_digest"):
             raise ValueError(
