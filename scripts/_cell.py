@@ -66,11 +66,18 @@ def _write_cell(recipe: Recipe, folder: Path) -> None:
     Cell(**arrays).save(folder / CELL_FILE)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
+def end_with_parent() -> None:
+    """End this process when its standard input does, from now on."""
+
+    def watch() -> None:
+        # Not `sys.stdin.read`: its lock, held when Python ends, would be a fatal error.
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     main()

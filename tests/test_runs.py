@@ -113,18 +113,20 @@ def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> Non
     assert format_duration(seconds) == said
 
 
-def test_a_run_ends_with_what_started_it() -> None:
-    code = (
-        "import threading, time\nfrom scripts import _cell\n"
-        "threading.Thread(target=_cell._end_with_parent, daemon=True).start()\n"
-        "print('started', flush=True)\ntime.sleep(120)\n"
-    )
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_run_ends_with_what_started_it_or_by_itself(is_killed: bool) -> None:
+    code = "import time\nfrom scripts import _cell\n_cell.end_with_parent()\nprint('started', flush=True)\n"
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", f"{code}time.sleep({120 if is_killed else 0.2})"],
+        cwd=ROOT,
+        env=os.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"started\n"
-        assert process.poll() is None
-        process.stdin.close()
-        assert process.wait(timeout=60) == 1
+        if is_killed:
+            assert process.poll() is None
+            process.stdin.close()
+        assert process.wait(timeout=60) == int(is_killed)

@@ -38,6 +38,7 @@ def draw_gains(summary: Summary) -> Figure:
             axis.set_title(title)
         axes[0].set_yticks(range(len(variants)), list(variants))
         axes[0].set_ylim(len(variants) - 0.5, -0.5)
+        figure.supxlabel(f"95 % intervals; filled: p < {_SIGNIFICANCE} after Holm's correction", fontsize=9)
     return figure
 
 
@@ -70,7 +71,7 @@ def _draw_intervals(axis: Axes, entries: list[dict[str, Any]], name: str) -> Non
 def draw_classes(summary: Summary) -> Figure:
     """
     F1 of each label over its training texts: the first variant by itself, then each of the others, with a line from
-    the first variant's F1 to its own. The level lines are the means of the thirds, dashed for the first variant.
+    the first variant's F1 to its own. The level lines are the means of the thirds, dotted for the first variant.
 
     Args:
         summary (`dict`): Of [`~trainer_ext.comparison.compare_variants`].
@@ -83,13 +84,18 @@ def draw_classes(summary: Summary) -> Figure:
         axes = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axis, variant in zip(axes, (first, *others), strict=False):
             _draw_thirds(axis, summary, first, variant)
-        for axis in axes[1 + len(others) :]:
+        num_panels = 1 + len(others)
+        for axis in axes[num_panels:]:
             axis.set_axis_off()
+        # The lowest of every column, not only those of the last row.
+        for axis in axes[max(num_panels - num_columns, 0) : num_panels]:
+            axis.tick_params(labelbottom=True)
         for group, (colour, marker) in GROUPS.items():
-            axes[0].plot([], [], color=colour, marker=marker, lw=1.2, label=f"{group} third")
+            axes[0].plot([], [], color=colour, marker=marker, lw=1.2, label=f"{group} third, its mean")
+        axes[0].plot([], [], color="0.3", lw=1.0, ls=":", label=f"mean of {first}")
         figure.supxlabel("training texts with the label (log scale)", fontsize=9)
         figure.supylabel("F1", fontsize=9)
-        figure.legend(loc="outside upper center", ncols=len(GROUPS))
+        figure.legend(loc="outside upper center", ncols=len(GROUPS) + 1)
     return figure
 
 
