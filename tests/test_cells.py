@@ -36,9 +36,10 @@ def test_another_file_is_no_cell(tmp_path: Path, fields: dict[str, np.ndarray]) 
     np.savez(path, **fields)
     with pytest.raises(ValueError, match=r"cell\.npz is no cell of this version \(.*\); remove it"):
         Cell.load(path)
-    path.write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match=r"cell\.npz is no cell of this version \(.*\); remove it"):
-        Cell.load(path)
+    for content in (b"no archive", b"PK\x03\x04 an archive that was cut"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"cell\.npz is no cell of this version \(.*\); remove it"):
+            Cell.load(path)
 
 
 def make_data(texts: list[str], labels: list[list[float]]) -> EmotionData:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ class Cell:
         try:
             with np.load(path) as file:
                 return cls(**file)
-        except (TypeError, EOFError, ValueError) as error:
+        except (TypeError, ValueError, EOFError, BadZipFile) as error:
             raise ValueError(
                 f"{path} is no cell of this version ({error}); remove it to have it made anew."
             ) from error
