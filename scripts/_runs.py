@@ -110,7 +110,9 @@ def _train(run: Run, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, flo
         partial.write_text(json.dumps(run.settings(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(run.folder / _SETTINGS_FILE)
     device, start = devices.get(), time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // num_jobs, 1))}
+    # Unbuffered, so that the log can be followed.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // num_jobs, 1))
     if device:
         environment["CUDA_VISIBLE_DEVICES"] = device
     command = [sys.executable, "-m", "scripts._cell", run.recipe, *run.overrides, "--output_dir", str(run.folder)]

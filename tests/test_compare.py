@@ -213,15 +213,16 @@ def test_variants_are_trained_once_and_compared(tmp_path: Path, capfd: pytest.Ca
 def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
     write_recipe(
         tmp_path,
-        num_train_epochs=25,
+        num_train_epochs=8,
         save_strategy="steps",
-        save_steps=20,
+        save_steps=8,
         eval_strategy="no",
         load_best_model_at_end=False,
-        logging_steps=10,
+        logging_steps=4,
     )
     path = write_comparison(tmp_path, variants={"plain": {}})
-    arguments = [str(path), "--seeds", "1", "--output_dir"]
+    # Two jobs for one run: it gets half of the cores.
+    arguments = [str(path), "--seeds", "1", "--jobs", "2", "--output_dir"]
     killed = tmp_path / "killed" / "plain" / "seed_1"
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.compare", *arguments, str(tmp_path / "killed")], cwd=ROOT, env=os.environ
@@ -247,7 +248,7 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_pat
     cells = [Cell.load(tmp_path / name / "plain" / "seed_1" / "cell.npz") for name in ("killed", "whole")]
     np.testing.assert_array_equal(cells[0].test_probabilities, cells[1].test_probabilities)
     whole = (tmp_path / "whole" / "plain" / "seed_1" / "train.log").read_text().count("'loss'")
-    assert whole == 20
+    assert whole == 16
     assert log.read_text().count("'loss'") < num_logged + whole
 
 
