@@ -3,11 +3,18 @@
 Train the variants of a recipe with several seeds and compare them on the test split.
 
 Usage:
-    python -m scripts.compare COMPARISON.yaml [--seeds 3] [--jobs 1] [--field value ...]
+    python -m scripts.compare COMPARISON.yaml [--seeds 3] [--jobs N] [--no_train] [--field value ...]
 
-COMPARISON.yaml names a recipe and its variants, each a mapping of fields; the first is what the others are compared
-with. `--field value` goes to all runs. Every run is a folder `<output_dir>/<variant>/seed_<seed>`; finished runs are
-not repeated. Leaves `comparison.md`, `comparison.csv` and `comparison.json` in `output_dir`.
+COMPARISON.yaml names a `recipe`, a file beside it; its `variants`, each a mapping of fields, of which the first is
+what the others are compared with; and, if wanted, `ensembles`, each a list of variants whose probabilities are
+averaged, seed by seed. `--field value` goes to all runs.
+
+Every run is a folder `<output_dir>/<variant>/seed_<seed>`, in which `cell.npz` is all that the comparison needs of it.
+Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision (noted in
+`<output_dir>/precision.txt`), machine and number of jobs a run gives the same numbers again. `--no_train` compares
+what is finished, without models and data.
+
+Leaves in `output_dir` comparison.md, .csv, .json and .png, and classes.csv and .png: the F1 of every label.
 """
 
 from __future__ import annotations
@@ -16,165 +23,211 @@ import argparse
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts._errors import user_errors
+from scripts._runs import Run, check_settings, gpus, train_runs
+
+if TYPE_CHECKING:
+    from trainer_ext.cells import Cell
+    from trainer_ext.comparison import Summary
+    from trainer_ext.recipe import Recipe
 
 _FIRST_SEED = 1
+_PRECISION_FILE = "precision.txt"
+_NOTES = """
+± is the standard deviation over the runs. Gain, change and p compare with the first variant: 95 % percentile
+intervals and two-sided p-values of a paired bootstrap over test texts and runs, corrected over the variants by Holm's
+method. The frequent and the rare third are the labels with the most and the fewest training texts in the first
+variant; the gap is the macro-F1 of the one less that of the other.
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.compare",
-        usage="%(prog)s COMPARISON.yaml [--seeds 3] [--jobs 1] [--field value ...]",
+        usage="%(prog)s COMPARISON.yaml [--seeds 3] [--jobs N] [--no_train] [--field value ...]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/losses.yaml")
+    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/ablation.yaml")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, the cores shared out (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, help="runs at a time, one per GPU, or the cores shared out (default: GPUs, or 1 without)"
+    )
+    parser.add_argument("--no_train", action="store_true", help="compare what is finished; say what is missing")
     parser.add_argument("--output_dir", help="where the runs go (default: outputs/<name of the file>)")
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Run what is missing, compare, write; returns the summary of `comparison.json`."""
+@dataclass(frozen=True)
+class _Comparison:
+    """What a COMPARISON.yaml says."""
+
+    recipe: str
+    variants: dict[str, dict[str, Any]]
+    ensembles: dict[str, list[str]]
+
+
+def main(argv: Sequence[str] | None = None) -> Summary:
+    """Run what is missing, compare, write; returns the content of `comparison.json`."""
     options, overrides = make_parser().parse_known_args(argv)
 
     from trainer_ext.recipe import load_recipe
 
     with user_errors():
         _check(options)
-        recipe_path, variants = _load_comparison(Path(options.comparison))
+        comparison = _load_comparison(Path(options.comparison))
         output = Path(options.output_dir or f"outputs/{Path(options.comparison).stem}")
-        runs = {
-            variant: [
-                [recipe_path, *overrides, *_arguments(fields), "--seed", str(seed), "--output_dir", str(folder)]
-                for seed, folder in _folders(output, variant, options.seeds)
-            ]
-            for variant, fields in variants.items()
-        }
         # A slip in any variant is found before the first one is trained.
-        recipes = [load_recipe(arguments[0], arguments[1:]) for cells in runs.values() for arguments in cells[:1]]
-    pending = [
-        cell for cells in runs.values() for cell in cells if not (Path(cell[-1]) / "eval_results.json").exists()
-    ]
-    print(f"{sum(map(len, runs.values())) - len(pending)} runs are finished, {len(pending)} to do.", flush=True)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for number, cell in enumerate(pool.map(lambda cell: _train(cell, options.jobs), pending), start=1):
-            print(f"{number} of {len(pending)}: {cell}", flush=True)
-    summary = _compare(recipes[0], {variant: [Path(cell[-1]) for cell in cells] for variant, cells in runs.items()})
+        recipes = {
+            variant: load_recipe(
+                comparison.recipe, [*overrides, *_arguments(fields), "--output_dir", str(output / variant)]
+            )
+            for variant, fields in comparison.variants.items()
+        }
+        precision = _precision(output, next(iter(recipes.values())))
+        runs = [
+            Run(
+                variant,
+                seed,
+                output / variant / f"seed_{seed}",
+                comparison.recipe,
+                _overrides(overrides, fields, recipes[variant], seed, precision),
+            )
+            # Seed by seed: so all variants can be compared early.
+            for seed in range(_FIRST_SEED, _FIRST_SEED + options.seeds)
+            for variant, fields in comparison.variants.items()
+        ]
+        missing = [run for run in runs if not _cell_file(run).exists()]
+        if not options.no_train:
+            check_settings(runs)
+    print(f"{len(runs) - len(missing)} runs are finished, {len(missing)} to do.", flush=True)
+    if options.no_train:
+        print("".join(f"Missing: {run}\n" for run in missing), end="", flush=True)
+    elif missing:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / _PRECISION_FILE).write_text(precision, encoding="utf-8")
+        if failures := train_runs(missing, options.jobs or len(gpus()) or 1):
+            raise SystemExit("\n".join(f"error: {failure}" for failure in failures))
+    with user_errors():
+        summary = _compare(runs, comparison.ensembles, recipes)
     _write(output, summary)
     return summary
 
 
 def _check(options: argparse.Namespace) -> None:
     for name in ("seeds", "jobs"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}.")
 
 
-def _load_comparison(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+def _load_comparison(path: Path) -> _Comparison:
     from trainer_ext.recipe import parse_yaml
 
     if not path.is_file():
         raise FileNotFoundError(f"There is no comparison {path}.")
     values = parse_yaml(path.read_bytes(), str(path))
-    if not isinstance(values, dict) or set(values) != {"recipe", "variants"}:
-        raise ValueError(f"{path} must hold `recipe`, a file beside it, and `variants`, and nothing else.")
-    variants = values["variants"]
+    if not isinstance(values, dict) or values.keys() - {"ensembles"} != {"recipe", "variants"}:
+        raise ValueError(
+            f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else."
+        )
+    variants, ensembles = values["variants"], values.get("ensembles", {})
     if not isinstance(variants, dict) or not all(isinstance(fields, dict) for fields in variants.values()):
         raise ValueError(f"{path}: `variants` must map names to mappings of fields, got {variants!r}.")
-    return str(path.parent / values["recipe"]), variants
+    _check_ensembles(path, ensembles, list(variants))
+    return _Comparison(str(path.parent / values["recipe"]), variants, ensembles)
+
+
+def _check_ensembles(path: Path, ensembles: Any, variants: Sequence[str]) -> None:
+    if not isinstance(ensembles, dict) or not all(isinstance(members, list) for members in ensembles.values()):
+        raise ValueError(f"{path}: `ensembles` must map names to lists of variants, got {ensembles!r}.")
+    for name, members in ensembles.items():
+        if name in variants or not members or not set(members) <= set(variants):
+            raise ValueError(
+                f"{path}: an ensemble must have a name of its own and consist of some of the variants "
+                f"{', '.join(variants)}, got {name}: {members}."
+            )
 
 
 def _arguments(fields: Mapping[str, Any]) -> list[str]:
     return [part for name, value in fields.items() for part in (f"--{name}", json.dumps(value))]
 
 
-def _folders(output: Path, variant: str, num_seeds: int) -> list[tuple[int, Path]]:
-    return [(seed, output / variant / f"seed_{seed}") for seed in range(_FIRST_SEED, _FIRST_SEED + num_seeds)]
+def _overrides(
+    given: Sequence[str], fields: Mapping[str, Any], recipe: Recipe, seed: int, precision: str
+) -> list[str]:
+    """What one run changes in the recipe."""
+    chosen = ["--precision", precision] if recipe.training.precision == "auto" else []
+    return [*given, *_arguments(fields), "--seed", str(seed), *chosen]
 
 
-def _train(arguments: list[str], num_jobs: int) -> str:
-    """One run in a process of its own, so that nothing of one reaches the next; its output goes to `train.log`."""
-    folder = Path(arguments[-1])
-    folder.mkdir(parents=True, exist_ok=True)
-    threads = str(max((os.cpu_count() or 1) // num_jobs, 1))
-    log = folder / "train.log"
-    with log.open("w", encoding="utf-8") as stream:
-        finished = subprocess.run(
-            [sys.executable, "-m", "scripts.train", *arguments],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-        )
-    if finished.returncode:
-        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise SystemExit(f"error: {folder} failed; see {log}: {' '.join(last)}")
-    return str(folder)
+def _precision(output: Path, recipe: Recipe) -> str:
+    """What `auto` stands for in all runs: measured beside other work, it might be another format another time."""
+    note = output / _PRECISION_FILE
+    return note.read_text(encoding="utf-8") if note.is_file() else recipe.training.chosen_precision
 
 
-def _compare(recipe: Any, folders: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, Any]]:
-    from dataclasses import asdict
+def _cell_file(run: Run) -> Path:
+    from trainer_ext.cells import CELL_FILE
 
-    import numpy as np
+    return run.folder / CELL_FILE
 
+
+def _compare(runs: Sequence[Run], ensembles: Mapping[str, Sequence[str]], recipes: Mapping[str, Recipe]) -> Summary:
+    from trainer_ext.cells import Cell, mean_cell
     from trainer_ext.comparison import compare_variants
-    from trainer_ext.data import load_emotion_data
 
-    data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
-    labels = {split: np.asarray(data.splits[split]["labels"], dtype=np.int64) for split in ("train", "test")}
-    texts = data.splits["test"]["text"]
-    predictions = {variant: np.stack([_predictions(run, texts) for run in runs]) for variant, runs in folders.items()}
-    results = {
-        variant: [json.loads((run / "eval_results.json").read_text(encoding="utf-8")) for run in runs]
-        for variant, runs in folders.items()
-    }
-    return compare_variants(labels["test"], predictions, results, labels["train"].sum(axis=0))
-
-
-def _predictions(folder: Path, texts: Sequence[str]) -> Any:
-    """What a run's model says of the test texts, `(num_texts, num_labels)`; kept beside it."""
-    import numpy as np
-
-    from trainer_ext.prediction import load_classifier, predict_probabilities
-
-    kept = folder / "test_predictions.npy"
-    if not kept.exists():
-        model, tokenizer = load_classifier(str(folder))
-        predictions = predict_probabilities(model, tokenizer, texts) >= np.asarray(model.config.thresholds)
-        partial = kept.with_suffix(".partial.npy")
-        np.save(partial, predictions)
-        partial.replace(kept)
-    return np.load(kept)
+    cells: dict[str, dict[int, Cell]] = {variant: {} for variant in recipes}
+    for run in runs:
+        if _cell_file(run).exists():
+            cells[run.variant][run.seed] = Cell.load(_cell_file(run))
+    first = next(iter(cells))
+    if not cells[first]:
+        raise ValueError(f"No run of {first} is finished, with which the others are compared: leave out `--no_train`.")
+    for name, members in ensembles.items():
+        seeds = set.intersection(*(set(cells[member]) for member in members))
+        options = recipes[members[0]].model
+        cells[name] = {seed: mean_cell([cells[member][seed] for member in members], options) for seed in sorted(seeds)}
+    return compare_variants({name: list(by_seed.values()) for name, by_seed in cells.items() if by_seed})
 
 
-def _write(output: Path, summary: Mapping[str, Mapping[str, Any]]) -> None:
-    from trainer_ext.comparison import comparison_rows
+def _write(output: Path, summary: Summary) -> None:
+    from trainer_ext.comparison import class_rows, comparison_rows
+    from trainer_ext.comparison_figures import draw_classes, draw_gains
+    from trainer_ext.figures import figure_png
 
     rows = comparison_rows(summary)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     table = "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
-    sheet = io.StringIO()
-    csv.writer(sheet).writerows(rows)
-    texts = {
-        "comparison.md": table,
-        "comparison.csv": sheet.getvalue(),
-        "comparison.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+    # The first variant lacks the columns of the gains.
+    fields = list(dict.fromkeys(key for entry in summary["variants"].values() for key in entry))
+    numbers = [["variant", *fields]]
+    numbers += [[name, *(entry.get(key, "") for key in fields)] for name, entry in summary["variants"].items()]
+    files = {
+        "comparison.md": (table + _NOTES).encode(),
+        "comparison.csv": _sheet(numbers),
+        "comparison.json": (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode(),
+        "comparison.png": figure_png(draw_gains(summary)),
+        "classes.csv": _sheet(class_rows(summary)),
+        "classes.png": figure_png(draw_classes(summary)),
     }
-    for name, text in texts.items():
+    for name, content in files.items():
         partial = output / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(output / name)
     print(f"\n{table}\nSaved to {output}.")
+
+
+def _sheet(rows: Sequence[Sequence[Any]]) -> bytes:
+    sheet = io.StringIO()
+    csv.writer(sheet).writerows(rows)
+    return sheet.getvalue().encode()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the bootstrap: F1 against the metrics, resamples against a loop, intervals against known coverage."""
+"""Tests of the bootstrap: resamples against a loop, variances and intervals against known ones, p-values by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from trainer_ext.bootstrap import bootstrap_f1, bootstrap_metrics, percentile_interval
+from trainer_ext.bootstrap import (
+    bootstrap_f1,
+    bootstrap_metrics,
+    bootstrap_p_value,
+    holm_correction,
+    mean_over_resampled_runs,
+    percentile_interval,
+)
 from trainer_ext.metrics import multilabel_metrics
 
 
@@ -16,17 +23,10 @@ def arrays(num_samples: int = 60, num_labels: int = 4, num_runs: int = 3) -> tup
     return labels, labels ^ (generator.random((num_runs, num_samples, num_labels)) < 0.2)
 
 
-def test_f1_is_the_mean_over_runs_of_the_metric() -> None:
-    labels, runs = arrays()
-    f1, resampled = bootstrap_f1(labels, runs, num_resamples=10)
-    expected = [[multilabel_metrics(labels, predictions=run)[f"f1/{label}"] for label in range(4)] for run in runs]
-    np.testing.assert_allclose(f1, np.mean(expected, axis=0), atol=1e-6)
-    assert resampled.shape == (10, 4)
-
-
 def test_resamples_are_the_metric_on_drawn_texts() -> None:
     labels, runs = arrays()
-    _, resampled = bootstrap_f1(labels, runs, num_resamples=3, seed=11)
+    resampled = bootstrap_f1(labels, runs, num_resamples=3, seed=11)
+    assert resampled.shape == (3, 3, 4)
     counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=3)
     for row, count in zip(resampled, counts, strict=True):
         drawn = np.repeat(np.arange(60), count)
@@ -34,7 +34,7 @@ def test_resamples_are_the_metric_on_drawn_texts() -> None:
             [multilabel_metrics(labels[drawn], predictions=run[drawn])[f"f1/{label}"] for label in range(4)]
             for run in runs
         ]
-        np.testing.assert_allclose(row, np.mean(expected, axis=0), atol=1e-6)
+        np.testing.assert_allclose(row, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("zero_division", [0.0, 1.0])
@@ -60,13 +60,35 @@ def test_resamples_without_any_positive_are_the_metric_as_well() -> None:
     }
 
 
-def test_two_calls_draw_the_same_texts() -> None:
+def test_two_calls_and_all_runs_see_the_same_texts() -> None:
     labels, runs = arrays()
-    _, first = bootstrap_f1(labels, runs, num_resamples=300)
-    _, again = bootstrap_f1(labels, runs, num_resamples=300)
-    _, other = bootstrap_f1(labels, runs, num_resamples=300, seed=1)
-    assert (first == again).all()
-    assert (first != other).any()
+    together = bootstrap_f1(labels, runs, num_resamples=300)
+    alone = bootstrap_f1(labels, runs[1:2], num_resamples=300)
+    assert (together[:, 1:2] == alone).all()
+    assert (together != bootstrap_f1(labels, runs, num_resamples=300, seed=1)).any()
+
+
+def test_runs_are_drawn_and_averaged_as_in_a_loop() -> None:
+    values = np.random.default_rng(2).normal(size=(50, 4, 3))
+    mean = mean_over_resampled_runs(values, 9)
+    draws = np.random.default_rng(9).multinomial(3, [0.25] * 4, 50)
+    for row, runs, counts in zip(mean, values, draws, strict=True):
+        np.testing.assert_allclose(row, np.repeat(runs, counts, axis=0).mean(axis=0))
+    assert (mean_over_resampled_runs(values, 8) != mean).any()
+
+
+@pytest.mark.parametrize("num_runs", [2, 3, 5])
+def test_variance_over_runs_is_that_of_their_mean(num_runs: int) -> None:
+    """Without a spread over texts: the unbiased variance of the runs, divided by their number."""
+    runs = np.random.default_rng(num_runs).normal(size=num_runs)
+    mean = mean_over_resampled_runs(np.broadcast_to(runs, (200_000, num_runs)))
+    assert mean.var() == pytest.approx(runs.var(ddof=1) / num_runs, rel=0.02)
+    assert mean.mean() == pytest.approx(runs.mean(), abs=0.01)
+
+
+def test_a_single_run_is_taken_as_it_is() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 1, 2))
+    assert (mean_over_resampled_runs(values) == values[:, 0]).all()
 
 
 def test_interval_of_normal_resamples_is_the_normal_one() -> None:
@@ -75,6 +97,38 @@ def test_interval_of_normal_resamples_is_the_normal_one() -> None:
     assert interval.mean == 2.0
     assert interval.low == pytest.approx(2.0 - 1.96 * 0.5, abs=0.01)
     assert interval.high == pytest.approx(2.0 + 1.96 * 0.5, abs=0.01)
+
+
+def test_p_value_by_hand() -> None:
+    # Two of nine at or below 0, then three with an exact 0, which counts on both sides.
+    assert bootstrap_p_value([-1, -1, 1, 1, 1, 1, 1, 1, 1]) == pytest.approx(2 * 3 / 10)
+    assert bootstrap_p_value([1, 1, 1, 1, 1, 1, -1, -1, 0]) == pytest.approx(2 * 4 / 10)
+    assert bootstrap_p_value(np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p_value(-np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p_value(np.zeros(5)) == 1.0
+
+
+def test_p_value_of_normal_resamples_is_the_normal_one() -> None:
+    resampled = np.random.default_rng(0).normal(1.96, 1.0, size=200_000)
+    assert bootstrap_p_value(resampled) == pytest.approx(0.05, abs=0.002)
+    low = percentile_interval(1.96, resampled).low
+    assert low == pytest.approx(0.0, abs=0.02)
+
+
+def holm_by_loop(values: list[float]) -> list[float]:
+    """The definition: the largest of all steps up to one's own."""
+    ranked = sorted(values)
+    steps = [(len(values) - index) * value for index, value in enumerate(ranked)]
+    return [min(1.0, max(steps[: ranked.index(value) + 1])) for value in values]
+
+
+def test_holm_by_hand_and_by_loop() -> None:
+    np.testing.assert_allclose(holm_correction([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    values = np.random.default_rng(4).random(12) ** 3
+    np.testing.assert_allclose(holm_correction(values), holm_by_loop(values.tolist()))
+    assert holm_correction([0.3]).tolist() == [0.3]
+    assert holm_correction([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert holm_correction([]).shape == (0,)
 
 
 def test_errors_say_what_was_expected() -> None:

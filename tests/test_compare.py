@@ -1,28 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of scripts.compare: real runs of two variants, nothing repeated, and one clear line for bad input."""
+"""Tests of scripts.compare: tables from cells alone, real runs that are not repeated, a kill, bad input."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from cell_samples import make_variants
+from PIL import Image
 from recipe_samples import write_recipe
 
 from scripts import compare
-from trainer_ext.recipe import load_recipe
+from scripts._runs import Run
+from trainer_ext import training_args
+from trainer_ext.cells import Cell, mean_cell
+from trainer_ext.comparison import compare_variants
+from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.recipe import ModelArguments, load_recipe
 
-COMPARISONS = sorted((Path(compare.__file__).parent / "comparisons").glob("*.yaml"))
+ROOT = Path(compare.__file__).parent.parent
+COMPARISONS = sorted((ROOT / "scripts" / "comparisons").glob("*.yaml"))
+FILES = [*(f"comparison.{kind}" for kind in ("md", "csv", "json", "png")), "classes.csv", "classes.png"]
 
 
 def write_comparison(folder: Path, **values: object) -> Path:
-    write_recipe(folder, num_train_epochs=1)
+    if not (folder / "recipe.yaml").exists():
+        write_recipe(folder, num_train_epochs=1)
     content = {"recipe": "recipe.yaml", "variants": {"plain": {}, "lca": {"correlation_loss": "lca"}}} | values
     path = folder / "comparison.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path
+
+
+def write_cells(folder: Path) -> tuple[list[str], dict[str, list[Cell]]]:
+    """Finished runs of three variants without their models or data, and the command that compares them."""
+    (folder / "recipe.yaml").write_text("train_file: not/there.csv\nprecision: fp32\n", encoding="utf-8")
+    variants = make_variants()
+    path = write_comparison(folder, variants={name: {} for name in variants}, ensembles={"mean": ["plain", "same"]})
+    for name, cells in variants.items():
+        for seed, cell in enumerate(cells, start=1):
+            run = folder / "runs" / name / f"seed_{seed}"
+            run.mkdir(parents=True)
+            cell.save(run / "cell.npz")
+    return [str(path), "--no_train", "--output_dir", str(folder / "runs")], variants
 
 
 def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -37,52 +67,224 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
 def test_every_comparison_loads(path: Path, tmp_path: Path) -> None:
-    recipe, variants = compare._load_comparison(path)
-    assert len(variants) > 1
-    for fields in variants.values():
-        load_recipe(recipe, [*compare._arguments(fields), "--output_dir", str(tmp_path), "--precision", "fp32"])
+    comparison = compare._load_comparison(path)
+    assert len(comparison.variants) > 1
+    for fields in comparison.variants.values():
+        load_recipe(
+            comparison.recipe, [*compare._arguments(fields), "--output_dir", str(tmp_path), "--precision", "fp32"]
+        )
+
+
+@pytest.mark.parametrize("name", ["ablation", "ablation_arabic"])
+def test_ablation_has_every_subset_of_the_encoders(name: str) -> None:
+    comparison = compare._load_comparison(ROOT / "scripts" / "comparisons" / f"{name}.yaml")
+    encoders = yaml.safe_load(Path(comparison.recipe).read_text(encoding="utf-8"))["encoders"]
+    subsets = [fields.get("only_encoders", list(encoders)) for fields in comparison.variants.values()]
+    assert {frozenset(subset) for subset in subsets} == {
+        frozenset(subset)
+        for number in range(1, 8)
+        for subset in [[encoder for bit, encoder in enumerate(encoders) if number >> bit & 1]]
+    }
+    (members,) = comparison.ensembles.values()
+    assert [comparison.variants[member]["only_encoders"] for member in members] == [[name] for name in encoders]
+
+
+# ----------------------------------------------------------------------------------------------- from finished cells
+
+
+def test_everything_is_made_from_cells_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, variants = write_cells(tmp_path)
+    summary = compare.main(arguments)
+    assert "9 runs are finished, 0 to do." in capsys.readouterr().out
+    pairs = zip(variants["plain"], variants["same"], strict=True)
+    variants["mean"] = [mean_cell(pair, ModelArguments()) for pair in pairs]
+    assert summary == compare_variants(variants)
+    output = tmp_path / "runs"
+    assert json.loads((output / "comparison.json").read_text(encoding="utf-8")) == summary
+    with (output / "comparison.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["variant"] for row in rows] == ["plain", "better", "same", "mean"]
+    assert rows[0]["macro_f1_gain"] == ""
+    assert float(rows[1]["macro_f1_p_holm"]) == summary["variants"]["better"]["macro_f1_p_holm"]
+    with (output / "classes.csv").open(encoding="utf-8") as stream:
+        classes = list(csv.DictReader(stream))
+    assert [row["label"] for row in classes] == ["anger", "joy", "fear", "grief", "pride"]
+    assert float(classes[3]["mean"]) == summary["labels"]["grief"]["f1"]["mean"]
+    table = (output / "comparison.md").read_text(encoding="utf-8")
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:6]] == ["| plain", "| better", "| same", "| mean"]
+    assert "Holm's" in table
+    for name in ("comparison.png", "classes.png"):
+        with Image.open(output / name) as image:
+            assert min(image.size) > 200
+    assert {path.name for path in output.iterdir()} == {*FILES, "plain", "better", "same"}
+    before = {name: (output / name).read_bytes() for name in FILES}
+    compare.main(arguments)
+    assert {name: (output / name).read_bytes() for name in FILES} == before
+
+
+def test_missing_runs_are_said_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments, _ = write_cells(tmp_path)
+    shutil.rmtree(tmp_path / "runs" / "better")
+    (tmp_path / "runs" / "same" / "seed_2" / "cell.npz").unlink()
+    summary = compare.main(arguments)
+    said = capfd.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("Missing: ")] == [
+        *("Missing: better/seed_1", "Missing: better/seed_2", "Missing: same/seed_2", "Missing: better/seed_3")
+    ]
+    counts = {name: entry["num_runs"] for name, entry in summary["variants"].items()}
+    assert counts == {"plain": 3, "same": 2, "mean": 2}
+    shutil.rmtree(tmp_path / "runs" / "plain")
+    assert "No run of plain is finished, with which the others are compared" in fails(capfd, *arguments)
+
+
+def test_runs_of_other_settings_are_refused_before_any_is_trained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, _ = write_cells(tmp_path)
+    (tmp_path / "runs" / "plain" / "seed_1" / "settings.json").write_text("{}", encoding="utf-8")
+    arguments.remove("--no_train")
+    assert "plain/seed_1 was begun with other settings" in fails(capfd, *arguments, "--seeds", "4")
+    assert not (tmp_path / "runs" / "plain" / "seed_4").exists()
+
+
+def test_precision_is_measured_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def train_none(runs: list[Run], num_jobs: int) -> list[str]:
+        started.extend(run.overrides for run in runs)
+        return ["none trained"]
+
+    monkeypatch.setattr(compare, "train_runs", train_none)
+    write_recipe(tmp_path, precision=None)
+    path = write_comparison(tmp_path, variants={"measured": {}, "chosen": {"precision": "fp32"}})
+    for fastest in ("bf16", "fp32"):
+        monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu, chosen=fastest: chosen)
+        with pytest.raises(SystemExit, match="error: none trained"):
+            compare.main([str(path), "--seeds", "1", "--output_dir", str(tmp_path / "runs")])
+    measured, chosen = ["--seed", "1", "--precision", "bf16"], ["--precision", '"fp32"', "--seed", "1"]
+    assert started == [measured, chosen, measured, chosen]
+
+
+# -------------------------------------------------------------------------------------------------------- real runs
 
 
 @pytest.mark.slow
 def test_variants_are_trained_once_and_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path, output = write_comparison(tmp_path), tmp_path / "runs"
+    path = write_comparison(tmp_path, ensembles={"mean": ["plain", "lca"]})
+    output = tmp_path / "runs"
     arguments = [str(path), "--seeds", "2", "--jobs", "2", "--output_dir", str(output)]
     summary = compare.main(arguments)
-    assert list(summary) == ["plain", "lca"]
-    for variant in summary:
+    said = capfd.readouterr().out
+    assert "0 runs are finished, 4 to do." in said
+    assert "4 of 4: " in said
+    assert list(summary["variants"]) == ["plain", "lca", "mean"]
+    for variant in ("plain", "lca"):
         values = []
         for seed in (1, 2):
             run = output / variant / f"seed_{seed}"
             results = json.loads((run / "eval_results.json").read_text(encoding="utf-8"))
+            cell = Cell.load(run / "cell.npz")
+            for split in ("validation", "test"):
+                labels, probabilities = (getattr(cell, f"{split}_{part}") for part in ("labels", "probabilities"))
+                metrics = multilabel_metrics(labels, probabilities, thresholds=cell.thresholds)
+                for metric in ("macro_f1", "micro_f1", "macro_roc_auc", "macro_average_precision"):
+                    assert results[f"{split}_{metric}"] == pytest.approx(metrics[metric], abs=1e-6)
+            assert cell.train_counts.sum() == sum(
+                entry["count"] for entry in json.loads((run / "label_statistics.json").read_text())["labels"].values()
+            )
             values.append(results["test_macro_f1"])
             assert ("loss/correlation" in (run / "train.log").read_text()) == (variant == "lca")
         assert values[0] != values[1]
-        assert summary[variant]["macro_f1"] == pytest.approx(sum(values) / 2, abs=1e-6)
-    assert json.loads((output / "comparison.json").read_text(encoding="utf-8")) == json.loads(json.dumps(summary))
-    with (output / "comparison.csv").open(encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
-    assert [row[0] for row in rows] == ["variant", "plain", "lca"]
-    assert (output / "comparison.md").read_text(encoding="utf-8").count("\n") == 4
+        assert summary["variants"][variant]["macro_f1"] == pytest.approx(sum(values) / 2, abs=1e-6)
 
     stamps = {log: log.stat().st_mtime_ns for log in output.rglob("train.log")}
-    capfd.readouterr()
     assert compare.main(arguments) == summary
     assert "4 runs are finished, 0 to do." in capfd.readouterr().out
     assert {log: log.stat().st_mtime_ns for log in output.rglob("train.log")} == stamps
+
+    # One run from scratch, one of which only the cell is gone: the same numbers.
+    shutil.rmtree(output / "plain" / "seed_2")
+    (output / "lca" / "seed_1" / "cell.npz").unlink()
+    assert compare.main(arguments) == summary
+    assert (output / "lca" / "seed_1" / "train.log").read_text().count("Results on test") == 1
+
+
+@pytest.mark.slow
+def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path: Path) -> None:
+    write_recipe(
+        tmp_path,
+        num_train_epochs=8,
+        save_strategy="steps",
+        save_steps=8,
+        eval_strategy="no",
+        load_best_model_at_end=False,
+        logging_steps=4,
+    )
+    path = write_comparison(tmp_path, variants={"plain": {}})
+    # Two jobs for one run: it gets half of the cores.
+    arguments = [str(path), "--seeds", "1", "--jobs", "2", "--output_dir"]
+    killed = tmp_path / "killed" / "plain" / "seed_1"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.compare", *arguments, str(tmp_path / "killed")], cwd=ROOT, env=os.environ
+    )
+    try:
+        deadline = time.monotonic() + 600
+        while not any(killed.glob("checkpoints/checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    log = killed / "train.log"
+    sizes = [-1, log.stat().st_size]
+    # The run ends with its parent, if not at once.
+    while sizes[-1] != sizes[-2] and time.monotonic() < deadline:
+        time.sleep(1.0)
+        sizes.append(log.stat().st_size)
+    assert not (killed / "eval_results.json").exists()
+    num_logged = log.read_text().count("'loss'")
+    summaries = [compare.main([*arguments, str(tmp_path / name)]) for name in ("killed", "whole")]
+    assert summaries[0] == summaries[1]
+    cells = [Cell.load(tmp_path / name / "plain" / "seed_1" / "cell.npz") for name in ("killed", "whole")]
+    np.testing.assert_array_equal(cells[0].test_probabilities, cells[1].test_probabilities)
+    whole = (tmp_path / "whole" / "plain" / "seed_1" / "train.log").read_text().count("'loss'")
+    assert whole == 16
+    assert log.read_text().count("'loss'") < num_logged + whole
+
+
+# -------------------------------------------------------------------------------------------------------- bad input
 
 
 def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"correlation_los": "lca"}})
     assert "did you mean `correlation_loss`" in fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"only_encoders": ["other"]}})
+    said = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    assert "`only_encoders` must name some of words, bytes, got ['other']" in said
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"extra": 1}, "must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else"),
+        ({"variants": ["plain"]}, "`variants` must map names to mappings of fields, got ['plain']"),
+        ({"recipe": "other.yaml"}, "There is no recipe"),
+        ({"ensembles": ["plain"]}, "`ensembles` must map names to lists of variants, got ['plain']"),
+        ({"ensembles": {"both": "plain"}}, "`ensembles` must map names to lists of variants, got {'both': 'plain'}"),
+        ({"ensembles": {"both": ["plain", "lsa"]}}, "some of the variants plain, lca, got both: ['plain', 'lsa']"),
+        ({"ensembles": {"both": []}}, "some of the variants plain, lca, got both: []"),
+        ({"ensembles": {"lca": ["plain"]}}, "must have a name of its own"),
+    ],
+)
+def test_a_bad_comparison_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, Any], message: str
+) -> None:
+    assert message in fails(capfd, str(write_comparison(tmp_path, **values)))
 
 
 def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "There is no comparison nowhere.yaml" in fails(capfd, "nowhere.yaml")
-    assert "--seeds must be at least 1, got 0" in fails(capfd, str(write_comparison(tmp_path)), "--seeds", "0")
-    path = write_comparison(tmp_path, extra=1)
-    assert "must hold `recipe`, a file beside it, and `variants`" in fails(capfd, str(path))
-    path = write_comparison(tmp_path, variants=["plain"])
-    assert "`variants` must map names to mappings of fields, got ['plain']" in fails(capfd, str(path))
-    path = write_comparison(tmp_path, recipe="other.yaml")
-    assert "There is no recipe" in fails(capfd, str(path))
+    path = str(write_comparison(tmp_path))
+    assert "--seeds must be at least 1, got 0" in fails(capfd, path, "--seeds", "0")
+    assert "--jobs must be at least 1, got 0" in fails(capfd, path, "--jobs", "0")

@@ -1,66 +1,132 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the comparison: means, gains with their intervals, and the rows of the table."""
+"""Tests of the comparison: means, gains, intervals and p-values by their definitions, and the rows of the tables."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from cell_samples import COUNTS, NAMES, make_cell, make_variants
 
-from trainer_ext.bootstrap import bootstrap_f1
-from trainer_ext.comparison import SUMMARY, compare_variants, comparison_rows
+from trainer_ext.bootstrap import holm_correction
+from trainer_ext.cells import Cell
+from trainer_ext.comparison import SUMMARY, TESTED, Summary, class_rows, compare_variants, comparison_rows
 from trainer_ext.metrics import multilabel_metrics
 
-
-def make() -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[dict[str, float]]]]:
-    generator = np.random.default_rng(3)
-    labels = generator.random((200, 5)) < [0.4, 0.3, 0.2, 0.1, 0.05]
-    predictions = {
-        name: labels ^ (generator.random((2, 200, 5)) < error) for name, error in (("plain", 0.1), ("better", 0.02))
-    }
-    results = {
-        name: [{f"test_{key}": multilabel_metrics(labels, run.astype(float))[key] for key in SUMMARY} for run in runs]
-        for name, runs in predictions.items()
-    }
-    return labels, predictions, results
+NUM_RESAMPLES = 200
 
 
-def test_summary_by_hand() -> None:
-    labels, predictions, results = make()
-    summary = compare_variants(labels, predictions, results, train_counts=[50, 40, 9, 1, 2], num_rare=2)
-    for name in ("plain", "better"):
-        values = [result["test_macro_f1"] for result in results[name]]
-        assert summary[name]["macro_f1"] == pytest.approx(np.mean(values), abs=1e-6)
-        assert summary[name]["macro_f1_sd"] == pytest.approx(np.std(values, ddof=1))
-        low, high = summary[name]["macro_f1_interval"]
-        assert low < summary[name]["macro_f1"] < high
-    assert "macro_f1_gain" not in summary["plain"]
-    gain = summary["better"]["macro_f1"] - summary["plain"]["macro_f1"]
-    assert summary["better"]["macro_f1_gain"] == pytest.approx(gain)
-    assert summary["better"]["macro_f1_gain_interval"][0] > 0
-    plain, better = (bootstrap_f1(labels, predictions[name])[0] for name in ("plain", "better"))
-    assert summary["better"]["macro_f1_rare_gain"] == pytest.approx((better - plain)[[3, 4]].mean())
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    return compare_variants(make_variants(), num_resamples=NUM_RESAMPLES)
+
+
+def scores_of(cell: Cell, rows: np.ndarray | None = None) -> dict[str, float]:
+    """The metrics of the test texts or of some of them, and those of the thirds, by the names of the labels."""
+    chosen = np.arange(len(cell.test_labels)) if rows is None else rows
+    metrics = multilabel_metrics(
+        cell.test_labels[chosen], cell.test_probabilities[chosen], thresholds=cell.thresholds, label_names=NAMES
+    )
+    metrics["macro_f1_frequent"] = (metrics["f1/anger"] + metrics["f1/joy"]) / 2
+    metrics["macro_f1_rare"] = (metrics["f1/grief"] + metrics["f1/pride"]) / 2
+    metrics["frequent_rare_gap"] = metrics["macro_f1_frequent"] - metrics["macro_f1_rare"]
+    return metrics
+
+
+def test_means_and_deviations_over_the_runs(summary: Summary) -> None:
+    for name, cells in make_variants().items():
+        entry = summary["variants"][name]
+        assert entry["num_runs"] == 3
+        for metric in (*SUMMARY, *TESTED):
+            values = [scores_of(cell)[metric] for cell in cells]
+            assert entry[metric] == pytest.approx(np.mean(values))
+            assert entry[f"{metric}_sd"] == pytest.approx(np.std(values, ddof=1))
+        for metric in TESTED:
+            assert entry[f"{metric}_low"] < entry[metric] < entry[f"{metric}_high"]
+
+
+def test_gains_are_those_of_a_bootstrap_in_a_loop(summary: Summary) -> None:
+    variants = make_variants()
+    texts = np.random.default_rng(0).multinomial(200, np.full(200, 1 / 200), size=NUM_RESAMPLES)
+    means: dict[str, list[dict[str, float]]] = {}
+    for index, (name, cells) in enumerate(variants.items()):
+        runs = np.random.default_rng([0, index]).multinomial(2, [1 / 3] * 3, NUM_RESAMPLES)
+        means[name] = []
+        for text_counts, run_counts in zip(texts, runs, strict=True):
+            rows = np.repeat(np.arange(200), text_counts)
+            drawn = [scores_of(cells[run], rows) for run in np.repeat(np.arange(3), run_counts)]
+            means[name].append({metric: (drawn[0][metric] + drawn[1][metric]) / 2 for metric in TESTED})
+    assert not any(key.endswith(("_gain", "_p")) for key in summary["variants"]["plain"])
+    for metric in TESTED:
+        p_values = []
+        for name in ("better", "same"):
+            entry = summary["variants"][name]
+            pairs = zip(means[name], means["plain"], strict=True)
+            differences = np.array([other[metric] - first[metric] for other, first in pairs])
+            assert entry[f"{metric}_gain"] == pytest.approx(entry[metric] - summary["variants"]["plain"][metric])
+            ends = [entry[f"{metric}_gain_low"], entry[f"{metric}_gain_high"]]
+            np.testing.assert_allclose(ends, np.quantile(differences, [0.025, 0.975]), atol=1e-6)
+            smaller = min((differences <= 0).sum(), (differences >= 0).sum())
+            p_values.append(min(2 * (1 + smaller) / (1 + NUM_RESAMPLES), 1.0))
+            assert entry[f"{metric}_p"] == pytest.approx(p_values[-1])
+        corrected = [summary["variants"][name][f"{metric}_p_holm"] for name in ("better", "same")]
+        np.testing.assert_allclose(corrected, holm_correction(p_values))
+    assert summary["variants"]["better"]["macro_f1_p_holm"] < 0.05 < summary["variants"]["same"]["macro_f1_p_holm"]
+
+
+def test_labels_are_in_the_order_of_frequency(summary: Summary) -> None:
+    labels = summary["labels"]
+    assert list(labels) == ["anger", "joy", "fear", "grief", "pride"]
+    assert [entry["group"] for entry in labels.values()] == ["frequent", "frequent", "middle", "rare", "rare"]
+    cells = make_variants()
+    for name, entry in labels.items():
+        assert entry["train_count"] == COUNTS[NAMES.index(name)]
+        assert entry["support"] == cells["plain"][0].test_labels[:, NAMES.index(name)].sum()
+        for variant, runs in cells.items():
+            values = [scores_of(cell)[f"f1/{name}"] for cell in runs]
+            assert entry["f1"][variant] == pytest.approx(np.mean(values))
 
 
 def test_a_variant_against_itself_gains_nothing() -> None:
-    labels, predictions, results = make()
-    summary = compare_variants(
-        labels,
-        {"a": predictions["plain"], "b": predictions["plain"]},
-        {"a": results["plain"], "b": results["plain"]},
-        train_counts=[1, 2, 3, 4, 5],
-    )
-    assert summary["b"]["macro_f1_gain"] == 0
-    assert summary["b"]["macro_f1_gain_interval"] == [0, 0]
+    cells = make_variants()["plain"]
+    entry = compare_variants({"a": cells, "b": cells}, num_resamples=500)["variants"]["b"]
+    assert entry["macro_f1_gain"] == 0
+    # The runs are drawn for each by itself, as those of another variant would be.
+    assert entry["macro_f1_gain_low"] < 0 < entry["macro_f1_gain_high"]
+    assert entry["macro_f1_p"] > 0.5
+    single = compare_variants({"a": cells[:1], "b": cells[:1]}, num_resamples=50)["variants"]["b"]
+    assert (single["macro_f1_gain_low"], single["macro_f1_gain_high"], single["macro_f1_p"]) == (0, 0, 1)
+    assert single["macro_f1_sd"] == 0
 
 
-def test_rows_show_means_deviations_and_gains() -> None:
-    labels, predictions, results = make()
-    summary = compare_variants(labels, predictions, results, train_counts=[1, 2, 3, 4, 5])
-    header, plain, better = comparison_rows(summary)
-    assert len(header) == len(plain) == len(better)
-    entry = summary["better"]
-    assert plain[:2] == ["plain", "2"]
-    assert plain[3] == "–"
+def test_variants_may_have_different_numbers_of_runs() -> None:
+    variants = make_variants()
+    summary = compare_variants({"plain": variants["plain"], "better": variants["better"][:1]}, num_resamples=20)
+    assert summary["variants"]["better"]["num_runs"] == 1
+    assert summary["variants"]["better"]["macro_f1"] == pytest.approx(scores_of(variants["better"][0])["macro_f1"])
+
+
+def test_rows_of_the_tables(summary: Summary) -> None:
+    header, plain, better, same = comparison_rows(summary)
+    assert len({len(row) for row in (header, plain, better, same)}) == 1
+    entry = summary["variants"]["better"]
+    assert plain[:2] == ["plain", "3"]
+    assert plain[3:6] == ["–"] * 3
     assert better[2] == f"{entry['macro_f1']:.3f} ± {entry['macro_f1_sd']:.3f}"
-    low, high = entry["macro_f1_gain_interval"]
+    low, high = entry["macro_f1_gain_low"], entry["macro_f1_gain_high"]
     assert better[3] == f"{entry['macro_f1_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    assert better[4:6] == [f"{entry['macro_f1_p']:.3f}", f"{entry['macro_f1_p_holm']:.3f}"]
+    assert better[header.index("gap")] == f"{entry['frequent_rare_gap']:.3f}"
+    assert better[-1] == f"{entry['macro_average_precision']:.3f}"
+    header, *rows = class_rows(summary)
+    assert header == ["label", "group", "train_count", "support", "plain", "better", "same"]
+    assert rows[0][:3] == ["anger", "frequent", 90]
+    assert rows[-1][4:] == list(summary["labels"]["pride"]["f1"].values())
+
+
+def test_runs_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have the same test texts"):
+        compare_variants({"a": [make_cell(1.0, 1)], "b": [make_cell(1.0, 2, test_digest=np.array("other"))]})
+    cell = make_cell(1.0, 1)
+    one = {name: array[..., :1] for name, array in vars(cell).items() if array.ndim}
+    with pytest.raises(ValueError, match="need at least 2 labels, got 1"):
+        compare_variants({"a": [make_cell(1.0, 1, **one)]})

@@ -125,6 +125,16 @@ def test_overrides(tmp_path: Path) -> None:
     assert (recipe.training.max_steps, recipe.model.lstm_num_layers) == (-1, 2)
 
 
+def test_only_some_encoders(tmp_path: Path) -> None:
+    text = "encoders: {a: x, b: y, c: z}\nnormalizations: {a: tweet, b: tweet}\nonly_encoders: [c, b]\n"
+    recipe = load(tmp_path, text, "--encoders.b", "other")
+    assert recipe.model.encoders == {"b": "other", "c": "z"}
+    assert recipe.model.normalizations == {"b": "tweet"}
+    for names in ("[a, d]", "[]"):
+        with pytest.raises(ValueError, match=one_line("`only_encoders` must name some of a, b, c, got [")):
+            load(tmp_path, text, "--only_encoders", names)
+
+
 def test_last_override_counts(tmp_path: Path) -> None:
     assert load(tmp_path, "", "--seed", "2", "--seed=3").training.seed == 3
 

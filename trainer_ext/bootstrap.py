@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a metric or a difference of F1 is: intervals by resampling the test texts."""
+"""How sure a metric or a difference of F1 is: intervals and p-values by resampling the test texts and the runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _RESAMPLES_AT_ONCE = 250
 
 class Interval(NamedTuple):
     """
-    A mean over runs with its percentile interval.
+    A value with its percentile interval.
 
     Attributes:
-        mean (`float`): On the texts as they are.
+        mean (`float`): On the texts and runs as they are.
         low, high (`float`): Ends of the interval.
     """
 
@@ -29,24 +29,23 @@ class Interval(NamedTuple):
 
 
 def bootstrap_f1(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, *, num_resamples: int = 2000, seed: int = 0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, *, num_resamples: int = 10_000, seed: int = 0
+) -> npt.NDArray[np.float32]:
     """
-    F1 of every label on the test texts and on resamples of them (Efron, 1979, Bootstrap Methods).
+    F1 of every run and label on resamples of the test texts (Efron, 1979, Bootstrap Methods).
 
-    The same texts are drawn for the same `seed`, whatever the predictions: the difference of two calls is a paired
-    bootstrap. A label without a positive and without a prediction in a resample has an F1 of 0 there, as in
-    [`~trainer_ext.metrics.multilabel_metrics`].
+    All runs see the same texts in a resample, and so do two calls with one `seed`, whatever the predictions: their
+    differences are a paired bootstrap. A label without a positive and without a prediction in a resample has an F1 of
+    0 there, as in [`~trainer_ext.metrics.multilabel_metrics`].
 
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
         predictions (`ArrayLike` of shape `(num_runs, num_samples, num_labels)`): Predictions of one or more runs.
-        num_resamples (`int`, *optional*, defaults to 2000): How many.
+        num_resamples (`int`, *optional*, defaults to 10000): How many.
         seed (`int`, *optional*, defaults to 0): Which.
 
     Returns:
-        F1 per label, mean over the runs, `(num_labels,)`, and the same on every resample, `(num_resamples,
-        num_labels)`.
+        `np.ndarray` of shape `(num_resamples, num_runs, num_labels)`.
     """
     gold = check_labels(labels)
     runs = np.asarray(predictions, dtype=bool)
@@ -54,16 +53,15 @@ def bootstrap_f1(
         raise ValueError(
             f"`predictions` must have shape (num_runs, {gold.shape[0]}, {gold.shape[1]}), got {runs.shape}."
         )
-    hits = np.concatenate([run & gold for run in runs], axis=1).astype(np.float32)
-    # Gold and predicted positives: the denominator of 2 TP / (gold + predicted).
-    totals = np.concatenate([run.astype(np.float32) + gold for run in runs], axis=1)
-
-    def mean_f1(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        scores = 2.0 * (counts @ hits) / np.maximum(counts @ totals, 1.0)
-        return scores.reshape(len(counts), len(runs), -1).mean(axis=1).astype(np.float64)
-
-    resampled = [mean_f1(counts) for counts in _resamples(len(gold), num_resamples, seed)]
-    return mean_f1(np.ones((1, len(gold)), dtype=np.float32))[0], np.concatenate(resampled)
+    positives = gold.astype(np.float32)
+    resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
+    for part, counts in _resamples(len(gold), num_resamples, seed):
+        gold_sums = counts @ positives
+        # One run after the other: all of them as floats would be large.
+        for index, run in enumerate(runs):
+            hits, predicted = np.split(counts @ np.hstack([run & gold, run]).astype(np.float32), 2, axis=1)
+            resampled[part, index] = 2.0 * hits / np.maximum(predicted + gold_sums, 1.0)
+    return resampled
 
 
 def bootstrap_metrics(
@@ -97,22 +95,36 @@ def bootstrap_metrics(
     # One product with the counts of a resample sums all that the metrics need.
     columns = [gold & predicted, gold, predicted, *(scores[:, None] for scores in sample_scores(gold, predicted))]
     terms = np.concatenate(columns, axis=1, dtype=np.float32)
-    sums = [counts @ terms for counts in _resamples(len(gold), num_resamples, seed)]
+    sums = [counts @ terms for _, counts in _resamples(len(gold), num_resamples, seed)]
     per_label, means = np.split(np.concatenate(sums).astype(np.float64), [3 * len(names)], axis=1)
     both, positive, guessed = np.split(per_label, 3, axis=1)
     jaccard, exact = (means / len(gold)).T
     return metrics_of_counts(Counts(both, positive, guessed, jaccard, exact, len(gold)), names, zero_division)
 
 
-def _resamples(num_samples: int, num_resamples: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """How often each sample is drawn, `(size, num_samples)`, some resamples at a time."""
-    if num_resamples < 1:
-        raise ValueError(f"`num_resamples` must be at least 1, got {num_resamples}.")
-    generator = np.random.default_rng(seed)
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        size = min(_RESAMPLES_AT_ONCE, num_resamples - start)
-        counts = generator.multinomial(num_samples, np.full(num_samples, 1.0 / num_samples), size=size)
-        yield counts.astype(np.float32)
+def mean_over_resampled_runs(resampled: npt.ArrayLike, seed: int | list[int] = 0) -> npt.NDArray[np.float64]:
+    """
+    The mean over runs that are drawn as well: what is resampled twice speaks of other texts and of other seeds
+    (Sellam et al., 2022, The MultiBERTs: BERT Reproductions for Robustness Analysis, section 4).
+
+    Of `num_runs` runs `num_runs - 1` are drawn with replacement: with as many draws as runs the variance of their mean
+    would come out too small by the factor `(num_runs - 1) / num_runs`, a third for three runs (Rao and Wu, 1988,
+    Resampling Inference with Complex Survey Data). A single run says nothing of others: then only the texts count.
+
+    Args:
+        resampled (`ArrayLike` of shape `(num_resamples, num_runs, ...)`): Values of each run on resampled texts.
+        seed (`int` or `list[int]`, *optional*, defaults to 0): Of the draws. Variants with seeds of their own here are
+            taken as independent of each other given the texts.
+
+    Returns:
+        `np.ndarray` of shape `(num_resamples, ...)`.
+    """
+    values = np.asarray(resampled, dtype=np.float64)
+    num_resamples, num_runs = values.shape[:2]
+    if num_runs == 1:
+        return values[:, 0]
+    draws = np.random.default_rng(seed).multinomial(num_runs - 1, np.full(num_runs, 1.0 / num_runs), num_resamples)
+    return np.einsum("rs,rs...->r...", draws / (num_runs - 1), values)
 
 
 def percentile_interval(value: float, resampled: npt.ArrayLike, confidence: float = 0.95) -> Interval:
@@ -121,7 +133,7 @@ def percentile_interval(value: float, resampled: npt.ArrayLike, confidence: floa
     Bootstrap, chapter 13).
 
     Args:
-        value (`float`): On the texts as they are.
+        value (`float`): On the texts and runs as they are.
         resampled (`ArrayLike` of shape `(num_resamples,)`): On the resamples.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside, in (0, 1).
     """
@@ -130,3 +142,48 @@ def percentile_interval(value: float, resampled: npt.ArrayLike, confidence: floa
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(np.asarray(resampled), [tail, 1.0 - tail])
     return Interval(float(value), float(low), float(high))
+
+
+def bootstrap_p_value(resampled: npt.ArrayLike) -> float:
+    """
+    Two-sided p-value of a difference of 0: twice the smaller share of the resampled differences at or beyond 0, the
+    level at which the percentile interval begins to leave 0 out (Efron and Tibshirani, 1993, An Introduction to the
+    Bootstrap, section 15.4). With one added to both counts, so that it is never 0 (Davison and Hinkley, 1997,
+    Bootstrap Methods and their Application, equation 4.11).
+
+    Args:
+        resampled (`ArrayLike` of shape `(num_resamples,)`): Differences on the resamples.
+    """
+    differences = np.asarray(resampled)
+    beyond = min((differences <= 0.0).sum(), (differences >= 0.0).sum())
+    return float(min(2.0 * (1.0 + beyond) / (1.0 + len(differences)), 1.0))
+
+
+def holm_correction(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """
+    p-values of several tests, corrected so that the probability of any false discovery is kept (Holm, 1979, A Simple
+    Sequentially Rejective Multiple Test Procedure): the i-th smallest of m, from 0, times m - i, at most 1 and never
+    below the one before.
+
+    Args:
+        p_values (`ArrayLike` of shape `(num_tests,)`): Each in [0, 1].
+
+    Returns:
+        `np.ndarray` of shape `(num_tests,)`: In the order given.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    return corrected
+
+
+def _resamples(num_samples: int, num_resamples: int, seed: int) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Some resamples at a time: which ones, and how often each sample is drawn, `(size, num_samples)`."""
+    if num_resamples < 1:
+        raise ValueError(f"`num_resamples` must be at least 1, got {num_resamples}.")
+    generator = np.random.default_rng(seed)
+    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        part = slice(start, min(start + _RESAMPLES_AT_ONCE, num_resamples))
+        shares = np.full(num_samples, 1.0 / num_samples)
+        yield part, generator.multinomial(num_samples, shares, size=part.stop - start).astype(np.float32)

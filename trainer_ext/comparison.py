@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variants of a recipe side by side: means over seeds, and differences to the first one with intervals."""
+"""Variants of a recipe side by side: means over seeds, and differences to the first with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -9,84 +9,152 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import Interval, bootstrap_f1, percentile_interval
+from .bootstrap import (
+    bootstrap_f1,
+    bootstrap_p_value,
+    holm_correction,
+    mean_over_resampled_runs,
+    percentile_interval,
+)
+from .cells import Cell, check_same_texts
+from .label_statistics import frequency_groups
+from .metrics import multilabel_metrics
 
 SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
+# Means of the labels' F1, so that one bootstrap serves them all.
+TESTED = ("macro_f1", "macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")
+
+Summary = dict[str, dict[str, dict[str, Any]]]
 
 
-def compare_variants(
-    labels: npt.ArrayLike,
-    predictions: Mapping[str, npt.ArrayLike],
-    results: Mapping[str, Sequence[Mapping[str, float]]],
-    train_counts: npt.ArrayLike,
-    num_rare: int = 10,
-) -> dict[str, dict[str, Any]]:
+def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: int = 10_000, seed: int = 0) -> Summary:
     """
-    Summarise the runs of each variant.
+    Summarise the runs of each variant on the test texts.
+
+    Intervals and p-values are those of one bootstrap over texts and runs: [`~trainer_ext.bootstrap.bootstrap_f1`],
+    [`~trainer_ext.bootstrap.mean_over_resampled_runs`], [`~trainer_ext.bootstrap.bootstrap_p_value`].
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the test split.
-        predictions (`dict[str, ArrayLike]`): Variant to its predictions there, `(num_runs, num_samples, num_labels)`.
-            The first variant is what the others are compared with.
-        results (`dict[str, list[dict]]`): Variant to the `eval_results.json` of its runs.
-        train_counts (`ArrayLike` of shape `(num_labels,)`): Positives in the training split: they say what is rare.
-        num_rare (`int`, *optional*, defaults to 10): How many labels are called rare.
+        variants (`dict[str, list[Cell]]`): Variant to its runs. The first is what the others are compared with, and
+            its training texts say which labels are rare.
+        num_resamples (`int`, *optional*, defaults to 10000): Of the bootstrap.
+        seed (`int`, *optional*, defaults to 0): Of the bootstrap.
 
     Returns:
-        `dict[str, dict]`: For each variant `num_runs`; `<metric>` and `<metric>_sd` of the test split, mean and sample
-        standard deviation over the runs; `macro_f1_rare`; the 95 % intervals `macro_f1_interval` and
-        `macro_f1_rare_interval` over the test texts; and, but for the first, `macro_f1_gain` and `macro_f1_rare_gain`,
-        the differences to it, with `..._gain_interval` by a paired bootstrap.
+        `dict` of two:
+        - `"variants"`: of each `num_runs`, and `<metric>` and `<metric>_sd`, mean and sample standard deviation over
+          the runs, of the metrics in `SUMMARY` and `TESTED` (`macro_f1_frequent` and `macro_f1_rare` are the means of
+          the thirds of [`~trainer_ext.label_statistics.frequency_groups`], `frequent_rare_gap` is their difference);
+          for those in `TESTED` the 95 % interval, `<metric>_low` and `<metric>_high`; and, but for the first variant,
+          the difference to it, `<metric>_gain`, with `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and
+          `<metric>_p_holm`, which is corrected over the variants.
+        - `"labels"`, from the most to the least frequent: `group`, `train_count`, `support` in the test texts and
+          `f1`, variant to the mean over its runs.
+
+    Raises:
+        `ValueError`: If the runs have different labels or test texts, or there are fewer than two labels.
     """
-    rare = np.argsort(np.asarray(train_counts), kind="stable")[:num_rare]
+    cells = [cell for runs in variants.values() for cell in runs]
+    first = cells[0]
+    for cell in cells:
+        check_same_texts(first, cell)
+    if len(first.label_names) < 2:
+        raise ValueError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
+    order, groups = frequency_groups(first.train_counts)
+    weights = _tested_weights(order, np.asarray(groups))
+    resampled = bootstrap_f1(
+        first.test_labels, np.stack([cell.predictions for cell in cells]), num_resamples=num_resamples, seed=seed
+    )
+    ends = np.cumsum([len(runs) for runs in variants.values()])[:-1]
     summary: dict[str, dict[str, Any]] = {}
-    first: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
-    for variant, rows in predictions.items():
-        f1, resampled = bootstrap_f1(labels, rows)
-        first = first or (f1, resampled)
-        entry: dict[str, Any] = {"num_runs": len(results[variant])}
-        for metric in SUMMARY:
-            values = [result[f"test_{metric}"] for result in results[variant]]
-            entry[metric] = float(np.mean(values))
-            entry[f"{metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        for name, chosen in (("macro_f1", slice(None)), ("macro_f1_rare", rare)):
-            entry[name], *entry[f"{name}_interval"] = _interval(f1[chosen], resampled[:, chosen])
-            if variant != next(iter(predictions)):
-                difference = _interval((f1 - first[0])[chosen], (resampled - first[1])[:, chosen])
-                entry[f"{name}_gain"], *entry[f"{name}_gain_interval"] = difference
-        summary[variant] = entry
-    return summary
+    means: dict[str, npt.NDArray[np.float64]] = {}
+    f1: dict[str, npt.NDArray[np.float64]] = {}
+    for index, ((name, runs), part) in enumerate(
+        zip(variants.items(), np.split(resampled, ends, axis=1), strict=True)
+    ):
+        # Other draws for every variant: a run of one has nothing to do with a run of another.
+        means[name] = mean_over_resampled_runs(part @ weights, [seed, index])
+        summary[name], f1[name] = _entry(runs, weights, means[name])
+    _add_gains(summary, means)
+    labels = {
+        str(first.label_names[index]): {
+            "group": group,
+            "train_count": int(first.train_counts[index]),
+            "support": int(first.test_labels[:, index].sum()),
+            "f1": {name: float(values[index]) for name, values in f1.items()},
+        }
+        for index, group in zip(order, groups, strict=True)
+    }
+    return {"variants": summary, "labels": labels}
 
 
-def _interval(f1: npt.NDArray[np.float64], resampled: npt.NDArray[np.float64]) -> Interval:
-    return percentile_interval(f1.mean(), resampled.mean(axis=1))
+def _tested_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
+    """What each label's F1 counts in each of `TESTED`, `(num_labels, 4)`."""
+    members = {group: np.isin(np.arange(len(order)), order[groups == group]) for group in ("frequent", "rare")}
+    frequent, rare = (chosen / chosen.sum() for chosen in members.values())
+    return np.stack([np.full(len(order), 1.0 / len(order)), frequent, rare, frequent - rare], axis=1)
 
 
-def comparison_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The summary as the rows of a table, the header first."""
-    header = [
-        "variant",
-        "runs",
-        "macro-F1",
-        "gain [95 %]",
-        "rare labels",
-        "gain [95 %]",
-        "micro-F1",
-        "Jaccard",
-        "AUC",
-        "AP",
-    ]
-    rows = [header]
-    for variant, entry in summary.items():
+def _entry(
+    runs: Sequence[Cell], weights: npt.NDArray[np.float64], resampled: npt.NDArray[np.float64]
+) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+    """One variant by itself, and the F1 of its labels; `resampled` is `(num_resamples, 4)`."""
+    metrics = [multilabel_metrics(run.test_labels, run.test_probabilities, thresholds=run.thresholds) for run in runs]
+    f1 = np.array([[metric[f"f1/{label}"] for label in range(len(weights))] for metric in metrics])
+    values = {name: np.array([metric[name] for metric in metrics]) for name in SUMMARY}
+    values |= dict(zip(TESTED, (f1 @ weights).T, strict=True))
+    entry: dict[str, Any] = {"num_runs": len(runs)}
+    for name, column in values.items():
+        entry[name] = float(np.mean(column))
+        entry[f"{name}_sd"] = float(np.std(column, ddof=1)) if len(runs) > 1 else 0.0
+    for name, column in zip(TESTED, resampled.T, strict=True):
+        _, entry[f"{name}_low"], entry[f"{name}_high"] = percentile_interval(entry[name], column)
+    return entry, f1.mean(axis=0)
+
+
+def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    """Differences to the first variant into the entries of the others."""
+    first, *others = summary
+    for index, name in enumerate(TESTED):
+        for other in others:
+            entry, differences = summary[other], (means[other] - means[first])[:, index]
+            gain = percentile_interval(entry[name] - summary[first][name], differences)
+            entry[f"{name}_gain"], entry[f"{name}_gain_low"], entry[f"{name}_gain_high"] = gain
+            entry[f"{name}_p"] = bootstrap_p_value(differences)
+        corrected = holm_correction([summary[other][f"{name}_p"] for other in others])
+        for other, p_value in zip(others, corrected, strict=True):
+            summary[other][f"{name}_p_holm"] = float(p_value)
+
+
+def comparison_rows(summary: Summary) -> list[list[str]]:
+    """The variants as the rows of a table to read, the header first."""
+    header = ["variant", "runs", "macro-F1", "gain [95 %]", "p", "p (Holm)", "rare third", "gain [95 %]", "p (Holm)"]
+    rows = [[*header, "gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP"]]
+    for variant, entry in summary["variants"].items():
         row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f} ± {entry['macro_f1_sd']:.3f}"]
-        row += [_gain(entry, "macro_f1"), f"{entry['macro_f1_rare']:.3f}", _gain(entry, "macro_f1_rare")]
-        row += [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]]
-        rows.append(row)
+        row += [_gain(entry, "macro_f1"), _p(entry, "macro_f1_p"), _p(entry, "macro_f1_p_holm")]
+        for name in ("macro_f1_rare", "frequent_rare_gap"):
+            row += [f"{entry[name]:.3f}", _gain(entry, name), _p(entry, f"{name}_p_holm")]
+        rows.append(row + [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]])
     return rows
 
 
 def _gain(entry: Mapping[str, Any], name: str) -> str:
     if f"{name}_gain" not in entry:
         return "–"
-    low, high = entry[f"{name}_gain_interval"]
-    return f"{entry[f'{name}_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    gain, low, high = (entry[f"{name}_gain{end}"] for end in ("", "_low", "_high"))
+    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _p(entry: Mapping[str, Any], name: str) -> str:
+    return f"{entry[name]:.3f}" if name in entry else "–"
+
+
+def class_rows(summary: Summary) -> list[list[Any]]:
+    """F1 of each label in each variant as the rows of a table, the header first."""
+    variants = list(summary["variants"])
+    rows: list[list[Any]] = [["label", "group", "train_count", "support", *variants]]
+    for label, entry in summary["labels"].items():
+        row = [label, entry["group"], entry["train_count"], entry["support"]]
+        rows.append(row + [entry["f1"][variant] for variant in variants])
+    return rows

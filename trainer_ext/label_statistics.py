@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -52,6 +54,24 @@ def class_weights(
     # A label that every text has must not lose its only examples.
     smallest = 1.0 / len(gold)
     return np.clip(np.sqrt(weights) if method == "sqrt" else weights, smallest, cap)
+
+
+def frequency_groups(train_counts: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """
+    The labels from the most to the least frequent, in thirds.
+
+    The frequent and the rare group are a third of the labels each, rounded up: 10 and 10 of 28. Of two labels with
+    equal counts the earlier one is taken for the more frequent.
+
+    Args:
+        train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label; at least two labels.
+
+    Returns:
+        The labels' indices in that order, and beside them `"frequent"`, `"middle"` or `"rare"`.
+    """
+    order = np.argsort(-np.asarray(train_counts, dtype=np.float64), kind="stable")
+    num_third = math.ceil(len(order) / 3)
+    return order, ["frequent"] * num_third + ["middle"] * (len(order) - 2 * num_third) + ["rare"] * num_third
 
 
 def label_correlation(

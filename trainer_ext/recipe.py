@@ -81,6 +81,9 @@ class ModelArguments(DecisionArguments):
         default_factory=dict,
         metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
     )
+    only_encoders: list[str] | None = field(
+        default=None, metadata={"help": "Names of the encoders to stack; all of them by default."}
+    )
     normalizations: dict[str, str] = field(
         default_factory=dict, metadata={"help": "Encoder name to none, tweet or arabert."}
     )
@@ -102,6 +105,17 @@ class ModelArguments(DecisionArguments):
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.only_encoders is not None:
+            self._leave_out_encoders(self.only_encoders)
+
+    def _leave_out_encoders(self, names: list[str]) -> None:
+        if not names or not set(names) <= set(self.encoders):
+            raise ValueError(f"`only_encoders` must name some of {', '.join(self.encoders)}, got {names}.")
+        self.encoders = {name: origin for name, origin in self.encoders.items() if name in names}
+        self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
 
 
 @dataclass(frozen=True)

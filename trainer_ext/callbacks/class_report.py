@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
+from ..label_statistics import frequency_groups
 from ..metrics import multilabel_metrics
 from ..thresholds import tune_thresholds
 from .plots import draw_class_scatter, with_minus
@@ -79,8 +79,7 @@ def class_report(
     """
     F1 of every label beside its frequency in training, and the gap between the frequent and the rare labels.
 
-    The frequent and the rare group are a third of the labels each, rounded up: 10 and 10 of 28. Of two labels with
-    equal counts the earlier one is taken for the more frequent.
+    Frequent, middle and rare labels are those of [`~trainer_ext.label_statistics.frequency_groups`].
 
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
@@ -94,9 +93,7 @@ def class_report(
     names = check_label_names(label_names)
     counts = _check_counts(train_counts, len(names))
     metrics = multilabel_metrics(labels, predictions=predictions, label_names=names)
-    num_third = math.ceil(len(names) / 3)
-    groups = ["frequent"] * num_third + ["middle"] * (len(names) - 2 * num_third) + ["rare"] * num_third
-    order = np.argsort(-counts, kind="stable")
+    order, groups = frequency_groups(counts)
     rows = [
         ClassReportRow(
             label=names[index],

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-_LOOK: dict[Any, Any] = {
+LOOK: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
     "axes.titlesize": 10,
@@ -34,7 +34,7 @@ _LOOK: dict[Any, Any] = {
     "text.usetex": False,
 }
 # Okabe and Ito (2008), Color Universal Design; with the markers also told apart in grey.
-_GROUPS = {"frequent": ("#0072B2", "o"), "middle": ("#7F7F7F", "s"), "rare": ("#D55E00", "^")}
+GROUPS = {"frequent": ("#0072B2", "o"), "middle": ("#7F7F7F", "s"), "rare": ("#D55E00", "^")}
 _MAX_LABELS_WITH_VALUES = 14
 
 
@@ -61,7 +61,7 @@ def draw_heat_maps(
     limit = max(largest[0], 0.1)
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.88")
     side = max(2.4, 0.21 * num_labels, 0.42 * num_labels if num_labels <= _MAX_LABELS_WITH_VALUES else 0.0)
-    with matplotlib.rc_context(_LOOK):
+    with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(side * len(matrices) + 1.9, side + 1.6), layout="compressed")
         axes = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
         for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
@@ -95,11 +95,11 @@ def draw_class_scatter(
     x, y, members = np.maximum(counts, 0.5), np.asarray(values, dtype=np.float64), np.asarray(groups)
     margin = max((x.max() / x.min()) ** 0.03, 1.02)
     means = []
-    with matplotlib.rc_context(_LOOK):
+    with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(7.0, 4.8), layout="constrained")
         axis = figure.subplots()
         axis.set_xscale("log")
-        for group, (colour, marker) in _GROUPS.items():
+        for group, (colour, marker) in GROUPS.items():
             chosen = members == group
             if not chosen.any():
                 continue
@@ -114,8 +114,8 @@ def draw_class_scatter(
         axis.grid(color="0.93", lw=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-        _plain_ticks(axis, x)
-        figure.legend(loc="outside lower center", ncols=len(_GROUPS))
+        plain_ticks(axis, x)
+        figure.legend(loc="outside lower center", ncols=len(GROUPS))
         _name_points(figure, axis, np.stack([x, y], axis=1), np.array(means), label_names)
     return figure
 
@@ -133,7 +133,7 @@ def _write_values(axis: Axes, matrix: npt.NDArray[np.float64], limit: float) -> 
         axis.text(column, row, with_minus(f"{value:.2f}"), ha="center", va="center", color=colour, fontsize=7)
 
 
-def _plain_ticks(axis: Axes, counts: npt.NDArray[np.float64]) -> None:
+def plain_ticks(axis: Axes, counts: npt.NDArray[np.float64]) -> None:
     """Plain numbers at the ticks, closer together where the counts span less than a decade or two."""
     decades = math.log10(counts.max() / counts.min())
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One run of a comparison in a process of its own: `python -m scripts._cell RECIPE.yaml [--field value ...]`.
+
+Trains unless that was done, going on from a checkpoint if there is one, and leaves beside the model a [`Cell`], what
+the comparison needs of it. It ends when its standard input does: with the process that has started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts import train
+from scripts._errors import user_errors
+
+if TYPE_CHECKING:
+    from trainer_ext.recipe import Recipe
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Leave `eval_results.json` and `cell.npz` in the `output_dir` of the recipe."""
+    recipe_path, *overrides = sys.argv[1:] if argv is None else argv
+
+    from trainer_ext.cells import CELL_FILE
+    from trainer_ext.recipe import load_recipe
+
+    with user_errors():
+        recipe = load_recipe(recipe_path, overrides)
+    folder = Path(str(recipe.training.output_dir))
+    if not (folder / "eval_results.json").exists():
+        train.main([recipe_path, *overrides, "--resume_from_checkpoint", "true"])
+    if not (folder / CELL_FILE).exists():
+        _write_cell(recipe, folder)
+
+
+def _write_cell(recipe: Recipe, folder: Path) -> None:
+    import numpy as np
+
+    from modeling_stacked_emotion import decision_thresholds
+    from trainer_ext.cells import CELL_FILE, Cell, split_arrays
+    from trainer_ext.data import load_emotion_data
+    from trainer_ext.prediction import load_classifier, predict_probabilities
+
+    with user_errors():
+        data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
+        if "test" not in data.splits:
+            raise ValueError("A comparison needs a test split: give a `test_file`.")
+    model, tokenizer = load_classifier(str(folder))
+    arrays = {
+        "label_names": np.array(data.label_names),
+        "train_counts": split_arrays(data, "train")[0].sum(axis=0),
+        "thresholds": np.array(decision_thresholds(model.config)),
+    }
+    for split in ("validation", "test"):
+        texts = data.splits[split]["text"] if split in data.splits else []
+        arrays[f"{split}_labels"], arrays[f"{split}_digest"] = split_arrays(data, split)
+        arrays[f"{split}_probabilities"] = predict_probabilities(
+            model, tokenizer, texts, recipe.training.per_device_eval_batch_size
+        )
+    Cell(**arrays).save(folder / CELL_FILE)
+
+
+def end_with_parent() -> None:
+    """End this process when its standard input does, from now on."""
+
+    def watch() -> None:
+        # Not `sys.stdin.read`: its lock, held when Python ends, would be a fatal error.
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    main()
