@@ -38,7 +38,7 @@ class ChatServer:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self.http.serve_forever, daemon=True).start()
+        Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def base_url(self) -> str:

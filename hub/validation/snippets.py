@@ -109,7 +109,7 @@ def _serve(folder: Path, repo_type: str, repo_id: str | None) -> Iterator[str]:
         root, kind, name = folder.resolve(), f"{repo_type}s", repo_id
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
