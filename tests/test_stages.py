@@ -179,6 +179,7 @@ def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
 # ---------------------------------------------------------------------------------------------- done once
 
 
+@pytest.mark.slow
 def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, **FAST)
     run(recipe, capsys)
@@ -246,6 +247,7 @@ def test_stage_is_complete_only_with_its_metrics(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- folds
 
 
+@pytest.mark.slow
 def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
