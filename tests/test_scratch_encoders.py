@@ -94,6 +94,7 @@ for kind in TOKENIZERS:
 """
 
 
+@pytest.mark.slow
 def test_every_process_builds_the_same_files(corpus: list[str], tmp_path: Path) -> None:
     # Many equally rare characters and pairs, more characters than half the vocabulary, and the mark itself.
     texts = [*corpus, *(chr(0x4E00 + 2 * index) + chr(0x4E01 + 2 * index) for index in range(100)), "▁ a▁b"]

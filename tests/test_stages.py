@@ -97,6 +97,7 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
     assert not list(stages.glob("*/checkpoint-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 def test_static_words_stand_beside_transformers_in_a_staged_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], frozen: bool
@@ -134,6 +135,7 @@ def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
     assert (tmp_path / "output" / "README.md").is_file()
 
 
+@pytest.mark.slow
 def test_polish_trains_all_with_its_own_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
