@@ -3,7 +3,7 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from .configuration_stacked_emotion import StackedEmotionConfig, decision_thresholds
+from .configuration_stacked_emotion import StackedEmotionConfig, decision_thresholds, label_names
 from .modeling_stacked_emotion import (
     StackedEmotionClassifierOutput,
     StackedEmotionForSequenceClassification,
@@ -31,6 +31,7 @@ __all__ = [
     "StaticWordsModel",
     "StaticWordsTokenizer",
     "decision_thresholds",
+    "label_names",
     "round_static_words",
     "split_words",
 ]

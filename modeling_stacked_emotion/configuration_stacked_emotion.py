@@ -130,7 +130,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     @property
     def labels(self) -> list[str]:
         """Label names in the order of the logits."""
-        return [self.id2label[index] for index in range(self.num_labels)]
+        return label_names(self)
 
     def validate(self) -> None:
         """Check every field; raises `ValueError` or `TypeError` with what was expected and got."""
@@ -186,6 +186,11 @@ class StackedEmotionConfig(PreTrainedConfig):
             raise ValueError(f"`{field}` must have one value per label ({self.num_labels}), got {len(values)}.")
         for label, value in zip(self.labels, values, strict=True):
             _check_number(f"{field}[{label}]", value, is_inside(_number(value)), expected)
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The labels in the order of the logits; of a stock config as well."""
+    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def decision_thresholds(config: PreTrainedConfig) -> list[float]:

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from hub.dataset.finishing import write_balanced_dataset
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.sentiment140 import open_tweets_file
 from hub.dataset.sources import human_rows
+from scripts._timing import seconds
 
 # As many as GoEmotions has.
 _NUM_HUMAN, _NUM_VALIDATION, _NUM_TEST = 43_410, 5_426, 5_427
@@ -60,8 +60,8 @@ def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         total = sum(found[stage] for stage in ("clean", "scores", "accept", "select"))
-        seconds = [*(found[stage] for stage in ("clean", "scores", "accept", "select")), total, found["cpu"]]
-        columns = " ".join(f"{value:>8.1f}" for value in seconds)
+        measured = [*(found[stage] for stage in ("clean", "scores", "accept", "select")), total, found["cpu"]]
+        columns = " ".join(f"{value:>8.1f}" for value in measured)
         print(f"{rows:>10,} {columns} {rows / total:>9,.0f} {found['peak_mb']:>8,.0f}", flush=True)
         results |= {f"dataset_{rows}_{name}": value for name, value in found.items()}
     return results
@@ -95,10 +95,10 @@ def _run_stages(folder: Path) -> dict[str, float]:
 
     parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
     before = time.process_time()
-    seconds = {name: _seconds(part) for name, part in parts.items()}
+    taken = {name: seconds(part) for name, part in parts.items()}
     # On a busy machine the processor's time says more than the clock's.
-    seconds["cpu"] = time.process_time() - before
-    return seconds | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    taken["cpu"] = time.process_time() - before
+    return taken | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def _texts(num_texts: int, seed: int) -> list[str]:
@@ -133,12 +133,10 @@ def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str,
     from transformers import pipeline
 
     from hub.dataset.labelling import PRECISIONS, load_teacher
-    from trainer_ext.precision import fastest_precision
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    chosen = fastest_precision() if precision == "auto" else precision
     texts = _first_tweets(tweets, num_texts)
-    loaded = load_teacher(teacher, device=device or "cpu", precision=chosen)
+    loaded = load_teacher(teacher, device=device or "cpu", precision=precision)
     stock = pipeline(
         "text-classification",
         model=loaded.model,
@@ -158,15 +156,15 @@ def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str,
 
         return run
 
-    print(f"{len(texts):,} tweets, {loaded.name}, {chosen} on {device}, {torch.get_num_threads()} threads")
+    print(f"{len(texts):,} tweets, {loaded.name}, {precision} on {device}, {torch.get_num_threads()} threads")
     results: dict[str, float] = {}
-    for name, other in {"same": theirs(chosen), "fp32": theirs("fp32")}.items():
-        if name == "fp32" and chosen == "fp32":
+    for name, other in {"same": theirs(precision), "fp32": theirs("fp32")}.items():
+        if name == "fp32" and precision == "fp32":
             continue
-        times = [(_seconds(ours), _seconds(other)) for _ in range(rounds)]
+        times = [(seconds(ours), seconds(other)) for _ in range(rounds)]
         ratio = statistics.median(stock_time / our_time for our_time, stock_time in times)
         own, stock_rate = (len(texts) / statistics.median(column) for column in zip(*times, strict=True))
-        title = f"pipeline in {chosen if name == 'same' else name}"
+        title = f"pipeline in {precision if name == 'same' else name}"
         print(f"labelling {own:,.0f} tweets/s, {title} {stock_rate:,.0f} tweets/s, ratio {ratio:.2f}")
         results |= {f"labelling_{name}_ratio": ratio, f"labelling_{name}_pipeline_tweets_per_second": stock_rate}
         results["labelling_tweets_per_second"] = own
@@ -181,12 +179,6 @@ def _first_tweets(path: str, num_texts: int) -> list[str]:
             yield from filter(None, clean_tweets(table["text"].combine_chunks()).to_pylist())
 
     return [text for text, _ in zip(texts(), range(num_texts), strict=False)]
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +15,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from hub.dataset.labelling import PRECISIONS
-from modeling_stacked_emotion import decision_thresholds
+from modeling_stacked_emotion import decision_thresholds, label_names
+from scripts._timing import seconds
 from trainer_ext.batching import LENGTH_COLUMN, EmotionDataCollator, tokenize_dataset
 from trainer_ext.data import read_file
 from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.precision import DTYPES
 from trainer_ext.prediction import load_classifier, predict_probabilities
 
 _TRAINING_BATCHES = 8
@@ -53,8 +53,7 @@ def measure_models(
         rounds (`int`): Rounds; medians are reported.
     """
     contestants = [_Contestant(_short(folder), *load_classifier(folder)) for folder in folders]
-    labels = contestants[0].model.config.id2label
-    rows = read_file(data, label_names=[labels[index] for index in range(len(labels))])[0]
+    rows = read_file(data, label_names=label_names(contestants[0].model.config))[0]
     timed = rows.select(range(min(num_texts, len(rows))))
     macro_f1 = [_macro_f1(each, rows, batch_size) for each in contestants]
     inference = [_inference(each, timed["text"][:], batch_size, precision) for each in contestants]
@@ -72,7 +71,7 @@ def measure_models(
         for part, (per_second, ratios) in rates.items():
             measured |= {f"{part}_texts_per_second": per_second[index], f"{part}_speedup": ratios[index]}
             cells.append(f"{per_second[index]:,.0f} ({ratios[index]:.2f}x)")
-        measured["first_answer_seconds"] = _seconds(lambda folder=folder: _answer(folder))  # type: ignore[misc]
+        measured["first_answer_seconds"] = seconds(lambda folder=folder: _answer(folder))  # type: ignore[misc]
         cells.append(f"{measured['first_answer_seconds']:.1f}")
         print(f"{each.name:<24} " + " ".join(f"{cell:>22}" for cell in cells), flush=True)
         results |= {f"{each.name}/{key}": value for key, value in measured.items()}
@@ -115,14 +114,14 @@ def _training(contestant: _Contestant, rows: datasets.Dataset, batch_size: int, 
 
 
 def _autocast(contestant: _Contestant, precision: str) -> Any:
-    return torch.autocast(contestant.model.device.type, PRECISIONS[precision], enabled=precision != "fp32")
+    return torch.autocast(contestant.model.device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
 def _rates(runs: Sequence[Callable[[], None]], num_texts: int, rounds: int) -> tuple[list[float], list[float]]:
     """Texts a second of each, and its speed beside the first's: the median of the rounds' ratios."""
     for run in runs:
         run()
-    times = [[_seconds(run) for run in runs] for _ in range(rounds)]
+    times = [[seconds(run) for run in runs] for _ in range(rounds)]
     per_second = [num_texts / statistics.median(column) for column in zip(*times, strict=True)]
     return per_second, [statistics.median(row[0] / row[index] for row in times) for index in range(len(runs))]
 
@@ -142,9 +141,3 @@ def _macro_f1(contestant: _Contestant, rows: Any, batch_size: int) -> float:
 def _answer(folder: str) -> None:
     command = [sys.executable, "-m", "scripts.predict", "--model", folder, "I did not see that coming!"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start

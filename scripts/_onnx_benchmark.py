@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from hub.model.onnx_export import FOLDER, FP32_FILE, INT8_FILE, export_onnx
-from modeling_stacked_emotion import decision_thresholds
+from modeling_stacked_emotion import decision_thresholds, label_names
+from scripts._timing import seconds
 from trainer_ext.calibration import calibrated_probabilities
 from trainer_ext.data import read_file
 from trainer_ext.metrics import multilabel_metrics
@@ -32,8 +33,7 @@ def measure_onnx(folder: str, texts_file: str, num_texts: int, batch_size: int, 
     The ONNX files are those of the folder, or are made for the run where it has none.
     """
     model, tokenizer = load_classifier(folder, "cpu")
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    rows = read_file(texts_file, label_names=names)[0]
+    rows = read_file(texts_file, label_names=label_names(model.config))[0]
     rows = rows.select(range(min(num_texts, len(rows))))
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]["text"]))
     rows = rows.select(order)
@@ -56,15 +56,16 @@ def measure_onnx(folder: str, texts_file: str, num_texts: int, batch_size: int, 
         }
         # The first pass warms up and gives the logits.
         logits = {name: np.concatenate([side(batch) for batch in batches]) for name, side in sides.items()}
-        seconds = [{name: _seconds(side, batches) for name, side in sides.items()} for _ in range(rounds)]
+        passes = {name: partial(_pass, side, batches) for name, side in sides.items()}
+        measured = [{name: seconds(run) for name, run in passes.items()} for _ in range(rounds)]
     results: dict[str, float] = {}
     thresholds = np.asarray(decision_thresholds(model.config))
     print(f"{'':<12}{'texts/s':>9}{'x torch_fp32':>14}{'macro-F1':>10}{'logits off by':>15}")
     for name in sides:
         probabilities = calibrated_probabilities(logits[name], None)
         found = {
-            "texts_per_second": len(rows) / statistics.median(times[name] for times in seconds),
-            "speedup": statistics.median(times["torch_fp32"] / times[name] for times in seconds),
+            "texts_per_second": len(rows) / statistics.median(times[name] for times in measured),
+            "speedup": statistics.median(times["torch_fp32"] / times[name] for times in measured),
             "macro_f1": multilabel_metrics(labels, probabilities, thresholds=thresholds)["macro_f1"],
             "max_logit_distance": float(np.abs(logits[name] - logits["torch_fp32"]).max()),
         }
@@ -82,6 +83,11 @@ def _torch_side(model: Any, dtype: torch.dtype | None) -> _Side:
     return run
 
 
+def _pass(side: _Side, batches: list[_Batch]) -> None:
+    for batch in batches:
+        side(batch)
+
+
 def _onnx_side(path: Path, threads: int) -> _Side:
     import onnxruntime
 
@@ -89,10 +95,3 @@ def _onnx_side(path: Path, threads: int) -> _Side:
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda batch: session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
-
-
-def _seconds(side: _Side, batches: list[_Batch]) -> float:
-    start = time.perf_counter()
-    for batch in batches:
-        side(batch)
-    return time.perf_counter() - start

@@ -29,12 +29,12 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts._errors import user_errors
+from scripts._timing import seconds
 
 DATASET_SIZES = (100_000, 400_000, 1_600_000)
 DEFAULT_TEXTS = Path(__file__).resolve().parent / "data" / "english" / "train.jsonl"
@@ -368,7 +368,7 @@ def _report(
     """Time both sides by turns and print texts/s and the median ratio."""
     stack()
     alone()
-    times: list[tuple[float, float]] = [(_seconds(stack), _seconds(alone)) for _ in range(options.rounds)]
+    times: list[tuple[float, float]] = [(seconds(stack), seconds(alone)) for _ in range(options.rounds)]
     ratio = statistics.median(ours / theirs for ours, theirs in times)
     ours, theirs = (num_texts / statistics.median(column) for column in zip(*times, strict=True))
     side = {"alone": "encoders alone", "cached": "head on cache "}[other]
@@ -378,12 +378,6 @@ def _report(
         f"{part:<14} stack {ours:>9,.0f} texts/s   {side} {theirs:>9,.0f} texts/s   "
         f"time ratio {ratio:.2f} ({spread[0]:.2f} to {spread[-1]:.2f})"
     )
-
-
-def _seconds(function: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

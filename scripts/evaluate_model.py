@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
     from tqdm import tqdm
 
-    from modeling_stacked_emotion import decision_thresholds
+    from modeling_stacked_emotion import decision_thresholds, label_names
     from trainer_ext.data import read_file
     from trainer_ext.evaluation import evaluate_split, results_json, results_table
     from trainer_ext.prediction import load_classifier, predict_probabilities
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with user_errors(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, options.device)
     with user_errors():
-        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        names = label_names(model.config)
         rows, _ = read_file(
             options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
         )

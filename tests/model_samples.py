@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+
+from hub.validation.snippets import python_blocks
 
 LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
 RESULTS = {
@@ -86,4 +87,4 @@ def run_as_stranger(code: str, folder: Path, repo_id: str, revision: str, home: 
 
 def snippets(card: str) -> str:
     """The card's Python blocks, one after the other."""
-    return "\n".join(re.findall(r"^```python\n(.*?)^```$", card, flags=re.DOTALL | re.MULTILINE))
+    return "\n".join(code for _, code in python_blocks(card))

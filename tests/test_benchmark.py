@@ -57,7 +57,7 @@ def test_run_on_the_encoders_and_texts_that_are_there_without_options() -> None:
 
 def test_ratio_is_the_median_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([3.0, 1.0, 8.0, 2.0, 5.0, 1.0])
-    monkeypatch.setattr(benchmark, "_seconds", lambda function: next(times))
+    monkeypatch.setattr(benchmark, "seconds", lambda function: next(times))
     results: dict[str, float] = {}
     benchmark._report("forward", results, lambda: None, lambda: None, 10, options(rounds=3))
     assert results == {

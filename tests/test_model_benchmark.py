@@ -41,7 +41,7 @@ def test_models_are_measured_as_they_were_saved(
 
 def test_others_are_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([6.0, 2.0, 8.0, 2.0, 9.0, 1.0])
-    monkeypatch.setattr(_model_benchmark, "_seconds", lambda function: next(times))
+    monkeypatch.setattr(_model_benchmark, "seconds", lambda function: next(times))
     per_second, ratios = _model_benchmark._rates([lambda: None, lambda: None], 16, 3)
     assert per_second == [2.0, 8.0]
     assert ratios == [1.0, 4.0]

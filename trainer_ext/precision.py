@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What the names of precisions stand for in an autocast."""
+
 # A product as in the feed-forward part of a small encoder: big enough for the matrix units, a few milliseconds long.
 _SHAPE = (1024, 1024)
 _REPEATS = 7

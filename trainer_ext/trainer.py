@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
-from modeling_stacked_emotion import StackedEmotionConfig
+from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
 from .batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
@@ -120,7 +120,7 @@ class StackedEmotionTrainer(Trainer):
             statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
             return HybridLoss(statistics).to(self.args.device)
         labels = dataset_labels(self.train_dataset)
-        names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+        names = label_names(self.model.config)
         if labels.shape[1:] != (len(names),):
             raise ValueError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from modeling_stacked_emotion import decision_thresholds
+from modeling_stacked_emotion import decision_thresholds, label_names
 
 from .encoders import Encoder, find_encoder
 from .summary import TrainingSummary
@@ -61,7 +61,7 @@ def render_card(
         onnx (`bool`, *optional*, defaults to `False`): Whether ONNX files are beside the weights.
     """
     split = results_split(results)
-    labels = [config.id2label[index] for index in range(config.num_labels)]
+    labels = label_names(config)
     encoders = {key: find_encoder(origin) for key, origin in summary.encoders.items()}
     label_rows = _label_rows(config, labels, results, split)
     published = revision is not None

@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
+from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
+from ..precision import DTYPES
 from .digests import ragged_column, rows_digest, settings_digest, weights_digest
 
 FORMAT_VERSION = 1
 # Column of the rows that `FeatureCollator` gets: which text of the cache.
 ROW_COLUMN = "row"
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_FIELDS = ("input_ids", "attention_mask", "word_ids")
 # Texts sorted by length at a time, in batches; they become one record batch of the file, in their own order.
 _BATCHES_PER_WINDOW = 32
 # What of an encoder's configuration says where it came from, not what it computes.
@@ -78,7 +78,7 @@ def plan_features(
 
 def encoder_columns(name: str) -> list[str]:
     """The columns of the tokenised rows that an encoder is given."""
-    return [f"{name}_{field}" for field in _FIELDS]
+    return [f"{name}_{field}" for field in FIELDS]
 
 
 def check_space(files: Sequence[FeatureFile], folder: str | os.PathLike[str]) -> None:
@@ -180,7 +180,7 @@ def _encode(
         for begin in range(0, len(window), batch_size):
             texts = by_length[begin : begin + batch_size]
             inputs = {key: _padded(*column, texts).to(model.device) for key, column in columns.items()}
-            with torch.autocast(model.device.type, _DTYPES[precision], enabled=precision != "fp32"):
+            with torch.autocast(model.device.type, DTYPES[precision], enabled=precision != "fp32"):
                 words, present, _ = model.stacked_emotion.encode_words(**inputs)
             rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
             places = starts[texts - first][rows_of] + words_of
