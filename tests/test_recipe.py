@@ -229,7 +229,7 @@ def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str,
 
 
 def test_unknown_threshold_strategy_is_an_error(tmp_path: Path) -> None:
-    message = "`threshold_strategy` must be one of per_label, global, none, got 'best'."
+    message = "`threshold_strategy` must be one of per_label, expected_f1, global, none, got 'best'."
     with pytest.raises(ValueError, match=one_line(message)):
         load(tmp_path, "threshold_strategy: best\n")
 

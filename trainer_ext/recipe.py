@@ -51,7 +51,9 @@ class DecisionArguments:
         default="platt",
         metadata={"help": "platt, temperature_per_label, temperature or none; fitted on the validation split."},
     )
-    threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
+    threshold_strategy: str = field(
+        default="per_label", metadata={"help": f"{', '.join(THRESHOLD_STRATEGIES)} (0.5)."}
+    )
     threshold_shrinkage: float | str = field(
         default=0.0,
         metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
