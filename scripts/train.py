@@ -126,6 +126,9 @@ def _check(recipe: Recipe) -> None:
     for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
         if getattr(training, field) < 1:
             raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
+    if unknown := sorted({*(training.encoder_learning_rates or {})} - {*recipe.model.encoders}):
+        known = ", ".join(recipe.model.encoders)
+        raise ValueError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
     if recipe.distillation.teachers and training.training_mode == "staged":
         raise ValueError("`teacher` is for `training_mode: joint`, got staged.")
     checkpoint = training.resume_from_checkpoint

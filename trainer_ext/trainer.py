@@ -228,8 +228,15 @@ class StackedEmotionTrainer(Trainer):
             return self.optimizer
         optimizer = super().create_optimizer(model)
         optimized = self.model if model is None else model
+        encoders = find_encoders(optimized)
+        own_rates = self.args.encoder_learning_rates or {}
+        tops = {
+            id(value): own_rates.get(name, self.args.learning_rate)
+            for name, encoder in encoders.items()
+            for value in encoder.parameters()
+        }
         if self.args.layerwise_lr_decay == 1:
-            layers = [[value for encoder in find_encoders(optimized).values() for value in encoder.parameters()]]
+            layers = [[value for encoder in encoders.values() for value in encoder.parameters()]]
         else:
             layers = layers_from_top(optimized)
         distances = {id(value): distance for distance, layer in enumerate(layers) for value in layer}
@@ -237,11 +244,11 @@ class StackedEmotionTrainer(Trainer):
         for group in optimizer.param_groups:
             parts = defaultdict(list)
             for value in group["params"]:
-                parts[distances.get(id(value), math.inf)].append(value)
-            for distance, values in sorted(parts.items()):
+                parts[distances.get(id(value), math.inf), tops.get(id(value), 0.0)].append(value)
+            for (distance, top), values in sorted(parts.items()):
                 rate = self.args.head_learning_rate
                 if distance != math.inf:
-                    rate = group["lr"] * self.args.layerwise_lr_decay**distance
+                    rate = top * self.args.layerwise_lr_decay**distance
                 groups.append({**group, "params": values, "lr": rate})
         optimizer.param_groups = groups
         return optimizer
