@@ -141,12 +141,18 @@ def _build_encoder(
 ) -> str | Path:
     """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
     from trainer_ext.scratch_encoders import scratch_encoder
+    from trainer_ext.trained_encoders import trained_encoder
     from trainer_ext.word_vectors import static_words
 
     words = static_words(origin, name)
     if words is not None:
         print(f"Encoder {name}: word vectors, {words.word_vectors or 'to be trained on the texts'}.")
         return words.build(texts, folder, normalization, seed)
+    trained = trained_encoder(origin, name)
+    if trained is not None:
+        print(f"Encoder {name}: from the trained model {trained.trained}.")
+        with user_errors(f"encoder {name!r}, {trained.trained}, cannot be loaded"):
+            return trained.build(folder, normalization)
     return scratch_encoder(origin, name).build(texts, folder) if isinstance(origin, dict) else str(origin)
 
 

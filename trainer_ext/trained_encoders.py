@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders of trained classifiers, to be stacked anew: first each one alone, then all of them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_model
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .parameters import find_encoders
+from .prediction import load_classifier
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """
+    An encoder to be taken out of a trained classifier, ours or any `AutoModelForSequenceClassification`.
+
+    Args:
+        trained (`str`): Hub id or folder of the classifier.
+        encoder (`str`, *optional*): Its name there; not needed if it is the only one.
+
+    Raises:
+        `TypeError`: If one is not a string.
+    """
+
+    trained: str
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.trained, str) or not isinstance(self.encoder, str | None):
+            raise TypeError(f"`trained` and `encoder` must be strings, got {self.trained!r} and {self.encoder!r}.")
+
+    def build(self, folder: str | os.PathLike[str], normalization: str = "none") -> Path:
+        """
+        Save the encoder and its tokenizer as any encoder is saved.
+
+        Args:
+            folder (`str`): Where to write.
+            normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
+
+        Returns:
+            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
+
+        Raises:
+            `OSError`: If there is no such classifier.
+            `ValueError`: If it has no such encoder, or the encoder was trained with another normalization.
+        """
+        model, tokenizer = load_classifier(self.trained, "cpu")
+        encoders = find_encoders(model)
+        name = self.encoder or next(iter(encoders))
+        if name not in encoders or (self.encoder is None and len(encoders) > 1):
+            raise ValueError(f"`encoder` must be one of those of {self.trained}: {', '.join(encoders)}.")
+        before = getattr(tokenizer, "normalizations", {}).get(name, "none")
+        if normalization != before:
+            raise ValueError(
+                f"{self.trained}: {name} was trained with the normalization {before}, not {normalization}; "
+                "set it in `normalizations`."
+            )
+        encoder: Any = encoders[name]
+        encoder.config.save_pretrained(folder)
+        # Not the model's `save_pretrained`: it writes in the first of several processes only (transformers 5.23).
+        save_model(encoder, str(Path(folder) / SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
+        getattr(tokenizer, "tokenizers", {name: tokenizer})[name].save_pretrained(folder)
+        return Path(folder)
+
+
+def trained_encoder(origin: Any, name: str) -> TrainedEncoder | None:
+    """
+    The encoder that a recipe's mapping with `trained` describes, `None` for any other entry of `encoders`; `name` is
+    for the error if a field is unknown.
+    """
+    if not isinstance(origin, Mapping) or "trained" not in origin:
+        return None
+    known = TrainedEncoder.__dataclass_fields__
+    if unknown := sorted(set(origin) - set(known)):
+        raise ValueError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
+    return TrainedEncoder(**origin)
