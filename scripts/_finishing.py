@@ -100,7 +100,9 @@ def summarise(
 
 def _origin(encoder: Any) -> str:
     """What the card says that an encoder was started from."""
-    origin = (encoder.get("word_vectors") or "from scratch") if isinstance(encoder, dict) else str(encoder)
+    origin = str(encoder)
+    if isinstance(encoder, dict):
+        origin = encoder.get("word_vectors") or encoder.get("pruned") or "from scratch"
     return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin
 
 

@@ -141,6 +141,7 @@ def _build_encoder(
     name: str, origin: Any, texts: Sequence[str], folder: Path, normalization: str, seed: int
 ) -> str | Path:
     """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
+    from trainer_ext.pruned_encoders import pruned_encoder
     from trainer_ext.scratch_encoders import scratch_encoder
     from trainer_ext.word_vectors import static_words
 
@@ -148,6 +149,10 @@ def _build_encoder(
     if words is not None:
         print(f"Encoder {name}: word vectors, {words.word_vectors or 'to be trained on the texts'}.")
         return words.build(texts, folder, normalization, seed)
+    pruned = pruned_encoder(origin, name)
+    if pruned is not None:
+        print(f"Encoder {name}: cut out of {pruned.pruned}.")
+        return pruned.build(texts, folder, normalization)
     return scratch_encoder(origin, name).build(texts, folder) if isinstance(origin, dict) else str(origin)
 
 
