@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     import transformers
 
-    from modeling_stacked_emotion import round_static_words
+    from modeling_stacked_emotion import round_weights
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
         # Before the evaluation: its numbers are those of the weights that are saved.
-        round_static_words(trained)
+        round_weights(trained, recipe.model.weights_dtype)
         evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
         _save(recipe, results, reports, tokenizer, trained, _summarise(recipe, data, Path(options.recipe).stem))
@@ -311,7 +311,7 @@ def _summarise(recipe: Recipe, data: EmotionData, name: str) -> TrainingSummary:
 
     training = recipe.training
     names = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
-    settings = {key: getattr(training, key) for key in names}
+    settings = {key: getattr(training, key) for key in names} | {"weights_dtype": recipe.model.weights_dtype}
     sizes = {split: len(rows) for split, rows in data.splits.items()}
     return summarise(name, recipe.data, sizes, recipe.model.encoders, settings)
 
