@@ -20,8 +20,10 @@ from trainer_ext.data import EmotionData
 from trainer_ext.figures import figure_png
 from trainer_ext.metrics import always_frequent_baseline
 from trainer_ext.prediction import predict_logits
-from trainer_ext.recipe import DataArguments, DecisionArguments
+from trainer_ext.recipe import DataArguments, DecisionArguments, TeacherArguments
 from trainer_ext.reliability import reliability_figure
+
+_TEACHING = ("distillation_weight", "distillation_temperature")
 
 
 class SplitEvaluation(NamedTuple):
@@ -74,13 +76,16 @@ def summarise(
     num_texts: Mapping[str, int],
     encoders: Mapping[str, Any],
     settings: Mapping[str, Any],
-    *,
-    teacher: str | None = None,
-    unlabelled_file: str | None = None,
+    distillation: TeacherArguments,
+    num_rows: int,
 ) -> TrainingSummary:
-    """What the card says of a training; of a file or folder only its name."""
+    """What the card says of a training on `num_rows` texts, with labels and without; of a file only its name."""
     files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
-    files["unlabelled"] = unlabelled_file
+    files["unlabelled"] = distillation.unlabelled_file
+    sizes = dict(num_texts)
+    if distillation.unlabelled_file:
+        sizes["unlabelled"] = num_rows - sizes["train"]
+    used = {key: getattr(distillation, key) for key in _TEACHING} if distillation.teachers else {}
     dataset = source.dataset_name
     if dataset and Path(dataset).exists():
         dataset, files["train"] = None, dataset
@@ -91,10 +96,10 @@ def summarise(
         dataset_config=source.dataset_config if dataset else None,
         dataset_revision=source.dataset_revision if dataset else None,
         files={split: Path(file).name for split, file in files.items() if file},
-        num_texts=dict(num_texts),
-        settings=dict(settings),
+        num_texts=sizes,
+        settings=dict(settings) | used,
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
-        teacher=None if teacher is None else _origin(teacher),
+        teachers=[_origin(teacher) for teacher in distillation.teachers],
     )
 
 

@@ -23,29 +23,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
-    import datasets
-
     from hub.model.summary import TrainingSummary
+    from scripts._starting import TaughtRows
     from trainer_ext.data import EmotionData
-    from trainer_ext.distillation import DistillationArguments
-    from trainer_ext.recipe import DataArguments
+    from trainer_ext.distillation import StudentArguments
+    from trainer_ext.recipe import DataArguments, TeacherArguments
     from trainer_ext.training_args import StackedEmotionTrainingArguments
 
-# The loss is that of distillation, the student one encoder.
-_NO_MEANING = (
-    *("base_loss", "base_loss_options", "class_weights", "label_weights", "base_loss_weight", "correlation_loss"),
-    *("contrastive_loss_weight", "training_mode", "lora_r"),
-)
+# The student is one encoder, trained as a whole.
+_NO_MEANING = ("training_mode", "lora_r")
 _CARD_SETTINGS = (
     *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"),
-    *("head_learning_rate", "weight_decay", "warmup_steps", "precision", "seed"),
+    *("head_learning_rate", "weight_decay", "warmup_steps", "precision"),
+    *("base_loss", "class_weights", "correlation_loss", "contrastive_loss_weight", "seed"),
 )
-_CARD_DISTILLATION = ("distillation_weight", "distillation_temperature", "max_tokens")
 
 
 class _Recipe(NamedTuple):
     data: DataArguments
-    distillation: DistillationArguments
+    student: StudentArguments
+    distillation: TeacherArguments
     training: StackedEmotionTrainingArguments
 
 
@@ -70,30 +67,25 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
 
     from scripts._finishing import evaluate_splits, save_model
-    from trainer_ext.distillation import cached_logits, fold_calibration, teacher_columns
-    from trainer_ext.prediction import load_classifier
+    from scripts._starting import load_data, taught_rows
+    from trainer_ext.distillation import fold_calibration
 
     transformers.logging.disable_progress_bar()
     with user_errors():
         recipe = _load_recipe(options.recipe, overrides)
-        data = _load_data(recipe)
-        rows = _rows(recipe, data)
-        with user_errors(f"teacher {recipe.distillation.teacher} cannot be loaded"):
-            teacher = load_classifier(str(recipe.distillation.teacher))
-        columns = teacher_columns(teacher[0], data.label_names)
+        data = load_data(recipe.data, recipe.training.seed)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_student(recipe, data)
-    cache = recipe.distillation.teacher_cache_dir or Path(str(recipe.training.output_dir)) / "teacher_logits"
-    texts, batch_size = rows["text"][:], recipe.training.per_device_eval_batch_size
-    logits = cached_logits(*teacher, texts, cache, batch_size)[:, columns]
-    results, student = _train(recipe, data, rows, logits, tokenizer, model)
-    found = evaluate_splits(recipe.distillation, data, tokenizer, student, batch_size)
+        taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
+    results, student = _train(recipe, data, taught, tokenizer, model)
+    batch_size = recipe.training.per_device_eval_batch_size
+    found = evaluate_splits(recipe.student, data, tokenizer, student, batch_size)
     if found.calibration is not None:
         fold_calibration(student, found.calibration)
     student.config.thresholds = found.thresholds.tolist()
     results |= found.results
     checkpoints = Path(str(recipe.training.output_dir))
-    summary = _summarise(recipe, data, len(rows), Path(options.recipe).stem)
+    summary = _summarise(recipe, data, len(taught.rows), Path(options.recipe).stem)
     save_model(checkpoints.parent, student, tokenizer, results, found.reports, summary)
     shutil.rmtree(checkpoints, ignore_errors=True)
     print(f"\nSaved to {checkpoints.parent}: a complete model repository without custom code.")
@@ -101,13 +93,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
-    from trainer_ext.distillation import DistillationArguments
-    from trainer_ext.recipe import DataArguments, load_fields
+    from trainer_ext.distillation import StudentArguments
+    from trainer_ext.recipe import DataArguments, TeacherArguments, load_fields
     from trainer_ext.training_args import StackedEmotionTrainingArguments
 
     groups = {
         "data": DataArguments,
-        "distillation": DistillationArguments,
+        "student": StudentArguments,
+        "distillation": TeacherArguments,
         "training": StackedEmotionTrainingArguments,
     }
     recipe = _Recipe(**load_fields(path, groups, overrides))
@@ -115,34 +108,9 @@ def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
         entry = StackedEmotionTrainingArguments.__dataclass_fields__[name]
         if getattr(recipe.training, name) != entry.default:
             raise ValueError(f"`{name}` has no meaning in distillation: leave it out.")
-    if recipe.training.world_size > 1:
-        raise ValueError("Distillation runs in one process: start it without `accelerate launch`.")
+    if not recipe.distillation.teachers:
+        raise ValueError("The recipe names no `teacher`: give it a folder or a Hub id.")
     return recipe
-
-
-def _load_data(recipe: _Recipe) -> EmotionData:
-    from dataclasses import asdict
-
-    from trainer_ext.data import load_emotion_data
-
-    data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
-    print(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
-    return data
-
-
-def _rows(recipe: _Recipe, data: EmotionData) -> datasets.Dataset:
-    """All texts to learn from."""
-    from trainer_ext.distillation import distillation_rows, read_unlabelled
-
-    unlabelled: list[str] = []
-    if recipe.distillation.unlabelled_file:
-        # What the student is measured on, it must not have seen.
-        known = [text for split in data.splits.values() for text in split["text"]]
-        unlabelled = read_unlabelled(recipe.distillation.unlabelled_file, recipe.data.text_column, known)
-    rows = distillation_rows(data.splits["train"], unlabelled, len(data.label_names))
-    print(f"The teacher labels {len(rows):,} texts, {len(unlabelled):,} of them without labels of their own.")
-    return rows
 
 
 def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
@@ -153,7 +121,7 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
     from trainer_ext.pruned_encoders import pruned_encoder
     from trainer_ext.scratch_encoders import scratch_encoder
 
-    arguments = recipe.distillation
+    arguments = recipe.student
     with TemporaryDirectory() as scratch:
         origin = str(arguments.student)
         if isinstance(arguments.student, dict):
@@ -180,13 +148,13 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
 
 
 def _train(
-    recipe: _Recipe, data: EmotionData, rows: datasets.Dataset, logits: Any, tokenizer: Any, model: Any
+    recipe: _Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[dict[str, float], Any]:
     from trainer_ext.batching import tokenize_dataset
     from trainer_ext.checkpoints import find_checkpoint
-    from trainer_ext.distillation import DistillationLoss, DistillationTrainer, tokenize_rows
+    from trainer_ext.trainer import StackedEmotionTrainer
 
-    training, arguments = recipe.training, recipe.distillation
+    training = recipe.training
     # The checkpoints are not part of the repository that the folder becomes.
     training.output_dir = str(Path(str(training.output_dir)) / "checkpoints")
     validation = None
@@ -195,13 +163,13 @@ def _train(
     else:
         training.eval_strategy, training.load_best_model_at_end = "no", False
     with user_errors():
-        trainer = DistillationTrainer(
+        trainer = StackedEmotionTrainer(
             model=model,
             args=training,
             processing_class=tokenizer,
-            train_dataset=tokenize_rows(rows, logits, tokenizer),
+            train_dataset=taught.tokenized(tokenizer)[0],
             eval_dataset=validation,
-            distillation_loss=DistillationLoss(arguments.distillation_weight, arguments.distillation_temperature),
+            distillation_loss=recipe.distillation.create_loss(),
         )
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"Training {millions:.2f} million parameters in {training.chosen_precision} on {training.device}.")
@@ -214,20 +182,11 @@ def _train(
 def _summarise(recipe: _Recipe, data: EmotionData, num_rows: int, name: str) -> TrainingSummary:
     from scripts._finishing import summarise
 
-    arguments = recipe.distillation
-    sizes = {split: len(rows) for split, rows in data.splits.items()}
-    if arguments.unlabelled_file:
-        sizes["unlabelled"] = num_rows - sizes["train"]
-    settings = {key: getattr(arguments, key) for key in _CARD_DISTILLATION}
+    settings = {"max_tokens": recipe.student.max_tokens}
     settings |= {key: getattr(recipe.training, key) for key in _CARD_SETTINGS}
+    sizes = {split: len(rows) for split, rows in data.splits.items()}
     return summarise(
-        name,
-        recipe.data,
-        sizes,
-        {"student": arguments.student},
-        settings,
-        teacher=arguments.teacher,
-        unlabelled_file=arguments.unlabelled_file,
+        name, recipe.data, sizes, {"student": recipe.student.student}, settings, recipe.distillation, num_rows
     )
 
 

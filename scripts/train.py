@@ -18,7 +18,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from scripts._errors import user_errors
 if TYPE_CHECKING:
     from hub.model.summary import TrainingSummary
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+    from scripts._starting import TaughtRows
     from trainer_ext.data import EmotionData
     from trainer_ext.recipe import ModelArguments, Recipe
     from trainer_ext.trainer import StackedEmotionTrainer
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
 
     from modeling_stacked_emotion import round_weights
+    from scripts._starting import load_data, taught_rows
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
 
@@ -76,12 +77,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if recipe.training.process_index:
             _be_quiet()
         _check(recipe)
-        data = _load_data(recipe)
+        data = load_data(recipe.data, recipe.training.seed)
+        if "validation" not in data.splits:
+            print("No validation split: the last epoch is kept, and every threshold is 0.5.")
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
         if recipe.training.lora_r:
             model = add_lora(model, recipe.training)
-    trainer, make_trainer = _make_trainer(recipe, data, tokenizer, model)
+        taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
+    trainer, make_trainer = _make_trainer(recipe, data, taught, tokenizer, model)
     results = _train(trainer, make_trainer)
     trained = trainer.whole_model()
     if recipe.training.lora_r:
@@ -97,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         round_weights(trained, recipe.model.weights_dtype)
         evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
-        _save(recipe, results, reports, tokenizer, trained, _summarise(recipe, data, Path(options.recipe).stem))
+        summary = _summarise(recipe, data, len(taught.rows), Path(options.recipe).stem)
+        _save(recipe, results, reports, tokenizer, trained, summary)
     return results
 
 
@@ -121,20 +126,14 @@ def _check(recipe: Recipe) -> None:
     for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
         if getattr(training, field) < 1:
             raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
+    if unknown := sorted({*(training.encoder_learning_rates or {})} - {*recipe.model.encoders}):
+        known = ", ".join(recipe.model.encoders)
+        raise ValueError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
+    if recipe.distillation.teachers and training.training_mode == "staged":
+        raise ValueError("`teacher` is for `training_mode: joint`, got staged.")
     checkpoint = training.resume_from_checkpoint
     if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
-
-
-def _load_data(recipe: Recipe) -> EmotionData:
-    from trainer_ext.data import load_emotion_data
-
-    data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
-    print(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
-    if "validation" not in data.splits:
-        print("No validation split: the last epoch is kept, and every threshold is 0.5.")
-    return data
 
 
 def _build_encoder(
@@ -195,7 +194,7 @@ def _build_model(
 
 
 def _make_trainer(
-    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
+    recipe: Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
     from trainer_ext.batching import tokenize_dataset
@@ -203,12 +202,13 @@ def _make_trainer(
     from trainer_ext.trainer import StackedEmotionTrainer
 
     training = recipe.training
-    encoded = {}
-    for split in ("train", "validation"):
-        if split in data.splits:
-            encoded[split], num_cut = tokenize_dataset(data.splits[split], tokenizer)
-            if num_cut:
-                print(f"{num_cut:,} of {len(encoded[split]):,} {split} texts were cut to the limit.")
+    tokenized = {"train": taught.tokenized(tokenizer)}
+    if "validation" in data.splits:
+        tokenized["validation"] = tokenize_dataset(data.splits["validation"], tokenizer)
+    encoded = {split: rows for split, (rows, _) in tokenized.items()}
+    for split, (rows, num_cut) in tokenized.items():
+        if num_cut:
+            print(f"{num_cut:,} of {len(rows):,} {split} texts were cut to the limit.")
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
     reports = Path(training.output_dir) / "reports"
@@ -218,6 +218,7 @@ def _make_trainer(
     def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         return StackedEmotionTrainer(
             processing_class=tokenizer,
+            distillation_loss=recipe.distillation.create_loss(),
             callbacks=_reports(reports / stage, data) if training.evaluation_reports else None,
             **arguments,
         )
@@ -306,14 +307,14 @@ def _save(
     print(f"\nSaved to {folder}: a complete model repository, with eval_results.json.")
 
 
-def _summarise(recipe: Recipe, data: EmotionData, name: str) -> TrainingSummary:
+def _summarise(recipe: Recipe, data: EmotionData, num_rows: int, name: str) -> TrainingSummary:
     from scripts._finishing import summarise
 
     training = recipe.training
     names = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
     settings = {key: getattr(training, key) for key in names} | {"weights_dtype": recipe.model.weights_dtype}
     sizes = {split: len(rows) for split, rows in data.splits.items()}
-    return summarise(name, recipe.data, sizes, recipe.model.encoders, settings)
+    return summarise(name, recipe.data, sizes, recipe.model.encoders, settings, recipe.distillation, num_rows)
 
 
 if __name__ == "__main__":

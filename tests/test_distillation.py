@@ -17,21 +17,23 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 import trainer_ext.distillation as distillation
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from scripts import distill, evaluate_model
+from scripts import distill, evaluate_model, train
+from trainer_ext.batching import tokenize_dataset
 from trainer_ext.calibration import Calibration
 from trainer_ext.distillation import (
-    DistillationArguments,
-    DistillationLoss,
-    DistillationTrainer,
+    add_teacher,
     cached_logits,
     distillation_rows,
     fold_calibration,
     read_unlabelled,
     teacher_columns,
-    tokenize_rows,
+    teacher_logits,
 )
+from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
+from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 from trainer_ext.prediction import predict_logits
 from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.trainer import StackedEmotionTrainer
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 STUDENT = ScratchEncoder(
@@ -78,11 +80,15 @@ def sigmoid(logit: float) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
+def plain_loss(num_labels: int) -> HybridLoss:
+    return HybridLoss(LabelStatistics.from_labels(np.eye(num_labels, dtype=np.int64)))
+
+
 def test_loss_is_its_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, teacher = (torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     labels = torch.tensor([[0, 1, 0], [-1, -1, -1], [1, 1, 0], [0, 0, 0], [-1, -1, -1]], dtype=torch.float64)
-    terms = DistillationLoss(weight=0.3, temperature=2.0)(logits, labels, teacher)
+    terms = DistillationLoss(weight=0.3, temperature=2.0)(plain_loss(3), teacher, logits, labels)
     gold, soft = 0.0, 0.0
     for i in range(5):
         for j in range(3):
@@ -93,9 +99,22 @@ def test_loss_is_its_formula() -> None:
     assert terms["distillation"].item() == pytest.approx(0.3 * 4 * soft, rel=1e-6)
 
 
+def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> None:
+    statistics = LabelStatistics.from_labels([[1, 0], [1, 1], [0, 1]], class_weights=[1.0, 3.0])
+    loss = HybridLoss(statistics, correlation="matching", weights=HybridLossWeights(contrastive=0.5)).eval()
+    logits, teacher, states, auxiliary = (torch.randn(4, size) for size in (2, 2, 6, 2))
+    labels = torch.tensor([[1.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [1.0, 0.0]])
+    known = [0, 2, 3]
+    expected = loss(logits[known], labels[known], states[known], auxiliary[known])
+    terms = DistillationLoss(weight=0.2)(loss, teacher, logits, labels, states, auxiliary)
+    assert set(terms) == {"base", "auxiliary", "correlation", "contrastive", "distillation"}
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(0.8 * 0.75 * value.item(), rel=1e-5)
+
+
 def test_loss_without_teacher_is_that_of_the_labels() -> None:
     logits, labels = torch.randn(4, 3), torch.eye(4)[:, :3]
-    terms = DistillationLoss(weight=0.0, temperature=3.0)(logits, labels, torch.randn(4, 3))
+    terms = DistillationLoss(weight=0.0, temperature=3.0)(plain_loss(3), torch.randn(4, 3), logits, labels)
     assert terms["base"] == pytest.approx(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
     assert terms["distillation"] == 0
 
@@ -103,8 +122,9 @@ def test_loss_without_teacher_is_that_of_the_labels() -> None:
 def test_student_that_is_the_teacher_has_no_gradient() -> None:
     teacher = torch.randn(4, 3)
     logits = teacher.clone().requires_grad_()
-    labels = torch.full((4, 3), distillation.NO_LABEL)
-    sum(DistillationLoss(0.5, 2.0)(logits, labels, teacher).values()).backward()  # type: ignore[union-attr]
+    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), teacher, logits, torch.full((4, 3), NO_LABEL))
+    assert set(terms) == {"distillation"}
+    terms["distillation"].backward()
     assert logits.grad is not None
     assert logits.grad.abs().max() < 1e-7
 
@@ -140,6 +160,24 @@ def test_logits_are_kept_and_a_killed_run_goes_on(
     np.testing.assert_allclose(cached_logits(model, tokenizer, texts, tmp_path), found + 1.0, atol=1e-5)
 
 
+def test_several_teachers_are_the_mean_of_their_probabilities(
+    teacher_folder: Path, tmp_path: Path, corpus: list[str]
+) -> None:
+    one, other = (AutoModelForSequenceClassification.from_pretrained(teacher_folder) for _ in range(2))
+    torch.nn.init.normal_(other.classifier.weight)
+    tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
+    texts = corpus[:6]
+    found = teacher_logits([(one, tokenizer), (other, tokenizer)], LABELS, texts, tmp_path)
+    probabilities = [1 / (1 + np.exp(-predict_logits(model, tokenizer, texts)[:, ::-1])) for model in (one, other)]
+    np.testing.assert_allclose(1 / (1 + np.exp(-found)), np.mean(probabilities, axis=0), atol=1e-5)
+    alone = teacher_logits([(one, tokenizer)], LABELS, texts, tmp_path)
+    np.testing.assert_allclose(alone, predict_logits(one, tokenizer, texts)[:, ::-1], atol=1e-5)
+    # Numbers of another precision are other numbers.
+    low = teacher_logits([(one, tokenizer)], LABELS, texts, tmp_path, precision="bf16")
+    assert 0 < np.abs(low - alone).max() < 0.2
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_labels_of_the_teacher_are_found_by_name(teacher_folder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(teacher_folder)
     assert teacher_columns(model, LABELS) == [3, 2, 1, 0]
@@ -154,7 +192,7 @@ def test_unlabelled_texts_are_new_ones_and_each_once(tmp_path: Path) -> None:
         read_unlabelled(str(tmp_path / "texts.jsonl"), "body", [])
 
 
-def test_rows_carry_labels_and_logits(encoder_folders: dict[str, Path]) -> None:
+def test_rows_carry_labels_and_logits() -> None:
     features = datasets.Features(
         {"text": datasets.Value("string"), "labels": datasets.List(datasets.Value("float32"))}
     )
@@ -162,10 +200,9 @@ def test_rows_carry_labels_and_logits(encoder_folders: dict[str, Path]) -> None:
     rows = distillation_rows(train, ["no label", "none"], 2)
     assert rows["text"][:] == ["so sad", "no label", "none"]
     assert rows["labels"][:] == [[0.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]]
-    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
-    encoded = tokenize_rows(rows, np.arange(6).reshape(3, 2), tokenizer)
-    assert encoded["teacher_logits"][:] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
-    assert encoded["input_ids"][1] == tokenizer("no label")["input_ids"]
+    taught = add_teacher(rows, np.arange(6).reshape(3, 2))
+    assert taught["teacher_logits"][:] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    assert taught["text"][:] == rows["text"][:]
 
 
 @pytest.mark.parametrize("name", ["bert_wp", "roberta_bb", "electra_uni"])
@@ -214,13 +251,13 @@ def test_distilled_folder_is_a_stock_model(distilled: tuple[Path, dict[str, floa
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["model_type"] == "bert"
     assert config["problem_type"] == "multi_label_classification"
-    absent = {"auto_map", "custom_pipelines", "calibration_scale", "class_weights", "label_correlation"}
+    absent = {"auto_map", "custom_pipelines", "calibration_scale"}
     assert not absent & set(config)
     assert [config["id2label"][str(index)] for index in range(4)] == LABELS
     assert len(config["thresholds"]) == 4
     assert AutoTokenizer.from_pretrained(folder).model_max_length == 64
     summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
-    assert summary["teacher"].endswith("(not on the Hub)")
+    assert [teacher.endswith("(not on the Hub)") for teacher in summary["teachers"]] == [True]
     assert summary["num_texts"]["train"] == 60
     assert 0 < summary["num_texts"]["unlabelled"] <= 40
     assert summary["settings"]["distillation_weight"] == 0.6
@@ -261,7 +298,7 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
     )
     loss = DistillationLoss(weight=0.4, temperature=3.0)
     logits = torch.from_numpy(predict_logits(model, tokenizer, texts))
-    expected = loss(logits, torch.tensor(rows["labels"][:]), torch.from_numpy(teacher))
+    expected = loss(plain_loss(4), torch.from_numpy(teacher), logits, torch.tensor(rows["labels"][:]))
     # Two batches of four texts each are one step: their mean is that of all.
     arguments = StackedEmotionTrainingArguments(
         output_dir=str(tmp_path),
@@ -275,11 +312,11 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
         precision="fp32",
         disable_tqdm=True,
     )
-    trainer = DistillationTrainer(
+    trainer = StackedEmotionTrainer(
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        train_dataset=tokenize_rows(rows, teacher, tokenizer),
+        train_dataset=add_teacher(tokenize_dataset(rows, tokenizer)[0], teacher),
         distillation_loss=loss,
     )
     outcome = trainer.train()
@@ -298,7 +335,7 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
         ({"distillation_temperature": 0}, "`distillation_temperature` must be above 0, got 0.0."),
         ({"max_tokens": 2}, "`max_tokens` must be at least 8, got 2."),
         ({"max_tokens": 500}, "`max_tokens` is 500, but the student takes at most 128."),
-        ({"base_loss": "focal"}, "`base_loss` has no meaning in distillation: leave it out."),
+        ({"lora_r": 2}, "`lora_r` has no meaning in distillation: leave it out."),
         ({"calibration": "beta"}, "`calibration` must be one of none, temperature, temperature_per_label, platt"),
         ({"unlabelled_file": "nowhere.csv"}, "nowhere.csv"),
         ({"student": {"size": 3}}, "Encoder 'student': unknown fields ['size']"),
@@ -331,8 +368,46 @@ def test_teacher_must_be_a_classifier(student_folder: Path, tmp_path: Path, capf
 def test_the_recipe_has_known_fields() -> None:
     path = Path(distill.__file__).parent / "recipes" / "goemotions_distilled.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    own = {name: value for name, value in content.items() if name in DistillationArguments.__dataclass_fields__}
-    assert {"teacher", "student", "distillation_weight"} <= set(own)
+    assert {"teacher", "student", "distillation_weight"} <= set(content)
     recipe = distill._load_recipe(str(path), ["--teacher", "elsewhere"])
     assert recipe.distillation.teacher == "elsewhere"
     assert recipe.training.learning_rate == 2e-4
+
+
+def test_a_stack_learns_from_several_teachers(
+    teacher_folder: Path, distilled: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    unlabelled = write_rows(tmp_path / "more.jsonl", [{"text": row["text"]} for row in make_rows(12, seed=9)])
+    teachers = [str(teacher_folder), str(distilled[0] / "output")]
+    cache = tmp_path / "cache"
+    fields = {"teacher": teachers, "unlabelled_file": str(unlabelled), "teacher_cache_dir": str(cache)}
+    recipe = write_recipe(tmp_path, logging_steps=1, class_weights="sqrt", **fields)
+    train.main([str(recipe)])
+    assert len(list(cache.iterdir())) == 2
+    folder = tmp_path / "output"
+    summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
+    assert summary["teachers"] == ["teacher0 (not on the Hub)", "output (not on the Hub)"]
+    assert "Distilled from teacher0 (not on the Hub), output" in (folder / "README.md").read_text(encoding="utf-8")
+    assert summary["settings"]["distillation_weight"] == 0.5
+    assert 0 < summary["num_texts"]["unlabelled"] <= 12
+    labels = json.loads((folder / "label_statistics.json").read_text(encoding="utf-8"))
+    assert labels["num_texts"] == 60
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"teacher": "nowhere"}, "teacher nowhere cannot be loaded"),
+        ({"teacher": "x", "training_mode": "staged"}, "`teacher` is for `training_mode: joint`, got staged."),
+        ({"unlabelled_file": "x.csv"}, "Only a `teacher` can make use of `unlabelled_file`"),
+        ({"distillation_weight": -1}, "`distillation_weight` must be in [0, 1], got -1.0."),
+    ],
+)
+def test_bad_teacher_of_a_stack_is_one_line(
+    fields: dict[str, Any], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train.main([str(write_recipe(tmp_path, **fields))])
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    assert message in said

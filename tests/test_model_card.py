@@ -212,7 +212,7 @@ def test_a_card_before_publishing_names_the_folder_and_no_repository() -> None:
 
 def test_a_stock_model_needs_no_code() -> None:
     metadata, body = card(
-        config=stock_config(thresholds=[0.1, 0.2]), summary=replace(SUMMARY, teacher="user/stack"), **PUBLISHED
+        config=stock_config(thresholds=[0.1, 0.2]), summary=replace(SUMMARY, teachers=["user/stack"]), **PUBLISHED
     )
     assert "custom_code" not in metadata["tags"]
     assert "trust_remote_code" not in body

@@ -186,6 +186,24 @@ def test_learning_rates_fall_from_layer_to_layer(architecture: str, tmp_path: Pa
     assert optimizer.param_groups[0]["lr"] == 4e-4
 
 
+def test_an_encoder_may_have_a_learning_rate_of_its_own(tmp_path: Path, corpus: list[str]) -> None:
+    model = stack(tmp_path, corpus)
+    own, *others = find_encoders(model)
+    options = {"learning_rate": 4e-4, "head_learning_rate": 3e-3, "encoder_learning_rates": {own: "2e-3"}}
+    found = rates_and_decay(trainer(model, tmp_path, **options).create_optimizer(), model)
+    assert {name for name, (rate, _) in found.items() if rate == 2e-3} == {
+        name for name, _ in model.named_parameters() if f"encoders.{own}." in name
+    }
+    assert {rate for name, (rate, _) in found.items() if any(f"encoders.{other}." in name for other in others)} == {
+        4e-4
+    }
+    decaying = rates_and_decay(trainer(model, tmp_path, layerwise_lr_decay=0.5, **options).create_optimizer(), model)
+    for name, (rate, _) in decaying.items():
+        distance = distance_in_stack(name)
+        top = 2e-3 if f"encoders.{own}." in name else 4e-4
+        assert rate == (3e-3 if distance is None else top * 0.5**distance), name
+
+
 def test_without_decay_any_architecture_has_two_learning_rates(tmp_path: Path) -> None:
     model = stock_model("bart", d_model=16, encoder_layers=1, decoder_layers=1)
     options = {"learning_rate": 4e-4, "head_learning_rate": 3e-3}

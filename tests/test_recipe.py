@@ -13,7 +13,15 @@ from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
 from trainer_ext.data import read_file
-from trainer_ext.recipe import COMMON_FIELDS, DataArguments, ModelArguments, Recipe, format_fields, load_recipe
+from trainer_ext.recipe import (
+    COMMON_FIELDS,
+    DataArguments,
+    ModelArguments,
+    Recipe,
+    TeacherArguments,
+    format_fields,
+    load_recipe,
+)
 from trainer_ext.scratch_encoders import scratch_encoder
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
@@ -229,7 +237,7 @@ def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str,
 
 
 def test_unknown_threshold_strategy_is_an_error(tmp_path: Path) -> None:
-    message = "`threshold_strategy` must be one of per_label, global, none, got 'best'."
+    message = "`threshold_strategy` must be one of per_label, expected_f1, global, none, got 'best'."
     with pytest.raises(ValueError, match=one_line(message)):
         load(tmp_path, "threshold_strategy: best\n")
 
@@ -278,7 +286,7 @@ def test_help_lists_every_field_of_the_project_and_counts_the_others() -> None:
     lines = format_fields().splitlines()
     listed = [line.split()[0].removeprefix("--") for line in lines if line.startswith("  --")]
     own = list(StackedEmotionTrainingArguments.__annotations__)
-    wanted = [entry.name for cls in (DataArguments, ModelArguments) for entry in fields(cls)] + own
+    wanted = [entry.name for cls in (DataArguments, ModelArguments, TeacherArguments) for entry in fields(cls)] + own
     wanted += [name for name in COMMON_FIELDS if name not in own]
     assert sorted(listed) == sorted(wanted)
     inherited = {entry.name for entry in fields(TrainingArguments)} - {*own, *COMMON_FIELDS}

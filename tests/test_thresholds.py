@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,11 +92,9 @@ def test_labels_without_positives_get_the_global_threshold() -> None:
     assert tune_thresholds(labels, probabilities, shrinkage=0.5)[2] == global_threshold
 
 
-@pytest.mark.parametrize("strategy", ["per_label", "global"])
+@pytest.mark.parametrize("strategy", ["per_label", "expected_f1", "global"])
 @pytest.mark.parametrize("probabilities", [[[0.3, 0.6]], [[0.0, 0.0]]])
-def test_default_is_used_without_any_information(
-    strategy: Literal["per_label", "global"], probabilities: list[list[float]]
-) -> None:
+def test_default_is_used_without_any_information(strategy: str, probabilities: list[list[float]]) -> None:
     thresholds = tune_thresholds([[0, 0]], probabilities, strategy=strategy, default=0.4)
     assert thresholds.tolist() == [0.4, 0.4]
 
@@ -161,7 +159,7 @@ def test_float32_scores_give_the_same_thresholds_as_their_float64_values() -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "best"}, "`strategy` must be 'per_label' or 'global', got 'best'"),
+        ({"strategy": "best"}, "`strategy` must be one of per_label, expected_f1, global, got 'best'"),
         ({"shrinkage": -1.0}, "`shrinkage` must be a number of pseudo-positives >= 0, got -1.0"),
         ({"shrinkage": math.nan}, "`shrinkage` must be a number of pseudo-positives >= 0, got nan"),
         ({"default": 1.0}, "`default` must lie strictly between 0 and 1, got 1.0"),
@@ -170,6 +168,49 @@ def test_float32_scores_give_the_same_thresholds_as_their_float64_values() -> No
 def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tune_thresholds([[1]], [[0.5]], **options)
+
+
+def make_calibrated(num_samples: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """One label whose probabilities are the truth; about every tenth sample is positive."""
+    rng = np.random.default_rng(seed)
+    probabilities = 1 / (1 + np.exp(-rng.normal(-3.5, 2.0, (num_samples, 1))))
+    return (rng.random(probabilities.shape) < probabilities).astype(np.int64), probabilities
+
+
+def test_threshold_of_the_expected_f1_is_half_of_it() -> None:
+    labels, probabilities = make_calibrated(50_000, seed=0)
+    ranked = sorted(probabilities[:, 0], reverse=True)
+    best = max(2 * sum(ranked[:size]) / (size + sum(ranked)) for size in range(1_000, 9_000, 100))
+    threshold = tune_thresholds(labels, probabilities, strategy="expected_f1")[0]
+    assert threshold == pytest.approx(best / 2, abs=0.01)
+
+
+def test_expected_f1_loses_less_than_the_f1_of_few_samples() -> None:
+    labels, probabilities = make_calibrated(100_000, seed=1)
+    reached: dict[str, list[float]] = {"per_label": [], "expected_f1": []}
+    for seed in range(20):
+        sample = make_calibrated(300, seed=100 + seed)
+        for strategy, values in reached.items():
+            values.append(f1_score(labels, probabilities >= tune_thresholds(*sample, strategy=strategy)))
+    best = f1_score(labels, probabilities >= tune_thresholds(labels, probabilities))
+    losses = {strategy: best - float(np.mean(values)) for strategy, values in reached.items()}
+    assert losses["expected_f1"] < losses["per_label"] / 2
+
+
+def test_expected_f1_decides_alike_on_any_scale_of_the_logits() -> None:
+    labels, probabilities = make_calibrated(500, seed=2)
+    shifted = 1 / (1 + np.exp(-(0.4 * np.log(probabilities / (1 - probabilities)) + 1.0)))
+    thresholds = [tune_thresholds(labels, scores, strategy="expected_f1") for scores in (probabilities, shifted)]
+    assert ((probabilities >= thresholds[0]) == (shifted >= thresholds[1])).all()
+    assert not math.isclose(thresholds[0][0], thresholds[1][0], abs_tol=0.05)
+
+
+def test_expected_f1_of_a_label_without_positives_is_the_global_threshold() -> None:
+    labels, probabilities = make_data(0)
+    labels[:, 2] = 0
+    found = tune_thresholds(labels, probabilities, strategy="expected_f1")
+    assert found[2] == tune_thresholds(labels, probabilities, strategy="global")[2]
+    assert len(set(found.tolist())) == 4
 
 
 def test_invalid_arrays_raise() -> None:

@@ -335,6 +335,7 @@ def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
         (["--per_device_train_batch_size", "0"], "`per_device_train_batch_size` must be at least 1, got 0"),
         (["--resume_from_checkpoint", "nothing"], "`resume_from_checkpoint` must be the folder of a checkpoint"),
         (["--encoders.words.hidden_size", "wide"], "`hidden_size` must be an integer of at least 1, got 'wide'"),
+        (["--encoder_learning_rates.wrods", "1e-3"], "`encoder_learning_rates` names 'wrods'; the encoders are"),
         (["--encoders.words.hiden_size", "8"], "Encoder 'words': unknown fields ['hiden_size']"),
         (["--validation_ratio", "1.5", "--validation_file", "null"], "validation_ratio 1.5"),
         (["a_second_argument"], "'a_second_argument'"),

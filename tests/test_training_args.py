@@ -155,6 +155,15 @@ def test_unknown_precision_is_an_error(tmp_path: Path) -> None:
         make(tmp_path, precision="fp8")
 
 
+def test_learning_rates_of_encoders_are_numbers(tmp_path: Path) -> None:
+    rates = {"words": "3e-3", "bert": 1}
+    arguments = StackedEmotionTrainingArguments(str(tmp_path), precision="fp32", encoder_learning_rates=rates)
+    assert arguments.encoder_learning_rates == {"words": 3e-3, "bert": 1.0}
+    for wrong in ("high", -1e-3, None):
+        with pytest.raises(ValueError, match=f"that of 'words' must be a number >= 0, got {wrong!r}"):
+            StackedEmotionTrainingArguments(str(tmp_path), precision="fp32", encoder_learning_rates={"words": wrong})
+
+
 @pytest.mark.parametrize("field", ["head_learning_rate", "auxiliary_loss_weight"])
 def test_negative_values_are_an_error(tmp_path: Path, field: str) -> None:
     with pytest.raises(ValueError, match=rf"^`{field}` must not be negative, got -0\.1\.$"):

@@ -137,6 +137,13 @@ def calibrated_probabilities(logits: npt.NDArray[np.float32], calibration: Calib
     return scores.double().sigmoid().float().numpy()
 
 
+def mean_logits(probabilities: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
+    """Logits of the mean of several models' probabilities, all of one shape; fp32 and finite."""
+    mean = np.mean(probabilities, axis=0, dtype=np.float64)
+    inside = np.clip(mean, np.finfo(np.float32).tiny, 1.0 - np.finfo(np.float32).epsneg)
+    return (np.log(inside) - np.log1p(-inside)).astype(np.float32)
+
+
 def expected_calibration_error(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, num_bins: int = 15
 ) -> npt.NDArray[np.float64]:

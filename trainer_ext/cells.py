@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from .calibration import calibrated_probabilities
+from .calibration import calibrated_probabilities, mean_logits
 from .data import EmotionData
 from .evaluation import choose_calibration, choose_thresholds
 from .recipe import ModelArguments
@@ -98,7 +98,7 @@ def mean_cell(cells: Sequence[Cell], options: ModelArguments) -> Cell:
     for other in cells[1:]:
         check_same_texts(first, other, ("validation", "test"))
     validation, test = (
-        _logits([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
+        mean_logits([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
     )
     calibration, thresholds = None, np.full(len(first.label_names), 0.5)
     if len(validation):
@@ -128,10 +128,3 @@ def check_same_texts(first: Cell, other: Cell, splits: Sequence[str] = ("test",)
                 f"The runs must have the same {split} texts and labels, got different ones: give a `{split}_file` or "
                 f"a data set with that split, since a `{split}_ratio` divides anew for every seed."
             )
-
-
-def _logits(probabilities: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Of the mean of the probabilities, finite."""
-    mean = np.mean(probabilities, axis=0, dtype=np.float64)
-    inside = np.clip(mean, np.finfo(np.float32).tiny, 1.0 - np.finfo(np.float32).epsneg)
-    return (np.log(inside) - np.log1p(-inside)).astype(np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distillation: a small classifier of transformers learns from the labels and from a trained model's probabilities."""
+"""Distillation: a model learns from the labels and from the probabilities of trained models."""
 
 from __future__ import annotations
 
@@ -12,67 +12,80 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .batching import tokenize_dataset
-from .calibration import Calibration
+from .calibration import Calibration, mean_logits
 from .label_layouts import read_texts
-from .losses.hybrid import HybridLoss, LabelStatistics
+from .losses.distillation import NO_LABEL
 from .prediction import predict_logits
 from .recipe import DecisionArguments
 from .stages.digests import settings_digest, weights_digest
 from .table_files import read_table
-from .trainer import StackedEmotionTrainer
+from .trainer import TEACHER_COLUMN
 
-TEACHER_COLUMN = "teacher_logits"
-# The label of a text that has none.
-NO_LABEL = -1.0
-
+_LOW_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Texts whose logits are one file: what a killed run has to repeat at most.
 _TEXTS_PER_FILE = 4096
 _MIN_TOKENS = 8
 
 
 @dataclass
-class DistillationArguments(DecisionArguments):
-    """Who learns from whom, and how."""
+class StudentArguments(DecisionArguments):
+    """Who learns, and how it decides."""
 
-    teacher: str | None = field(default=None, metadata={"help": "Folder of the trained model to learn from."})
     student: str | dict[str, Any] | None = field(
         default=None, metadata={"help": "Hub id or folder of an encoder, or a mapping: an encoder to be made."}
     )
     max_tokens: int = field(default=128, metadata={"help": "Tokens that the student keeps of a text."})
-    unlabelled_file: str | None = field(
-        default=None, metadata={"help": "csv, tsv, jsonl or parquet file of further texts, which need no labels."}
-    )
-    distillation_weight: float = field(
-        default=0.5, metadata={"help": "Share of the teacher in the loss, in [0, 1]; the labels have the rest."}
-    )
-    distillation_temperature: float = field(
-        default=1.0, metadata={"help": "What the logits of both are divided by, above 0."}
-    )
-    teacher_cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the teacher's logits (default: teacher_logits in output_dir)."}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("teacher", "student"):
-            if not getattr(self, name):
-                raise ValueError(f"The recipe names no `{name}`: give it a folder or a Hub id.")
+        if not self.student:
+            raise ValueError("The recipe names no `student`: give it a folder or a Hub id.")
         if self.max_tokens < _MIN_TOKENS:
             raise ValueError(f"`max_tokens` must be at least {_MIN_TOKENS}, got {self.max_tokens}.")
-        if not 0 <= self.distillation_weight <= 1:
-            raise ValueError(f"`distillation_weight` must be in [0, 1], got {self.distillation_weight}.")
-        if not self.distillation_temperature > 0:
-            raise ValueError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
+
+
+def teacher_logits(
+    teachers: Sequence[tuple[PreTrainedModel, Any]],
+    label_names: Sequence[str],
+    texts: Sequence[str],
+    folder: str | os.PathLike[str],
+    batch_size: int = 64,
+    precision: str = "fp32",
+) -> np.ndarray:
+    """
+    What there is to learn from: the logits of one teacher, of several those of the mean of their probabilities.
+
+    Args:
+        teachers (`Sequence[tuple]`): Classifiers with their tokenizers, as `load_classifier` returns them.
+        label_names (`Sequence[str]` of length `num_labels`): The labels to learn; each teacher may have more.
+        texts, folder, batch_size, precision: As in [`cached_logits`].
+
+    Returns:
+        `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
+
+    Raises:
+        `ValueError`: If a teacher does not know a label.
+    """
+    columns = [teacher_columns(model, label_names) for model, _ in teachers]
+    logits = [
+        cached_logits(*teacher, texts, folder, batch_size, precision)[:, places]
+        for teacher, places in zip(teachers, columns, strict=True)
+    ]
+    return logits[0] if len(logits) == 1 else mean_logits([expit(part) for part in logits])
 
 
 def cached_logits(
-    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], folder: str | os.PathLike[str], batch_size: int = 64
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Sequence[str],
+    folder: str | os.PathLike[str],
+    batch_size: int = 64,
+    precision: str = "fp32",
 ) -> np.ndarray:
     """
     The logits of texts, kept on disk: a run that was killed goes on where it was, another one reads them.
@@ -83,6 +96,7 @@ def cached_logits(
         texts (`Sequence[str]`): The texts.
         folder (`str`): Where the files are; each is named by the digest of weights, settings and its texts.
         batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
+        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
 
     Returns:
         `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
@@ -90,13 +104,15 @@ def cached_logits(
     cache = Path(folder)
     cache.mkdir(parents=True, exist_ok=True)
     settings = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
-    teacher = settings_digest([weights_digest(model), settings, repr(tokenizer)])
+    teacher = settings_digest([weights_digest(model), settings, repr(tokenizer), precision])
+    low = _LOW_PRECISIONS.get(precision)
     parts = []
     for start in tqdm(range(0, len(texts), _TEXTS_PER_FILE), desc="Teacher", unit=" files"):
         part = list(texts[start : start + _TEXTS_PER_FILE])
         file = cache / f"{settings_digest([teacher, part])[:32]}.npy"
         if not file.is_file():
-            logits = predict_logits(model, tokenizer, part, batch_size)
+            with torch.autocast(model.device.type, low, enabled=low is not None):
+                logits = predict_logits(model, tokenizer, part, batch_size)
             partial = file.with_suffix(".partial")
             with partial.open("wb") as stream:
                 np.save(stream, logits)
@@ -126,81 +142,9 @@ def distillation_rows(train: datasets.Dataset, unlabelled: Sequence[str], num_la
     return datasets.concatenate_datasets([train, further])
 
 
-def tokenize_rows(rows: datasets.Dataset, teacher_logits: np.ndarray, tokenizer: Any) -> datasets.Dataset:
-    """The rows of [`distillation_rows`] as the student reads them, with the teacher's logits beside."""
-    encoded, _ = tokenize_dataset(rows, tokenizer)
-    return encoded.add_column(TEACHER_COLUMN, list(teacher_logits.astype(np.float32)))
-
-
-@dataclass(frozen=True)
-class DistillationLoss:
-    """
-    (1 - w) BCE(z, y) + w T^2 BCE(z / T, sigmoid(t / T)), with student's logits z, labels y and teacher's logits t.
-
-    The second term is that of Hinton et al. (2015, Distilling the Knowledge in a Neural Network), for labels that do
-    not exclude each other: T^2 keeps its gradient's size whatever the temperature. A text without labels has the
-    second term only. Both are means over all texts of the batch and their labels.
-
-    Args:
-        weight (`float`): w, in [0, 1].
-        temperature (`float`): T, above 0.
-    """
-
-    weight: float
-    temperature: float
-
-    def __call__(
-        self, logits: torch.Tensor, labels: torch.Tensor, teacher_logits: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """
-        *Shape:* three times `(batch_size, num_labels)` to the terms `base` and `distillation`, each of shape `()`,
-        whose sum is the loss.
-        """
-        logits = logits.float()
-        has_labels = (labels != NO_LABEL).all(dim=-1, keepdim=True)
-        gold = binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
-        soft = torch.sigmoid(teacher_logits / self.temperature)
-        distance = binary_cross_entropy_with_logits(logits / self.temperature, soft)
-        return {
-            "base": (1 - self.weight) * (gold * has_labels).mean(),
-            "distillation": self.weight * self.temperature**2 * distance,
-        }
-
-
-class DistillationTrainer(StackedEmotionTrainer):
-    """
-    [`StackedEmotionTrainer`] with a [`DistillationLoss`]; an evaluation's loss is the plain one of the labels.
-
-    Args:
-        args, kwargs: Those of [`StackedEmotionTrainer`]; the training rows are those of [`tokenize_rows`].
-        distillation_loss ([`DistillationLoss`]): The loss.
-    """
-
-    def __init__(self, *args: Any, distillation_loss: DistillationLoss, **kwargs: Any) -> None:
-        self.distillation_loss = distillation_loss
-        super().__init__(*args, **kwargs)
-
-    def create_loss(self) -> HybridLoss:
-        """The plain loss, for evaluations; nothing of it goes into the student's config."""
-        statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
-        return HybridLoss(statistics).to(self.args.device)
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        """The distillation loss of a training batch, the parent's of any other."""
-        if TEACHER_COLUMN not in inputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        extra = ("labels", TEACHER_COLUMN)
-        outputs = model(**{key: value for key, value in inputs.items() if key not in extra})
-        terms = self.distillation_loss(outputs["logits"], *(inputs[key] for key in extra))
-        self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
-        loss = torch.stack(list(terms.values())).sum()
-        return (loss, outputs) if return_outputs else loss
+def add_teacher(rows: datasets.Dataset, logits: np.ndarray) -> datasets.Dataset:
+    """The rows with the teacher's logits, `(num_rows, num_labels)`, as the Trainer looks for them."""
+    return rows.add_column(TEACHER_COLUMN, list(logits.astype(np.float32)))
 
 
 @torch.no_grad()

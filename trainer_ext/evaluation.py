@@ -13,11 +13,11 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .metrics import format_metrics_table, multilabel_metrics
-from .thresholds import cross_validated_shrinkage, tune_thresholds
+from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
 VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
-THRESHOLD_STRATEGIES = ("per_label", "global", "none")
+THRESHOLD_STRATEGIES = (*TUNED_STRATEGIES, "none")
 
 
 def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def choose_thresholds(
 
     Args:
         labels, probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): Of the validation split.
-        strategy (`str`): `"per_label"`, `"global"`, or `"none"` for 0.5 everywhere.
+        strategy (`str`): One of [`tune_thresholds`], or `"none"` for 0.5 everywhere.
         shrinkage (`float` or `"auto"`, *optional*, defaults to 0.0): As in [`tune_thresholds`], or found by
             [`cross_validated_shrinkage`].
     """

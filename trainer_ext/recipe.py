@@ -18,6 +18,7 @@ from modeling_stacked_emotion import WEIGHTS_DTYPES
 
 from .calibration import CALIBRATION_METHODS
 from .evaluation import THRESHOLD_STRATEGIES
+from .losses.distillation import DistillationLoss
 from .training_args import StackedEmotionTrainingArguments
 
 
@@ -53,7 +54,9 @@ class DecisionArguments:
         default="platt",
         metadata={"help": "platt, temperature_per_label, temperature or none; fitted on the validation split."},
     )
-    threshold_strategy: str = field(default="per_label", metadata={"help": "per_label, global, or none for 0.5."})
+    threshold_strategy: str = field(
+        default="per_label", metadata={"help": f"{', '.join(THRESHOLD_STRATEGIES)} (0.5)."}
+    )
     threshold_shrinkage: float | str = field(
         default=0.0,
         metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
@@ -127,12 +130,49 @@ class ModelArguments(DecisionArguments):
         self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
 
 
+@dataclass
+class TeacherArguments:
+    """Trained models to learn from, besides the labels. See [`DistillationLoss`]."""
+
+    teacher: str | list[str] | None = field(
+        default=None,
+        metadata={"help": "Folder of a trained model to learn from; of several the mean of their probabilities."},
+    )
+    unlabelled_file: str | None = field(
+        default=None, metadata={"help": "csv, tsv, jsonl or parquet file of further texts, which need no labels."}
+    )
+    distillation_weight: float = field(
+        default=0.5, metadata={"help": "Share of the teacher in the loss, in [0, 1]; the labels have the rest."}
+    )
+    distillation_temperature: float = field(
+        default=1.0, metadata={"help": "What the logits of both are divided by, above 0."}
+    )
+    teacher_cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the teacher's logits (default: teacher_logits in output_dir)."}
+    )
+
+    def __post_init__(self) -> None:
+        self.create_loss()
+        if self.unlabelled_file and not self.teacher:
+            raise ValueError("Only a `teacher` can make use of `unlabelled_file`: give one, or leave it out.")
+
+    @property
+    def teachers(self) -> list[str]:
+        """All of them."""
+        return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
+
+    def create_loss(self) -> DistillationLoss:
+        """The loss of these arguments; raises `ValueError` for one out of its range."""
+        return DistillationLoss(self.distillation_weight, self.distillation_temperature)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """The three groups of fields, checked and complete."""
+    """The groups of fields, checked and complete."""
 
     data: DataArguments
     model: ModelArguments
+    distillation: TeacherArguments
     training: StackedEmotionTrainingArguments
 
 
@@ -154,12 +194,17 @@ COMMON_FIELDS = (
 )
 # Fields with a value of another type that may also be true or false.
 _ALSO_FLAGS = ("resume_from_checkpoint",)
-_GROUPS = {"data": DataArguments, "model": ModelArguments, "training": StackedEmotionTrainingArguments}
+_GROUPS = {
+    "data": DataArguments,
+    "model": ModelArguments,
+    "distillation": TeacherArguments,
+    "training": StackedEmotionTrainingArguments,
+}
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
-    Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`] and
+    Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`], [`TeacherArguments`] and
     [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
     """
     return Recipe(**load_fields(path, _GROUPS, overrides))

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
+from trainer_ext.calibration import fit_calibration
 from trainer_ext.metrics import check_labels, check_probabilities
+
+TUNED_STRATEGIES = ("per_label", "expected_f1", "global")
 
 # What `cross_validated_shrinkage` compares.
 SHRINKAGES = (0.0, 5.0, 20.0, 50.0, float("inf"))
@@ -39,13 +43,18 @@ def tune_thresholds(
     mean of a normal model with `shrinkage` pseudo-positives (empirical Bayes; Efron and Morris, 1973,
     "Stein's estimation rule and its competitors").
 
+    `"expected_f1"` asks less of few positives: a curve of two parameters (Platt scaling) instead of the place of each
+    of them. It takes the calibrated probabilities q for the truth and maximises the F1 that is then to be expected,
+    2 sum of the predicted q / (number of predictions + sum of all q). Its threshold is half of that F1 (Lipton et al.,
+    2014, Optimal Thresholding of Classifiers to Maximize F1 Measure, theorem 1), brought back to the given scale.
+
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split, 0 or 1.
         probabilities (`ArrayLike` of shape `(num_samples, num_labels)`): Their probabilities in [0, 1].
-        strategy (`str`, *optional*, defaults to `"per_label"`): `"per_label"` for one threshold per label, `"global"`
-            for the same threshold for all labels.
+        strategy (`str`, *optional*, defaults to `"per_label"`): `"per_label"` for one threshold per label,
+            `"expected_f1"` for one per label by calibrated probabilities, `"global"` for the same for all labels.
         shrinkage (`float`, *optional*, defaults to 0.0): Number of pseudo-positives, from 0 (none) to infinity (the
-            global threshold). Not used by `"global"`.
+            global threshold). Used by `"per_label"` only.
         default (`float`, *optional*, defaults to 0.5): Threshold in (0, 1) where the samples give no information.
 
     Returns:
@@ -62,6 +71,9 @@ def tune_thresholds(
     global_threshold = _best_threshold(*_macro_f1_curve(curves), default=default, fallback=default)
     if strategy == "global":
         return _inside_unit_interval(np.full(gold.shape[1], global_threshold))
+    if strategy == "expected_f1":
+        expected = _expected_f1_thresholds(gold, scores)
+        return _inside_unit_interval(np.where(gold.any(axis=0), expected, global_threshold))
     tuned = np.array([_best_threshold(*curve, default=default, fallback=global_threshold) for curve in curves])
     num_positives = gold.sum(axis=0)
     # A weight, not the quotient as a whole, keeps the limits exact: 1 without shrinkage, 0 with infinite shrinkage.
@@ -128,12 +140,23 @@ def _inside_unit_interval(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np
 
 
 def _check_options(strategy: str, shrinkage: float, default: float) -> None:
-    if strategy not in ("per_label", "global"):
-        raise ValueError(f"`strategy` must be 'per_label' or 'global', got {strategy!r}.")
+    if strategy not in TUNED_STRATEGIES:
+        raise ValueError(f"`strategy` must be one of {', '.join(TUNED_STRATEGIES)}, got {strategy!r}.")
     if not shrinkage >= 0.0:
         raise ValueError(f"`shrinkage` must be a number of pseudo-positives >= 0, got {shrinkage}.")
     if not 0.0 < default < 1.0:
         raise ValueError(f"`default` must lie strictly between 0 and 1, got {default}.")
+
+
+def _expected_f1_thresholds(gold: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The thresholds of the highest expected F1 under calibrated probabilities, on the scale of `scores`."""
+    smallest = np.finfo(np.float32).eps
+    logits = logit(np.clip(scores, smallest, 1.0 - smallest))
+    calibration = fit_calibration(gold, logits, "platt")
+    ranked = np.sort(expit(calibration.scale * logits + calibration.bias), axis=0)[::-1]
+    num_predicted = np.arange(1, len(ranked) + 1)[:, None]
+    f1 = (2.0 * ranked.cumsum(axis=0) / (num_predicted + ranked.sum(axis=0))).max(axis=0)
+    return expit((logit(f1 / 2.0) - calibration.bias) / calibration.scale)
 
 
 def _f1_curve(

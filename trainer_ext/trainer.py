@@ -32,11 +32,15 @@ from .batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_d
 from .callbacks.evaluation import EvaluationCallback
 from .callbacks.unfreezing import GradualUnfreezingCallback
 from .evaluation import compute_validation_metrics, labels_and_probabilities
+from .losses.distillation import NO_LABEL, DistillationLoss
 from .losses.gathering import gather_batch
 from .losses.hybrid import HybridLoss, LabelStatistics
 from .parameters import find_encoders, freeze_layers, layers_from_top
 from .precision import read_precision, write_precision
 from .training_args import StackedEmotionTrainingArguments
+
+# Column of the rows that learn from a teacher; see `trainer_ext.distillation`.
+TEACHER_COLUMN = "teacher_logits"
 
 _LOSS_FILE = "hybrid_loss.pt"
 
@@ -62,6 +66,7 @@ class StackedEmotionTrainer(Trainer):
         data_collator (*optional*, defaults to [`EmotionDataCollator`] of `processing_class`): Makes the batches.
         compute_metrics (`Callable`, *optional*, defaults to [`compute_validation_metrics`]):
             Metrics of an evaluation; `None` for the loss alone.
+        distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
 
     Raises:
         `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
@@ -82,6 +87,7 @@ class StackedEmotionTrainer(Trainer):
         processing_class: Any = None,
         *,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = compute_validation_metrics,
+        distillation_loss: DistillationLoss | None = None,
         **kwargs: Any,
     ) -> None:
         if data_collator is None and processing_class is not None:
@@ -103,6 +109,7 @@ class StackedEmotionTrainer(Trainer):
             )
         self.add_callback(_EpochOrderCallback)
         self.hybrid_loss = self.create_loss()
+        self.distillation_loss = distillation_loss or DistillationLoss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
         if self.args.num_frozen_layers:
             freeze_layers(self.model, self.args.num_frozen_layers)
@@ -120,6 +127,7 @@ class StackedEmotionTrainer(Trainer):
             statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
             return HybridLoss(statistics).to(self.args.device)
         labels = dataset_labels(self.train_dataset)
+        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         names = label_names(self.model.config)
         if labels.shape[1:] != (len(names),):
             raise ValueError(
@@ -141,7 +149,7 @@ class StackedEmotionTrainer(Trainer):
         labels = inputs["labels"]
         needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
         outputs = model(
-            **{key: value for key, value in inputs.items() if key != "labels"},
+            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)},
             **({"output_hidden_states": True} if needs_hidden else {}),
         )
         states = None
@@ -157,7 +165,12 @@ class StackedEmotionTrainer(Trainer):
         states, auxiliary_logits = (
             None if tensor is None else gather(tensor) for tensor in (states, outputs.get("auxiliary_logits"))
         )
-        terms = self.hybrid_loss.train(model.training)(gather(outputs["logits"]), labels, states, auxiliary_logits)
+        loss_of_labels = self.hybrid_loss.train(model.training)
+        given = (gather(outputs["logits"]), labels, states, auxiliary_logits)
+        if TEACHER_COLUMN in inputs:
+            terms = self.distillation_loss(loss_of_labels, gather(inputs[TEACHER_COLUMN]), *given)
+        else:
+            terms = loss_of_labels(*given)
         if model.training:
             # As the Trainer averages its own loss: batches within a step, then steps.
             self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
@@ -215,8 +228,15 @@ class StackedEmotionTrainer(Trainer):
             return self.optimizer
         optimizer = super().create_optimizer(model)
         optimized = self.model if model is None else model
+        encoders = find_encoders(optimized)
+        own_rates = self.args.encoder_learning_rates or {}
+        tops = {
+            id(value): own_rates.get(name, self.args.learning_rate)
+            for name, encoder in encoders.items()
+            for value in encoder.parameters()
+        }
         if self.args.layerwise_lr_decay == 1:
-            layers = [[value for encoder in find_encoders(optimized).values() for value in encoder.parameters()]]
+            layers = [[value for encoder in encoders.values() for value in encoder.parameters()]]
         else:
             layers = layers_from_top(optimized)
         distances = {id(value): distance for distance, layer in enumerate(layers) for value in layer}
@@ -224,11 +244,11 @@ class StackedEmotionTrainer(Trainer):
         for group in optimizer.param_groups:
             parts = defaultdict(list)
             for value in group["params"]:
-                parts[distances.get(id(value), math.inf)].append(value)
-            for distance, values in sorted(parts.items()):
+                parts[distances.get(id(value), math.inf), tops.get(id(value), 0.0)].append(value)
+            for (distance, top), values in sorted(parts.items()):
                 rate = self.args.head_learning_rate
                 if distance != math.inf:
-                    rate = group["lr"] * self.args.layerwise_lr_decay**distance
+                    rate = top * self.args.layerwise_lr_decay**distance
                 groups.append({**group, "params": values, "lr": rate})
         optimizer.param_groups = groups
         return optimizer

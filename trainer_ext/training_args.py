@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     Args:
         head_learning_rate (`float`, *optional*, defaults to 1e-3):
             Learning rate of everything that is not an encoder; `learning_rate` is the encoders' own.
+        encoder_learning_rates (`dict[str, float]`, *optional*):
+            Encoder to its own learning rate in place of `learning_rate`: a table of words learns from each text only
+            in a few rows, and needs a higher one.
         layerwise_lr_decay (`float`, *optional*, defaults to 1.0):
             Factor, in `(0, 1]`, from the learning rate of one layer of an encoder to that of the layer below; the top
             layer has `learning_rate`, the embeddings have the lowest (Howard and Ruder, 2018, "Universal Language
@@ -121,6 +125,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
     head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of everything but the encoders."})
+    encoder_learning_rates: dict[str, float] | None = field(
+        default=None, metadata={"help": "Encoder to a learning rate of its own: {fasttext: 3e-3}."}
+    )
     layerwise_lr_decay: float = field(
         default=1.0, metadata={"help": "Learning rate of an encoder's layer, as a share of the next higher layer's."}
     )
@@ -203,6 +210,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {self.precision!r}.")
         if self.head_learning_rate < 0:
             raise ValueError(f"`head_learning_rate` must not be negative, got {self.head_learning_rate}.")
+        self._read_encoder_learning_rates()
         self._check_loss()
         self._check_stages()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
@@ -212,6 +220,17 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             self.ddp_find_unused_parameters = not (self.base_loss_weight and self.auxiliary_loss_weight)
         super().__post_init__()
         self._check_what_is_trained()
+
+    def _read_encoder_learning_rates(self) -> None:
+        """Numbers of them: YAML reads 3e-3 as a word."""
+        for name, rate in (self.encoder_learning_rates or {}).items():
+            try:
+                number = float(rate)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not 0 <= number < math.inf:
+                raise ValueError(f"`encoder_learning_rates`: that of {name!r} must be a number >= 0, got {rate!r}.")
+            self.encoder_learning_rates = {**(self.encoder_learning_rates or {}), name: number}
 
     def _choose_precision(self) -> None:
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

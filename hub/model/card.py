@@ -82,7 +82,7 @@ def render_card(
         revision_item=f'"revision": "{revision}", ' if published else "",
         onnx=onnx,
         encoders=encoders,
-        teacher=summary.teacher,
+        teachers=summary.teachers,
         license=license,
         license_text=_license_text(license, encoders),
         split=split,

@@ -26,7 +26,7 @@ class TrainingSummary:
         num_texts (`dict[str, int]`): Split to number of texts.
         settings (`dict[str, Any]`): Training settings worth knowing.
         versions (`dict[str, str]`): Package to version.
-        teacher (`str`, *optional*): The model that this one was distilled from, in a few words or by Hub id.
+        teachers (`list[str]`): The models that this one was distilled from, in a few words or by Hub id.
     """
 
     name: str
@@ -38,7 +38,7 @@ class TrainingSummary:
     num_texts: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    teacher: str | None = None
+    teachers: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """The content of `training_summary.json`."""

@@ -398,4 +398,5 @@ def _polish(run: _Run) -> dict[str, dict[str, float]]:
         num_train_epochs=run.args.polish_num_train_epochs,
         learning_rate=run.args.polish_learning_rate,
         head_learning_rate=run.args.polish_learning_rate,
+        encoder_learning_rates=None,
     )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loss of distillation: labels where a text has any, and the probabilities of a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from .hybrid import HybridLoss
+
+# The label of a text that has none.
+NO_LABEL = -1.0
+
+
+@dataclass(frozen=True)
+class DistillationLoss:
+    """
+    (1 - w) H + w T^2 BCE(z / T, sigmoid(t / T)), with the hybrid loss H, the logits z and those of the teacher t.
+
+    The second term is that of Hinton et al. (2015, Distilling the Knowledge in a Neural Network), for labels that do
+    not exclude each other: T^2 keeps its gradient's size whatever the temperature. It is the mean over the texts and
+    their labels. A text without labels has this term only: H counts by the share of the texts that have some.
+
+    Args:
+        weight (`float`, *optional*, defaults to 0.5): w, in [0, 1].
+        temperature (`float`, *optional*, defaults to 1.0): T, above 0.
+
+    Raises:
+        `ValueError`: If one is out of its range.
+    """
+
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"`distillation_weight` must be in [0, 1], got {self.weight}.")
+        if not self.temperature > 0:
+            raise ValueError(f"`distillation_temperature` must be above 0, got {self.temperature}.")
+
+    def __call__(
+        self,
+        hybrid_loss: HybridLoss,
+        teacher_logits: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        states: torch.Tensor | None = None,
+        auxiliary_logits: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            hybrid_loss ([`HybridLoss`]): Of the texts with labels.
+            teacher_logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the teacher.
+            logits, labels, states, auxiliary_logits (`torch.Tensor`): As [`HybridLoss`] takes them; `NO_LABEL` for
+                every label of a text that has none.
+
+        Returns:
+            `dict[str, torch.Tensor]`: The terms of the hybrid loss and `distillation`, each of shape `()`, whose sum
+            is the loss.
+        """
+        terms = {}
+        has_labels = (labels != NO_LABEL).all(dim=-1)
+        if has_labels.any():
+            given = (logits, labels, states, auxiliary_logits)
+            labelled = (None if tensor is None else tensor[has_labels] for tensor in given)
+            share = (1 - self.weight) * has_labels.float().mean()
+            terms = {name: share * value for name, value in hybrid_loss(*labelled).items()}
+        soft = torch.sigmoid(teacher_logits / self.temperature)
+        distance = binary_cross_entropy_with_logits(logits.float() / self.temperature, soft)
+        return terms | {"distillation": self.weight * self.temperature**2 * distance}
