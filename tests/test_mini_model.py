@@ -19,6 +19,7 @@ from hub.demo import app
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
 from hub.model.staging import stage_model
+from hub.validation.snippets import python_blocks
 from scripts import demo, predict
 from trainer_ext.prediction import load_classifier, predict_probabilities
 
@@ -78,6 +79,21 @@ def test_published_it_has_its_code(tmp_path: Path) -> None:
     assert (tmp_path / "modeling_stacked_emotion.py").is_file()
     assert (tmp_path / "storage_stacked_emotion.py").is_file()
     assert (tmp_path / "model.safetensors").read_bytes() == (MINI_MODEL / "model.safetensors").read_bytes()
+
+
+def test_without_code_the_card_shows_how_a_checkout_loads_it(tmp_path: Path) -> None:
+    encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "glove": "GloVe 6B"}
+    options: dict[str, Any] = {"repo_id": "user/stacked-emotion-mini", "encoders": encoders, "with_code": False}
+    stage_model(MINI_MODEL, tmp_path, **options)
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in MINI_MODEL.iterdir()} == set()
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "# stacked-emotion-mini\n" in card
+    assert "trust_remote_code" not in card
+    assert "| `glove` | GloVe 6B | [pddl](https://nlp.stanford.edu/projects/glove/) |" in card
+    (code,) = [code for _, code in python_blocks(card)]
+    said: dict[str, Any] = {}
+    exec(code, said)
+    assert said["probabilities"].shape == (1, 28)
 
 
 @pytest.mark.parametrize("command", [predict, demo])
