@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from model_samples import LABELS, save_classifier
+from recipe_samples import write_recipe, write_vectors
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -20,6 +22,11 @@ from modeling_stacked_emotion import (
     StaticWordsModel,
     round_weights,
 )
+from scripts import train
+from trainer_ext.calibration import calibrated_probabilities
+from trainer_ext.data import load_emotion_data
+from trainer_ext.evaluation import evaluate_split
+from trainer_ext.prediction import load_classifier, predict_logits
 
 TEXTS = ["I am so happy today!", "", "أنا سعيد جدا اليوم 🎉 xyzzy"]
 
@@ -128,6 +135,28 @@ def test_onnx_files_are_made_of_8_bits(
     # Raises if the logits are not torch's.
     export_onnx(source, source, int8=False)
     assert (source / "onnx" / "model.onnx").stat().st_size > 2 * (source / "model.safetensors").stat().st_size
+
+
+@pytest.mark.slow
+def test_results_are_those_of_the_weights_that_are_saved(tmp_path: Path) -> None:
+    encoders = {
+        "words": {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))},
+        "pieces": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 200},
+    }
+    train.main([str(write_recipe(tmp_path, encoders=encoders, weights_dtype="float8"))])
+    folder = tmp_path / "output"
+    stored = load_file(folder / "model.safetensors")
+    assert {weight.dtype for weight in stored.values() if weight.dim() >= 2} == {torch.float8_e4m3fn}
+    data = load_emotion_data(train_file=tmp_path / "train.jsonl", test_file=tmp_path / "test.jsonl")
+    model, tokenizer = load_classifier(str(folder), "cpu")
+    rows = data.splits["test"]
+    logits = predict_logits(model, tokenizer, rows["text"], 8)
+    labels, thresholds = np.asarray(rows["labels"]), np.asarray(model.config.thresholds)
+    found = evaluate_split("test", labels, calibrated_probabilities(logits, None), thresholds, data.label_names)
+    results = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
+    for key in ("test_macro_f1", "test_macro_roc_auc", "test_macro_average_precision", "test_hamming_loss"):
+        assert found[key] == pytest.approx(results[key], abs=1e-9), key
+    assert "| `weights_dtype` | float8 |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_unknown_dtype(stack: StackedEmotionForSequenceClassification) -> None:
