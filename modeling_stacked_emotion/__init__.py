@@ -13,12 +13,14 @@ from .modeling_stacked_emotion import (
 )
 from .pipeline_stacked_emotion import StackedEmotionPipeline
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel, round_static_words
+from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
+from .storage_stacked_emotion import WEIGHTS_DTYPES, round_weights
 from .text_stacked_emotion import NORMALIZATIONS, split_words
 from .tokenization_stacked_emotion import StackedEmotionTokenizer
 
 __all__ = [
     "NORMALIZATIONS",
+    "WEIGHTS_DTYPES",
     "StackedEmotionClassifierOutput",
     "StackedEmotionConfig",
     "StackedEmotionForSequenceClassification",
@@ -32,7 +34,7 @@ __all__ = [
     "StaticWordsTokenizer",
     "decision_thresholds",
     "label_names",
-    "round_static_words",
+    "round_weights",
     "split_words",
 ]
 

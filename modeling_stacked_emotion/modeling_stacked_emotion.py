@@ -26,6 +26,7 @@ from .layers_stacked_emotion import (
     average_words,
 )
 from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
+from .storage_stacked_emotion import stored_weights
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 
@@ -112,17 +113,10 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         **kwargs: Any,
     ) -> None:
         """
-        The parent's, with the tables of static words in fp16 where that loses nothing; they are loaded in the dtype
-        of the rest. After [`~static_words_stacked_emotion.round_static_words`] it loses nothing.
+        The parent's, with weights in fewer bits where that loses nothing, as after
+        [`~storage_stacked_emotion.round_weights`]; they are loaded in the dtype of the model.
         """
-        tables = [f"{name}.table" for name, module in self.named_modules() if isinstance(module, StaticWordsModel)]
-        if tables:
-            state_dict = dict(self.state_dict() if state_dict is None else state_dict)
-            for name in tables:
-                if name in state_dict and state_dict[name].device.type != "meta":
-                    half = state_dict[name].to(torch.float16)
-                    if torch.equal(half.to(state_dict[name].dtype), state_dict[name]):
-                        state_dict[name] = half
+        state_dict = stored_weights(self, dict(self.state_dict() if state_dict is None else state_dict))
         super().save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
 
     @classmethod

@@ -87,11 +87,3 @@ class StaticWordsModel(PreTrainedModel):
             [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, seq_len, hidden_size)`.
         """
         return BaseModelOutput(last_hidden_state=nn.functional.embedding(input_ids, self.table))
-
-
-@torch.no_grad()
-def round_static_words(model: nn.Module) -> None:
-    """Round the tables of all static words in `model` to fp16, in which they are then saved without a loss."""
-    for module in model.modules():
-        if isinstance(module, StaticWordsModel):
-            module.table.copy_(module.table.to(torch.float16))

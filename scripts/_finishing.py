@@ -107,7 +107,8 @@ def _origin(encoder: Any) -> str:
     """What the card says that an encoder was started from."""
     origin = str(encoder)
     if isinstance(encoder, dict):
-        origin = encoder.get("word_vectors") or encoder.get("trained") or "from scratch"
+        origins = (encoder.get(key) for key in ("word_vectors", "trained", "pruned"))
+        origin = next(filter(None, origins), "from scratch")
     return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin
 
 

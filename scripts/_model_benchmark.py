@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +29,12 @@ from trainer_ext.prediction import load_classifier, predict_probabilities
 
 _TRAINING_BATCHES = 8
 _LEARNING_RATE = 1e-6
-_TITLES = ("MB", "macro-F1", "inference, texts/s", "training, texts/s", "first answer, s")
+# Fresh processes whose first answer is waited for.
+_ANSWERS = 5
+_TITLES = (
+    *("MB", "macro-F1", "reported", "one core, texts/s", "inference, texts/s", "training, texts/s"),
+    "first answer, s",
+)
 
 
 class _Contestant(NamedTuple):
@@ -40,9 +49,10 @@ def measure_models(
     """
     Print and return what each saved classifier needs, in turns, and how many times as fast as the first it is.
 
-    Inference goes from texts to probabilities, training from collated batches to the optimizer's step (clipping and
-    fused AdamW included); macro-F1 is that of all texts of the file, at the thresholds of the model's config. The
-    first answer is that of `scripts.predict`, from the start of its process.
+    Inference goes from texts to probabilities, on one core in fp32, too; training from collated batches to the
+    optimizer's step (clipping and fused AdamW included). Macro-F1 is that of all texts of the file, at the thresholds
+    of the model's config; beside it stands what its `eval_results.json` reports, and of which split. The first answer
+    is that of `scripts.predict`, from the start of its process; the median of several.
 
     Args:
         folders (`Sequence[str]`): Folders or Hub ids; the others are compared with the first.
@@ -58,28 +68,60 @@ def measure_models(
     macro_f1 = [_macro_f1(each, rows, batch_size) for each in contestants]
     inference = [_inference(each, timed["text"][:], batch_size, precision) for each in contestants]
     training = [_training(each, timed, batch_size, precision) for each in contestants]
+    with _one_core():
+        one_core = _rates(
+            [_inference(each, timed["text"][:], batch_size, "fp32") for each in contestants], len(timed), rounds
+        )
     rates = {
+        "one_core": one_core,
         "inference": _rates(inference, len(timed), rounds),
         "training": _rates(training, _TRAINING_BATCHES * min(batch_size, len(timed)), rounds),
     }
     print(f"{len(timed):,} texts, batches of {batch_size}, {precision}, {torch.get_num_threads()} threads\n")
-    print(f"{'model':<24} " + " ".join(f"{title:>22}" for title in _TITLES))
+    print(f"{'model':<32} " + " ".join(f"{title:>18}" for title in _TITLES))
     results: dict[str, float] = {}
     for index, (each, folder) in enumerate(zip(contestants, folders, strict=True)):
         measured = {"mb": _megabytes(folder), "macro_f1": macro_f1[index]}
-        cells = [f"{measured['mb']:.1f}", f"{measured['macro_f1']:.3f}"]
+        reported = _reported(folder)
+        measured |= {f"{split}_macro_f1": value for split, value in reported.items()}
+        shown = ", ".join(f"{value:.3f} ({split})" for split, value in reported.items()) or "–"
+        cells = [f"{measured['mb']:.1f}", f"{measured['macro_f1']:.3f}", shown]
         for part, (per_second, ratios) in rates.items():
             measured |= {f"{part}_texts_per_second": per_second[index], f"{part}_speedup": ratios[index]}
             cells.append(f"{per_second[index]:,.0f} ({ratios[index]:.2f}x)")
-        measured["first_answer_seconds"] = seconds(lambda folder=folder: _answer(folder))  # type: ignore[misc]
-        cells.append(f"{measured['first_answer_seconds']:.1f}")
-        print(f"{each.name:<24} " + " ".join(f"{cell:>22}" for cell in cells), flush=True)
+        waits = [seconds(partial(_answer, folder)) for _ in range(_ANSWERS)]
+        measured["first_answer_seconds"] = statistics.median(waits)
+        cells.append(f"{measured['first_answer_seconds']:.1f} ({min(waits):.1f} to {max(waits):.1f})")
+        print(f"{each.name:<32} " + " ".join(f"{cell:>18}" for cell in cells), flush=True)
         results |= {f"{each.name}/{key}": value for key, value in measured.items()}
     return results
 
 
 def _short(folder: str) -> str:
     return "/".join(Path(folder).parts[-2:])
+
+
+def _reported(folder: str) -> dict[str, float]:
+    """Macro-F1 of the split that the model's own results are of; nothing where there are none, as for a Hub id."""
+    path = Path(folder) / "eval_results.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {split: results[f"{split}_macro_f1"] for split in ("test", "validation") if f"{split}_macro_f1" in results}
+    return dict([*found.items()][:1])
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Without threads, those of the tokenizers included."""
+    num_threads, parallelism = torch.get_num_threads(), os.environ.get("TOKENIZERS_PARALLELISM")
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+        del os.environ["TOKENIZERS_PARALLELISM"]
+        if parallelism is not None:
+            os.environ["TOKENIZERS_PARALLELISM"] = parallelism
 
 
 def _inference(contestant: _Contestant, texts: Sequence[str], batch_size: int, precision: str) -> Callable[[], None]:

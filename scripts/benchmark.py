@@ -4,7 +4,7 @@ What the stack costs beside its encoders called alone, A and B by turns in one r
 
 Usage:
     python -m scripts.benchmark [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
-    python -m scripts.benchmark --models FOLDER ... --texts FILE [--json OUT]
+    python -m scripts.benchmark --models [FOLDER ...] [--texts FILE] [--json OUT]
     python -m scripts.benchmark --balanced_dataset [NUM_TWEETS ...] [--json OUT]
     python -m scripts.benchmark --labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
     python -m scripts.benchmark --onnx MODEL --texts FILE [--num_texts N] [--json OUT]
@@ -15,8 +15,9 @@ training step (against the three encoders called alone on the same batches), and
 one of the head on cached word states, from the file to the step of the optimizer, on the same texts). Timings
 of a shared machine are noisy: each round times both sides, and the median of the rounds' ratios is reported.
 
-With `--models` instead, trained models beside the first of them: size, macro-F1 on the file, texts a second of
-inference and of training, seconds to the first answer. With `--balanced_dataset`, the stages of
+With `--models` instead, trained models beside the first of them, by default the one of this repository: size, macro-F1
+on the file and as reported, texts a second of inference (on one core, too) and of training, seconds to the first
+answer. With `--balanced_dataset`, the stages of
 `scripts.build_balanced_dataset` on generated tweets, all but the teacher's forward pass; with `--labelling`, tweets a
 second of a teacher there and in the stock pipeline; with `--onnx`, texts a second and macro-F1 of a model in torch
 (fp32, bf16) and in onnxruntime (fp32, int8); with `--metric`, all metrics of 54,263 x 28 values in the core, in
@@ -33,6 +34,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hub.model.mini import mini_model
 from scripts._errors import user_errors
 from scripts._timing import seconds
 
@@ -60,7 +62,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
     parser.add_argument("--profile", action="store_true", help="print where the training step's time goes")
     parser.add_argument("--json", metavar="OUT", help="write the numbers to this file")
-    parser.add_argument("--models", nargs="+", metavar="FOLDER", help="compare these trained models instead")
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        metavar="FOLDER",
+        help="compare these trained models instead (default: the one of this repository)",
+    )
     parser.add_argument(
         "--balanced_dataset",
         nargs="*",
@@ -78,7 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Measure and print; returns the numbers."""
     options = make_parser().parse_args(argv)
-    if options.models or options.labelling or options.onnx or options.metric or options.balanced_dataset is not None:
+    lists = (options.models, options.balanced_dataset)
+    if options.labelling or options.onnx or options.metric or any(values is not None for values in lists):
         with user_errors():
             results = _measure_other(options)
             _write(results, options)
@@ -144,8 +152,9 @@ def _measure_other(options: argparse.Namespace) -> dict[str, float]:
     if options.balanced_dataset is not None:
         return _dataset_benchmark.measure_stages(options.balanced_dataset or DATASET_SIZES)
     precision = fastest_precision() if options.precision == "auto" else options.precision
-    if options.models:
-        return _model_benchmark.measure_models(options.models, options.texts, *sizes, precision, options.rounds)
+    if options.models is not None:
+        models = options.models or [mini_model()]
+        return _model_benchmark.measure_models(models, options.texts, *sizes, precision, options.rounds)
     if not options.tweets:
         raise ValueError("--labelling needs --tweets, the Sentiment140 file.")
     return _dataset_benchmark.measure_labelling(

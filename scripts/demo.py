@@ -3,16 +3,19 @@
 The demo of a trained model, on this machine.
 
 Usage:
-    python -m scripts.demo --model DIR [--port 7860] [--share false]
+    python -m scripts.demo [--model DIR] [--port 7860] [--share false]
 
-The code that is stored with the model is run.
+Without --model it is the small English one that comes with this repository. The code that is stored with a model is
+run; where there is none, the model is loaded by the classes of this project, or by those of transformers.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from hub.model.mini import mini_model
 from scripts._errors import user_errors
 
 
@@ -21,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
+    parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--revision", help="commit, tag or branch of a model on the Hub")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument(
@@ -36,12 +39,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         if options.port is not None and not 1 <= options.port <= 65535:
             raise ValueError(f"--port must be in [1, 65535], got {options.port}.")
+        name = options.model or mini_model()
         try:
             from hub.demo.app import EmotionModel, launch
         except ModuleNotFoundError as error:
             raise ImportError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
-    with user_errors(f"--model {options.model} cannot be loaded"):
-        model = EmotionModel(options.model, options.revision)
+    has_code = not Path(name).is_dir() or any(Path(name).glob("modeling_*.py"))
+    if not has_code:
+        import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+    with user_errors(f"--model {name} cannot be loaded"):
+        model = EmotionModel(name, options.revision, trust_remote_code=has_code)
     with user_errors():
         launch(model, server_port=options.port, share=options.share == "true")
 

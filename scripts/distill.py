@@ -118,13 +118,14 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
     import transformers
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from trainer_ext.pruned_encoders import pruned_encoder
     from trainer_ext.scratch_encoders import scratch_encoder
 
     arguments = recipe.student
     with TemporaryDirectory() as scratch:
         origin = str(arguments.student)
         if isinstance(arguments.student, dict):
-            encoder = scratch_encoder(arguments.student, "student")
+            encoder = pruned_encoder(arguments.student, "student") or scratch_encoder(arguments.student, "student")
             origin = str(encoder.build(data.splits["train"]["text"], scratch))
         # The report of transformers says that an encoder has no classifier yet.
         transformers.logging.set_verbosity_error()

@@ -3,11 +3,12 @@
 Emotions of texts, with the words that decided.
 
 Usage:
-    python -m scripts.predict --model DIR "first text" "second text"
+    python -m scripts.predict "first text" "second text"
     python -m scripts.predict --model DIR --input texts.txt --json > emotions.jsonl
     cat texts.txt | python -m scripts.predict --model DIR --json
 
-A file or standard input holds one text per line and may be of any length: it is read as it is classified.
+Without --model it is the small English one that comes with this repository, and no network is needed. A file or
+standard input holds one text per line and may be of any length: it is read as it is classified.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from hub.model.mini import mini_model
 from scripts._errors import EXIT_BAD_INPUT, user_errors
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m scripts.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --input or stdin")
-    parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
+    parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--input", metavar="FILE", help="text file, UTF-8, one text per line")
     parser.add_argument("--json", action="store_true", help="JSON lines instead of bars and colours")
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(argv)
     with user_errors():
         _check(options)
+        name = options.model or mini_model()
     import transformers
 
     from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
@@ -64,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         with user_errors():
             texts = _texts(options, stack)
-        with user_errors(f"--model {options.model} cannot be loaded"):
-            model, tokenizer = load_classifier(options.model, options.device)
+        with user_errors(f"--model {name} cannot be loaded"):
+            model, tokenizer = load_classifier(name, options.device)
         show = _print_json if options.json else _Printer()
         try:
             for result in iter_predictions(model, tokenizer, texts, options.batch_size):

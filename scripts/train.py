@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     import transformers
 
-    from modeling_stacked_emotion import round_static_words
+    from modeling_stacked_emotion import round_weights
     from scripts._starting import load_data, taught_rows
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer.accelerator.end_training()
     if trainer.is_world_process_zero():
         # Before the evaluation: its numbers are those of the weights that are saved.
-        round_static_words(trained)
+        round_weights(trained, recipe.model.weights_dtype)
         evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
         results |= evaluated
         summary = _summarise(recipe, data, len(taught.rows), Path(options.recipe).stem)
@@ -140,6 +140,7 @@ def _build_encoder(
     name: str, origin: Any, texts: Sequence[str], folder: Path, normalization: str, seed: int
 ) -> str | Path:
     """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
+    from trainer_ext.pruned_encoders import pruned_encoder
     from trainer_ext.scratch_encoders import scratch_encoder
     from trainer_ext.trained_encoders import trained_encoder
     from trainer_ext.word_vectors import static_words
@@ -153,6 +154,10 @@ def _build_encoder(
         print(f"Encoder {name}: from the trained model {trained.trained}.")
         with user_errors(f"encoder {name!r}, {trained.trained}, cannot be loaded"):
             return trained.build(folder, normalization)
+    pruned = pruned_encoder(origin, name)
+    if pruned is not None:
+        print(f"Encoder {name}: cut out of {pruned.pruned}.")
+        return pruned.build(texts, folder, normalization)
     return scratch_encoder(origin, name).build(texts, folder) if isinstance(origin, dict) else str(origin)
 
 
@@ -313,7 +318,7 @@ def _summarise(recipe: Recipe, data: EmotionData, num_rows: int, name: str) -> T
 
     training = recipe.training
     names = (*_CARD_SETTINGS, *(_CARD_STAGES if training.training_mode == "staged" else ()))
-    settings = {key: getattr(training, key) for key in names}
+    settings = {key: getattr(training, key) for key in names} | {"weights_dtype": recipe.model.weights_dtype}
     sizes = {split: len(rows) for split, rows in data.splits.items()}
     return summarise(name, recipe.data, sizes, recipe.model.encoders, settings, recipe.distillation, num_rows)
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from scripts import _model_benchmark, benchmark
 
@@ -32,11 +34,47 @@ def test_models_are_measured_as_they_were_saved(
     assert results[f"{name}/macro_f1"] == pytest.approx(trained.results["test_macro_f1"])
     weights = (trained.folder / "model.safetensors").stat().st_size / 1e6
     assert weights < results[f"{name}/mb"] < weights + 2
-    for part in ("inference", "training"):
+    for part in ("one_core", "inference", "training"):
         assert results[f"{name}/{part}_texts_per_second"] > 0
     assert {path: path.read_bytes() for path in trained.folder.iterdir() if path.is_file()} == before
-    assert [command[1:5] for command in asked] == [["-m", "scripts.predict", "--model", str(trained.folder)]] * 2
-    assert f"{results[f'{name}/macro_f1']:.3f}" in capsys.readouterr().out
+    assert [command[1:5] for command in asked] == [["-m", "scripts.predict", "--model", str(trained.folder)]] * 10
+    assert results[f"{name}/test_macro_f1"] == trained.results["test_macro_f1"]
+    said = capsys.readouterr().out
+    assert f"{results[f'{name}/macro_f1']:.3f}" in said
+    assert f" {trained.results['test_macro_f1']:.3f} (test) " in said
+
+
+def test_reported_macro_f1_is_that_of_test_if_there_is_one(tmp_path: Path) -> None:
+    assert _model_benchmark._reported(str(tmp_path)) == {}
+    assert _model_benchmark._reported("user/model") == {}
+    for results, expected in (
+        ({"validation_macro_f1": 0.5, "test_macro_f1": 0.25}, {"test": 0.25}),
+        ({"validation_macro_f1": 0.5}, {"validation": 0.5}),
+    ):
+        (tmp_path / "eval_results.json").write_text(json.dumps(results), encoding="utf-8")
+        assert _model_benchmark._reported(str(tmp_path)) == expected
+
+
+def test_one_core_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with _model_benchmark._one_core():
+        assert (torch.get_num_threads(), os.environ["TOKENIZERS_PARALLELISM"]) == (1, "false")
+    assert (torch.get_num_threads(), os.environ["TOKENIZERS_PARALLELISM"]) == (2, "true")
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    with _model_benchmark._one_core():
+        pass
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
+    torch.set_num_threads(num_threads)
+
+
+def test_the_model_of_the_repository_is_measured_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(benchmark, "mini_model", lambda: "the/model")
+    monkeypatch.setattr(_model_benchmark, "measure_models", lambda *arguments: asked.append(arguments) or {})
+    assert benchmark.main(["--models"]) == {}
+    assert asked[0][0] == ["the/model"]
 
 
 def test_others_are_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

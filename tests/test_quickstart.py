@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -61,6 +62,8 @@ def test_quickstart_from_a_clean_copy(tmp_path: Path, language: str, num_labels:
         assert f"  {sentence}\n    -> " in predictions
     assert any(f" {label} " in predictions for label in ("gratitude", "joy", "love", "sadness", "anger"))
     assert f"Model repository: {folder}" in predictions
+    if language == "en":
+        assert re.search(r"Thank you, thank you\.\n  gratitude █", predictions)
     assert "Traceback" not in done.stderr
 
 
@@ -78,16 +81,31 @@ def test_sentences_resemble_no_embedded_text(language: str) -> None:
         assert max(shared) < 0.4
 
 
-def test_recipe_is_run_with_quoted_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_recipe_is_run_with_quoted_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given: list[list[str]] = []
     monkeypatch.setattr("scripts.train.main", given.append)
     monkeypatch.setattr("subprocess.run", lambda command, **_: given.append(command))
+    monkeypatch.setattr("scripts.predict.main", lambda arguments: pytest.fail("The model that ships is English."))
     quickstart.main(["--language", "ar", "--output_dir", str(tmp_path / "a: b #1")])
     (recipe, *fields), command = given
     assert recipe == str(quickstart.HERE / "recipes" / "quickstart.yaml")
     assert f'--output_dir="{tmp_path}/a: b #1"' in fields
     assert [field for field in fields if "/data/arabic/test.jsonl" in field]
     assert command[3:] == [str(tmp_path / "a: b #1"), *quickstart.SENTENCES["ar"]]
+    said = capsys.readouterr().out
+    assert "The model that comes with this repository is English" in said
+    assert said.endswith('python -m scripts.predict "your text"\n')
+
+
+def test_the_model_that_ships_reads_the_same_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("scripts.train.main", lambda arguments: None)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: None)
+    monkeypatch.setattr("scripts.predict.main", given.append)
+    quickstart.main(["--output_dir", str(tmp_path)])
+    assert given == [list(quickstart.SENTENCES["en"])]
 
 
 def test_output_dir_that_is_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -256,6 +256,11 @@ def test_unknown_calibration_is_an_error(tmp_path: Path) -> None:
         load(tmp_path, "calibration: isotonic\n")
 
 
+def test_unknown_weights_dtype_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("`weights_dtype` must be one of float32, float8, got 'int8'.")):
+        load(tmp_path, "weights_dtype: int8\n")
+
+
 # ----------------------------------------------------------------------------------------------- the recipes and help
 
 

@@ -18,7 +18,7 @@ from modeling_stacked_emotion import (
     StaticWordsConfig,
     StaticWordsModel,
     StaticWordsTokenizer,
-    round_static_words,
+    round_weights,
 )
 from trainer_ext.parameters import count_parameters, freeze_layers
 
@@ -156,7 +156,7 @@ def test_a_table_is_saved_in_fp16_where_that_loses_nothing(
                 dict(model.named_parameters())[TABLE].mul_(1.0001)
         if step == 2:
             before = model.state_dict()[TABLE].clone()
-            round_static_words(model)
+            round_weights(model)
             assert torch.equal(model.state_dict()[TABLE], before.half().float())
         folder = tmp_path / str(step)
         model.save_pretrained(folder)

@@ -14,6 +14,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from modeling_stacked_emotion import WEIGHTS_DTYPES
+
 from .calibration import CALIBRATION_METHODS
 from .evaluation import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
@@ -108,9 +110,16 @@ class ModelArguments(DecisionArguments):
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
     )
+    weights_dtype: str = field(
+        default="float32", metadata={"help": "What the weights are stored in: float32, or float8 for a quarter."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.weights_dtype not in WEIGHTS_DTYPES:
+            raise ValueError(
+                f"`weights_dtype` must be one of {', '.join(WEIGHTS_DTYPES)}, got {self.weights_dtype!r}."
+            )
         if self.only_encoders is not None:
             self._leave_out_encoders(self.only_encoders)
 

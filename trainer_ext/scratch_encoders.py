@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
-from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .encoder_folders import save_encoder
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -136,12 +136,7 @@ class ScratchEncoder:
         names = _SIZE_NAMES.get(self.architecture, {})
         config = CONFIG_MAPPING[self.architecture](**{names.get(key, key): value for key, value in fields.items()})
         model = AutoModel.from_config(config)
-        config.architectures = [type(model).__name__]
-        config.save_pretrained(folder)
-        # Not the model's `save_pretrained`: it writes in the first of several processes only (transformers 5.23).
-        save_model(model, str(Path(folder) / SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
-        tokenizer.save_pretrained(folder)
-        return Path(folder)
+        return save_encoder(model, tokenizer, folder)
 
 
 def scratch_encoder(spec: Mapping[str, Any], name: str) -> ScratchEncoder:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_model
-from transformers.utils import SAFE_WEIGHTS_NAME
-
+from .encoder_folders import save_encoder
 from .parameters import find_encoders
 from .prediction import load_classifier
 
@@ -62,12 +60,8 @@ class TrainedEncoder:
                 f"{self.trained}: {name} was trained with the normalization {before}, not {normalization}; "
                 "set it in `normalizations`."
             )
-        encoder: Any = encoders[name]
-        encoder.config.save_pretrained(folder)
-        # Not the model's `save_pretrained`: it writes in the first of several processes only (transformers 5.23).
-        save_model(encoder, str(Path(folder) / SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
-        getattr(tokenizer, "tokenizers", {name: tokenizer})[name].save_pretrained(folder)
-        return Path(folder)
+        own = getattr(tokenizer, "tokenizers", {name: tokenizer})[name]
+        return save_encoder(encoders[name], own, folder)
 
 
 def trained_encoder(origin: Any, name: str) -> TrainedEncoder | None:

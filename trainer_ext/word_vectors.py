@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
-from safetensors.torch import save_model
 from scipy.sparse import csr_matrix
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from modeling_stacked_emotion import StaticWordsConfig, StaticWordsModel, StaticWordsTokenizer, split_words
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
+from .encoder_folders import save_encoder
 from .table_files import DataError, read_table, read_text
 
 ARCHITECTURE = StaticWordsConfig.model_type
@@ -133,12 +132,7 @@ class StaticWords:
         )
         with torch.no_grad():
             model.table.copy_(torch.from_numpy(table))
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-        # Not the model's `save_pretrained`: it writes in the first of several processes only (transformers 5.23).
-        save_model(model, str(Path(folder) / SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
-        tokenizer.save_pretrained(folder)
-        return Path(folder)
+        return save_encoder(model, tokenizer, folder)
 
     def _split(self, text: str, normalization: str) -> list[str]:
         text = normalize(clean_surrogates(text), normalization).text

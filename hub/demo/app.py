@@ -107,14 +107,16 @@ class EmotionModel:
     Args:
         source (`str`): Folder or Hub id. Its code is run.
         revision (`str`, *optional*): Commit, tag or branch of weights, code and tokenizer on the Hub.
+        trust_remote_code (`bool`, *optional*, defaults to `True`): Whether its code is run; classes that transformers
+            knows are used otherwise.
 
     Raises:
         `OSError`: If there is no such model.
         `ValueError`: If it is not a multi-label classifier.
     """
 
-    def __init__(self, source: str, revision: str | None = None) -> None:
-        options: dict[str, Any] = {"trust_remote_code": True, "revision": revision or "main"}
+    def __init__(self, source: str, revision: str | None = None, trust_remote_code: bool = True) -> None:
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
         self.source = source
         self.model = AutoModelForSequenceClassification.from_pretrained(source, **options).eval()
         self.config = self.model.config

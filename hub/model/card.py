@@ -44,6 +44,7 @@ def render_card(
     examples: Sequence[Mapping[str, Any]] = (),
     figures: Sequence[str] = (),
     onnx: bool = False,
+    with_code: bool = True,
 ) -> str:
     """
     The text of a model repository's README.md.
@@ -59,19 +60,22 @@ def render_card(
         examples (`Sequence[dict]`, *optional*): As [`widget_examples`] gives them.
         figures (`Sequence[str]`, *optional*): Names of the picture files beside the card.
         onnx (`bool`, *optional*, defaults to `False`): Whether ONNX files are beside the weights.
+        with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is beside them; a card without
+            shows how a checkout of this project loads the model.
     """
     split = results_split(results)
     labels = label_names(config)
     encoders = {key: find_encoder(origin) for key, origin in summary.encoders.items()}
     label_rows = _label_rows(config, labels, results, split)
-    published = revision is not None
+    published = revision is not None and with_code
     template = _environment().get_template("card_template.md")
     return template.render(
         metadata=_metadata(config, results, summary, location, languages, license, examples).to_yaml(),
-        name=location.rpartition("/")[2] if published else summary.name,
+        name=summary.name if revision is None else location.rpartition("/")[2],
         labels=labels,
         architecture=_architecture(config),
         custom_code=is_custom(config),
+        with_code=with_code,
         thresholds=getattr(config, "thresholds", None),
         examples=[_example_row(example) for example in examples],
         sentence=examples[0]["text"] if examples else "Thank you so much, I did not see that coming!",

@@ -46,7 +46,7 @@ class Encoder:
     @property
     def license_text(self) -> str:
         """The licence in a table's cell."""
-        if not self.on_hub:
+        if not self.on_hub and not self.known:
             return "–" if self.origin == "from scratch" else "unknown"
         if not self.known:
             return "not checked: see its model card"

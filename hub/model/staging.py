@@ -46,6 +46,7 @@ def stage_model(
     license: str = "apache-2.0",
     encoders: Mapping[str, str] | None = None,
     dataset: str | None = None,
+    with_code: bool = True,
 ) -> None:
     """
     Fill an empty folder with the files of a model repository.
@@ -66,6 +67,8 @@ def stage_model(
         license (`str`, *optional*, defaults to `"apache-2.0"`): Licence identifier of the Hub, for model and code.
         encoders (`dict[str, str]`, *optional*): Encoder name to Hub id, where training read the encoder from a folder.
         dataset (`str`, *optional*): Hub id of the data set, or `id:configuration`, where training read it from files.
+        with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is added. Without it the folder is
+            for a checkout of this project, whose classes load it, and its card says so.
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
@@ -84,10 +87,10 @@ def stage_model(
         # Not its rights: weights are written readable by their owner only.
         shutil.copyfile(source / name, folder / name)
     figures = _copy_figures(source, folder)
-    if is_custom(config):
+    if is_custom(config) and with_code:
         for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
             shutil.copyfile(path, folder / path.name)
-    if license == "apache-2.0":
+    if license == "apache-2.0" and with_code:
         shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
     if onnx:
         # Needs packages that nothing else here needs.
@@ -96,7 +99,7 @@ def stage_model(
         export_onnx(source, folder)
     (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
     entries = evaluation_entries(results, summary, repo_id)
-    if entries:
+    if entries and with_code:
         (folder / ".eval_results").mkdir()
         name = str(summary.dataset).rpartition("/")[2]
         (folder / ".eval_results" / f"{name}.yaml").write_text(yaml_dump(entries), encoding="utf-8")
@@ -112,6 +115,7 @@ def stage_model(
         examples=widget_examples(folder, languages or ["en"]),
         figures=figures,
         onnx=onnx,
+        with_code=with_code,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 

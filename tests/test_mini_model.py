@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the model that ships with the repository: small, loaded without a network, right where it is easy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from hub.demo import app
+from hub.model import mini
+from hub.model.mini import MINI_MODEL, mini_model
+from hub.model.staging import stage_model
+from hub.validation.snippets import python_blocks
+from scripts import demo, predict
+from trainer_ext.prediction import load_classifier, predict_probabilities
+
+ROOT = Path(__file__).resolve().parent.parent
+OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude"}
+
+
+def test_folder_is_small_and_holds_no_code() -> None:
+    files = [path for path in MINI_MODEL.rglob("*") if path.is_file()]
+    names = {path.name for path in files}
+    assert names >= {"config.json", "model.safetensors", "tokenizer_config.json", "README.md", "eval_results.json"}
+    assert not [name for name in names if name.endswith(".py")]
+    assert sum(path.stat().st_size for path in files) <= 13e6
+    with safe_open(MINI_MODEL / "model.safetensors", "pt") as weights:
+        kinds = {weights.get_slice(name).get_dtype() for name in weights.keys() if "bias" not in name}  # noqa: SIM118
+    assert "F8_E4M3" in kinds
+
+
+def test_it_knows_what_is_obvious() -> None:
+    model, tokenizer = load_classifier(mini_model(), "cpu")
+    assert {weight.dtype for weight in model.state_dict().values()} == {torch.float32}
+    assert model.config.num_labels == 28
+    probabilities = predict_probabilities(model, tokenizer, list(OBVIOUS))
+    best = [model.config.id2label[index] for index in probabilities.argmax(axis=1).tolist()]
+    assert best == list(OBVIOUS.values())
+    over = probabilities.max(axis=1) >= [model.config.thresholds[model.config.label2id[label]] for label in best]
+    assert over.all()
+
+
+def test_results_are_of_the_test_split() -> None:
+    results = json.loads((MINI_MODEL / "eval_results.json").read_text(encoding="utf-8"))
+    assert 0.3 < results["test_macro_f1"] < 0.7
+
+
+def test_predict_asks_it_by_default() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "scripts.predict", "--json", *OBVIOUS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["emotions"][0]["label"] for result in results] == list(OBVIOUS.values())
+
+
+def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[app.EmotionModel] = []
+    monkeypatch.setattr(app, "launch", lambda model, **options: served.append(model))
+    demo.main([])
+    found = served[0].analyse(list(OBVIOUS))
+    assert [each.predicted[0].label for each in found] == list(OBVIOUS.values())
+    # The classes of this project, not a copy of them.
+    assert type(served[0].model).__module__.startswith("modeling_stacked_emotion.")
+
+
+def test_published_it_has_its_code(tmp_path: Path) -> None:
+    encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+    stage_model(MINI_MODEL, tmp_path, repo_id="user/stacked-emotion-mini", language=["en"], encoders=encoders)
+    assert (tmp_path / "modeling_stacked_emotion.py").is_file()
+    assert (tmp_path / "storage_stacked_emotion.py").is_file()
+    assert (tmp_path / "model.safetensors").read_bytes() == (MINI_MODEL / "model.safetensors").read_bytes()
+
+
+def test_without_code_the_card_shows_how_a_checkout_loads_it(tmp_path: Path) -> None:
+    encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "glove": "GloVe 6B"}
+    options: dict[str, Any] = {"repo_id": "user/stacked-emotion-mini", "encoders": encoders, "with_code": False}
+    stage_model(MINI_MODEL, tmp_path, **options)
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in MINI_MODEL.iterdir()} == set()
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "# stacked-emotion-mini\n" in card
+    assert "trust_remote_code" not in card
+    assert "| `glove` | GloVe 6B | [pddl](https://nlp.stanford.edu/projects/glove/) |" in card
+    (code,) = [code for _, code in python_blocks(card)]
+    said: dict[str, Any] = {}
+    exec(code, said)
+    assert said["probabilities"].shape == (1, 28)
+
+
+@pytest.mark.parametrize("command", [predict, demo])
+def test_missing_folder_is_named(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mini, "MINI_MODEL", tmp_path / "stacked-emotion-mini")
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["text"] if command is predict else [])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: There is no model in {tmp_path / 'stacked-emotion-mini'}, which comes with a ")
+    assert said.count("\n") == 1
+    with pytest.raises(FileNotFoundError, match="name another model with --model"):
+        mini_model()
+
+
+def test_half_a_folder_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__), tmp_path / "config.json")
+    monkeypatch.setattr(mini, "MINI_MODEL", tmp_path)
+    with pytest.raises(FileNotFoundError, match="There is no model in"):
+        mini_model()
