@@ -91,7 +91,7 @@ def _show_mini_model(language: str) -> None:
     if language != "en":
         print("The model that comes with this repository is English: it is not asked for these sentences.")
     else:
-        print("The model that comes with this repository, trained on 43,410 texts, says of the same sentences:\n")
+        print("The model that comes with this repository, trained on GoEmotions, says of the same sentences:\n")
         predict.main(list(SENTENCES[language]))
     print('Try your own:     python -m scripts.predict "your text"')
 
