@@ -46,19 +46,20 @@ def taught_rows(
     train = data.splits["train"]
     if not arguments.teachers:
         return TaughtRows(train, None)
-    if training.world_size > 1:
-        raise ValueError("Distillation runs in one process: start it without `accelerate launch`.")
     unlabelled: list[str] = []
-    if arguments.unlabelled_file:
-        # What the student is measured on, it must not have seen.
-        known = [text for split in data.splits.values() for text in split["text"]]
-        unlabelled = read_unlabelled(arguments.unlabelled_file, text_column, known)
-    rows = distillation_rows(train, unlabelled, len(data.label_names))
     teachers = []
-    for folder in arguments.teachers:
-        with user_errors(f"teacher {folder} cannot be loaded"):
-            teachers.append(load_classifier(folder))
-        teacher_columns(teachers[-1][0], data.label_names)
+    with user_errors():
+        if training.world_size > 1:
+            raise ValueError("Distillation runs in one process: start it without `accelerate launch`.")
+        if arguments.unlabelled_file:
+            # What the student is measured on, it must not have seen.
+            known = [text for split in data.splits.values() for text in split["text"]]
+            unlabelled = read_unlabelled(arguments.unlabelled_file, text_column, known)
+        for folder in arguments.teachers:
+            with user_errors(f"teacher {folder} cannot be loaded"):
+                teachers.append(load_classifier(folder))
+            teacher_columns(teachers[-1][0], data.label_names)
+    rows = distillation_rows(train, unlabelled, len(data.label_names))
     print(f"{len(teachers)} to learn from: {len(rows):,} texts, {len(unlabelled):,} of them without labels.")
     cache = arguments.teacher_cache_dir or Path(str(training.output_dir)) / "teacher_logits"
     batch_size, precision = training.per_device_eval_batch_size, training.chosen_precision

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         data = load_data(recipe.data, recipe.training.seed)
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_student(recipe, data)
-        taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
+    taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
     results, student = _train(recipe, data, taught, tokenizer, model)
     batch_size = recipe.training.per_device_eval_batch_size
     found = evaluate_splits(recipe.student, data, tokenizer, student, batch_size)

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
         if recipe.training.lora_r:
             model = add_lora(model, recipe.training)
-        taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
+    taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
     trainer, make_trainer = _make_trainer(recipe, data, taught, tokenizer, model)
     results = _train(trainer, make_trainer)
     trained = trainer.whole_model()

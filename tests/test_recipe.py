@@ -13,6 +13,7 @@ from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
 from trainer_ext.data import read_file
+from trainer_ext.pruned_encoders import pruned_encoder
 from trainer_ext.recipe import (
     COMMON_FIELDS,
     DataArguments,
@@ -24,6 +25,7 @@ from trainer_ext.recipe import (
 )
 from trainer_ext.scratch_encoders import scratch_encoder
 from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.word_vectors import static_words
 
 ROOT = Path(__file__).parents[1]
 # That of a distillation has fields of its own; see test_distillation.py.
@@ -278,9 +280,12 @@ def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
     assert recipe.model.encoders
     assert set(recipe.model.normalizations) <= set(recipe.model.encoders)
     for name, origin in recipe.model.encoders.items():
-        if isinstance(origin, dict):
+        pruned = pruned_encoder(origin, name)
+        if pruned is not None:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", pruned.pruned)
+        elif isinstance(origin, dict) and static_words(origin, name) is None:
             assert scratch_encoder(origin, name).max_tokens >= recipe.model.max_tokens
-        else:
+        elif isinstance(origin, str):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", origin)
     files = [recipe.data.train_file, recipe.data.validation_file, recipe.data.test_file]
     for file in filter(None, files):

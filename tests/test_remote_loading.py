@@ -28,7 +28,7 @@ CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
         *("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
-        *("static_words", "text", "tokenization"),
+        *("static_words", "storage", "text", "tokenization"),
     )
 }
 

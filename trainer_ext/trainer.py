@@ -229,11 +229,11 @@ class StackedEmotionTrainer(Trainer):
         optimizer = super().create_optimizer(model)
         optimized = self.model if model is None else model
         encoders = find_encoders(optimized)
-        own_rates = self.args.encoder_learning_rates or {}
-        tops = {
-            id(value): own_rates.get(name, self.args.learning_rate)
-            for name, encoder in encoders.items()
-            for value in encoder.parameters()
+        own_rates = {
+            id(value): rate
+            for name, rate in (self.args.encoder_learning_rates or {}).items()
+            if name in encoders
+            for value in encoders[name].parameters()
         }
         if self.args.layerwise_lr_decay == 1:
             layers = [[value for encoder in encoders.values() for value in encoder.parameters()]]
@@ -244,7 +244,7 @@ class StackedEmotionTrainer(Trainer):
         for group in optimizer.param_groups:
             parts = defaultdict(list)
             for value in group["params"]:
-                parts[distances.get(id(value), math.inf), tops.get(id(value), 0.0)].append(value)
+                parts[distances.get(id(value), math.inf), own_rates.get(id(value), group["lr"])].append(value)
             for (distance, top), values in sorted(parts.items()):
                 rate = self.args.head_learning_rate
                 if distance != math.inf:
