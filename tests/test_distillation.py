@@ -374,6 +374,7 @@ def test_the_recipe_has_known_fields() -> None:
     assert recipe.training.learning_rate == 2e-4
 
 
+@pytest.mark.slow
 def test_a_stack_learns_from_several_teachers(
     teacher_folder: Path, distilled: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(served[0].model).__module__.startswith("modeling_stacked_emotion.")
 
 
+@pytest.mark.slow
 def test_published_it_has_its_code(tmp_path: Path) -> None:
     encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
     stage_model(MINI_MODEL, tmp_path, repo_id="user/stacked-emotion-mini", language=["en"], encoders=encoders)

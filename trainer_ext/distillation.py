@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 from .calibration import Calibration, mean_logits
 from .label_layouts import read_texts
 from .losses.distillation import NO_LABEL
+from .precision import DTYPES
 from .prediction import predict_logits
 from .recipe import DecisionArguments
 from .stages.digests import settings_digest, weights_digest
 from .table_files import read_table
 from .trainer import TEACHER_COLUMN
 
-_LOW_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Texts whose logits are one file: what a killed run has to repeat at most.
 _TEXTS_PER_FILE = 4096
 _MIN_TOKENS = 8
@@ -105,13 +105,12 @@ def cached_logits(
     cache.mkdir(parents=True, exist_ok=True)
     settings = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     teacher = settings_digest([weights_digest(model), settings, repr(tokenizer), precision])
-    low = _LOW_PRECISIONS.get(precision)
     parts = []
     for start in tqdm(range(0, len(texts), _TEXTS_PER_FILE), desc="Teacher", unit=" files"):
         part = list(texts[start : start + _TEXTS_PER_FILE])
         file = cache / f"{settings_digest([teacher, part])[:32]}.npy"
         if not file.is_file():
-            with torch.autocast(model.device.type, low, enabled=low is not None):
+            with torch.autocast(model.device.type, DTYPES[precision], enabled=precision != "fp32"):
                 logits = predict_logits(model, tokenizer, part, batch_size)
             partial = file.with_suffix(".partial")
             with partial.open("wb") as stream:
