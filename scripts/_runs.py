@@ -11,7 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,6 +32,7 @@ class Run:
         folder (`Path`): Where it goes.
         recipe (`str`): Path of the recipe.
         overrides (`list[str]`): Fields of the recipe, as `scripts.train` takes them, but for `output_dir`.
+        needs (`Sequence[Path]`, *optional*): Folders of the runs that must be finished before.
     """
 
     variant: str
@@ -39,6 +40,7 @@ class Run:
     folder: Path
     recipe: str
     overrides: list[str]
+    needs: Sequence[Path] = ()
 
     def __str__(self) -> str:
         return f"{self.variant}/seed_{self.seed}"
@@ -74,7 +76,8 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     """
     Train `num_jobs` runs at a time, each on a GPU, in turn, or on its share of the cores.
 
-    A run that fails does not stop the others.
+    A run that fails does not stop the others, but for those that need it. A run comes behind those that it needs, so
+    that what it waits for has always begun.
 
     Returns:
         `list[str]`: What failed, a line each.
@@ -86,7 +89,11 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     waiting, failures = list(runs), []
     with ThreadPoolExecutor(num_jobs) as pool:
         try:
-            futures = {pool.submit(_train, run, devices, num_jobs): run for run in runs}
+            begun: dict[Path, Future[tuple[str, float]]] = {}
+            for run in runs:
+                needed = [begun[folder] for folder in run.needs if folder in begun]
+                begun[run.folder] = pool.submit(_train, run, needed, devices, num_jobs)
+            futures = dict(zip(begun.values(), runs, strict=True))
             for number, future in enumerate(as_completed(futures), start=1):
                 run = futures[future]
                 waiting.remove(run)
@@ -102,8 +109,12 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     return failures
 
 
-def _train(run: Run, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, float]:
+def _train(
+    run: Run, needed: Sequence[Future[tuple[str, float]]], devices: SimpleQueue[str], num_jobs: int
+) -> tuple[str, float]:
     """One run to its end; what it says goes to `train.log`. Returns what went wrong, if anything, and the seconds."""
+    if any(future.result()[0] for future in needed):
+        return f"{run} was left out: a run that it needs has failed", 0.0
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "eval_results.json").exists():
         partial = run.folder / f"{_SETTINGS_FILE}.partial"

@@ -7,7 +7,8 @@ Usage:
 
 COMPARISON.yaml names a `recipe`, a file beside it; its `variants`, each a mapping of fields, of which the first is
 what the others are compared with; and, if wanted, `ensembles`, each a list of variants whose probabilities are
-averaged, seed by seed. `--field value` goes to all runs.
+averaged, seed by seed. `--field value` goes to all runs. A value `variant:NAME` stands for the folder of another
+variant's run with the same seed, which is trained before: `{trained: variant:only_minilm}` is its encoder.
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`, in which `cell.npz` is all that the comparison needs of it.
 Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision (noted in
@@ -25,6 +26,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _FIRST_SEED = 1
 _PRECISION_FILE = "precision.txt"
+_REFERENCE = "variant:"
 _NOTES = """
 ± is the standard deviation over the runs. Gain, change and p compare with the first variant: 95 % percentile
 intervals and two-sided p-values of a paired bootstrap over test texts and runs, corrected over the variants by Holm's
@@ -83,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         _check(options)
         comparison = _load_comparison(Path(options.comparison))
         output = Path(options.output_dir or f"outputs/{Path(options.comparison).stem}")
+        needs = {variant: _references(fields) for variant, fields in comparison.variants.items()}
+        order = _order(Path(options.comparison), needs)
         # A slip in any variant is found before the first one is trained.
         recipes = {
             variant: load_recipe(
@@ -97,11 +102,18 @@ def main(argv: Sequence[str] | None = None) -> Summary:
                 seed,
                 output / variant / f"seed_{seed}",
                 comparison.recipe,
-                _overrides(overrides, fields, recipes[variant], seed, precision),
+                _overrides(
+                    overrides,
+                    _resolve(comparison.variants[variant], output, seed),
+                    recipes[variant],
+                    seed,
+                    precision,
+                ),
+                [output / other / f"seed_{seed}" for other in sorted(needs[variant])],
             )
             # Seed by seed: so all variants can be compared early.
             for seed in range(_FIRST_SEED, _FIRST_SEED + options.seeds)
-            for variant, fields in comparison.variants.items()
+            for variant in order
         ]
         missing = [run for run in runs if not _cell_file(run).exists()]
         if not options.no_train:
@@ -153,6 +165,36 @@ def _check_ensembles(path: Path, ensembles: Any, variants: Sequence[str]) -> Non
                 f"{path}: an ensemble must have a name of its own and consist of some of the variants "
                 f"{', '.join(variants)}, got {name}: {members}."
             )
+
+
+def _references(value: Any) -> set[str]:
+    """The variants that a value speaks of, wherever in it."""
+    if isinstance(value, str):
+        return {value.removeprefix(_REFERENCE)} if value.startswith(_REFERENCE) else set()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(_references, parts))
+
+
+def _resolve(value: Any, output: Path, seed: int) -> Any:
+    """The value with folders in place of variants."""
+    if isinstance(value, dict):
+        return {key: _resolve(part, output, seed) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_resolve(part, output, seed) for part in value]
+    if isinstance(value, str) and value.startswith(_REFERENCE):
+        return str(output / value.removeprefix(_REFERENCE) / f"seed_{seed}")
+    return value
+
+
+def _order(path: Path, needs: Mapping[str, set[str]]) -> list[str]:
+    """The variants, each behind those that it needs."""
+    for variant, others in needs.items():
+        if unknown := sorted(others - needs.keys()):
+            raise ValueError(f"{path}: {variant} speaks of the variant {unknown[0]!r}; there are {', '.join(needs)}.")
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise ValueError(f"{path}: variants need one another: {' -> '.join(error.args[1])}.") from None
 
 
 def _arguments(fields: Mapping[str, Any]) -> list[str]:

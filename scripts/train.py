@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hub.model.summary import TrainingSummary
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
     from scripts._starting import TaughtRows
@@ -70,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from scripts._starting import load_data, taught_rows
     from trainer_ext.lora import add_lora, merge_lora, save_adapter
     from trainer_ext.recipe import load_recipe
+    from trainer_ext.trained_encoders import trained_classifiers
 
     transformers.logging.disable_progress_bar()
     with user_errors():
@@ -82,11 +85,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             print("No validation split: the last epoch is kept, and every threshold is 0.5.")
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
+        classifiers = trained_classifiers(recipe.model.encoders, data.label_names)
+        if recipe.training.training_mode == "joint":
+            _start(model, classifiers, tokenizer, data, recipe)
         if recipe.training.lora_r:
             model = add_lora(model, recipe.training)
     taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
     trainer, make_trainer = _make_trainer(recipe, data, taught, tokenizer, model)
-    results = _train(trainer, make_trainer)
+    results = _train(trainer, make_trainer, classifiers)
     trained = trainer.whole_model()
     if recipe.training.lora_r:
         if trainer.is_world_process_zero():
@@ -199,6 +205,25 @@ def _build_model(
     return tokenizer, model
 
 
+def _start(
+    model: StackedEmotionForSequenceClassification,
+    classifiers: Mapping[str, nn.Linear],
+    tokenizer: StackedEmotionTokenizer,
+    data: EmotionData,
+    recipe: Recipe,
+) -> None:
+    """From the classifiers of encoders that were trained alone, if there are any."""
+    from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+    from trainer_ext.encoder_classifiers import format_shares, start_from_classifiers
+
+    validation = data.splits.get("validation")
+    rows = tokenize_dataset(validation, tokenizer)[0] if classifiers and validation is not None else None
+    batch_size, precision = recipe.training.per_device_eval_batch_size, recipe.training.chosen_precision
+    shares = start_from_classifiers(model, classifiers, rows, EmotionDataCollator(tokenizer), batch_size, precision)
+    if shares:
+        print(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
+
+
 def _make_trainer(
     recipe: Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
@@ -243,7 +268,11 @@ def _make_trainer(
     return trainer, make_trainer
 
 
-def _train(trainer: StackedEmotionTrainer, make_trainer: Callable[..., StackedEmotionTrainer]) -> dict[str, float]:
+def _train(
+    trainer: StackedEmotionTrainer,
+    make_trainer: Callable[..., StackedEmotionTrainer],
+    classifiers: Mapping[str, nn.Linear],
+) -> dict[str, float]:
     """Train in the mode of the recipe; returns time, speed and loss."""
     from trainer_ext.checkpoints import find_checkpoint
     from trainer_ext.stages.staged_training import train_staged
@@ -251,7 +280,7 @@ def _train(trainer: StackedEmotionTrainer, make_trainer: Callable[..., StackedEm
     args = trainer.args
     if args.training_mode == "staged":
         with user_errors():
-            return train_staged(trainer, make_trainer, print)
+            return train_staged(trainer, make_trainer, print, classifiers)
     outcome = trainer.train(resume_from_checkpoint=find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)))
     return {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
 

@@ -75,7 +75,7 @@ def test_every_comparison_loads(path: Path, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["ablation", "ablation_arabic"])
+@pytest.mark.parametrize("name", ["ablation", "ablation_arabic", "stacking"])
 def test_ablation_has_every_subset_of_the_encoders(name: str) -> None:
     comparison = compare._load_comparison(ROOT / "scripts" / "comparisons" / f"{name}.yaml")
     encoders = yaml.safe_load(Path(comparison.recipe).read_text(encoding="utf-8"))["encoders"]
@@ -281,6 +281,21 @@ def test_a_bad_comparison_is_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, Any], message: str
 ) -> None:
     assert message in fails(capfd, str(write_comparison(tmp_path, **values)))
+
+
+def test_variants_may_need_others(tmp_path: Path) -> None:
+    stack = {"encoders": {"words": {"trained": "variant:words"}, "all": ["variant:words", 3]}, "seed": 1}
+    assert compare._references(stack) == {"words"}
+    assert compare._resolve(stack, Path("runs"), 2) == {
+        "encoders": {"words": {"trained": "runs/words/seed_2"}, "all": ["runs/words/seed_2", 3]},
+        "seed": 1,
+    }
+    needs = {"stack": {"b", "a"}, "a": set(), "b": {"a"}}
+    assert compare._order(tmp_path, needs) == ["a", "b", "stack"]
+    with pytest.raises(ValueError, match=r"stack speaks of the variant 'c'; there are stack, a\.$"):
+        compare._order(tmp_path, {"stack": {"c"}, "a": set()})
+    with pytest.raises(ValueError, match=r"variants need one another: .*a -> "):
+        compare._order(tmp_path, {"a": {"b"}, "b": {"a"}})
 
 
 def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

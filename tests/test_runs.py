@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +71,27 @@ def test_a_failure_is_told_and_does_not_stop_the_others(
     train_runs(runs[:1], 1)
     # What a run said before is kept.
     assert (runs[0].folder / "train.log").read_text().count("error: a bad run") == 2
+
+
+def test_a_run_waits_for_those_that_it_needs(tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, bad, second, third = make_runs(tmp_path, "first", "bad", "second", "third")
+    waiting = [replace(second, needs=[first.folder]), replace(third, needs=[first.folder, bad.folder])]
+    ended: list[str] = []
+    train_one = _runs._train
+
+    def recorded(run: Run, *arguments: Any) -> tuple[str, float]:
+        # The first one is the slowest: who does not wait is before it.
+        result = train_one(run, *arguments)
+        if run is first:
+            time.sleep(0.5)
+        ended.append(run.variant)
+        return result
+
+    monkeypatch.setattr(_runs, "_train", recorded)
+    failures = train_runs([first, bad, *waiting], 4)
+    assert ended.index("first") < ended.index("second")
+    assert failures[-1] == "third/seed_1 was left out: a run that it needs has failed"
+    assert not third.folder.exists()
 
 
 def test_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,7 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
     # The model has what the stages have made.
     stages = tmp_path / "output" / "checkpoints" / "stages"
     saved = weights(tmp_path)
-    parts = {
-        f"stacked_emotion.encoders.{name}.": load_weights(stages / f"encoder_{name}") for name in ("bytes", "words")
-    }
-    joined = {prefix + key: value for prefix, part in parts.items() for key, value in part.items()}
+    joined = load_weights(stages / "encoder_bytes") | load_weights(stages / "encoder_words")
     assert same(saved, joined | load_weights(stages / "head"))
     assert not list(stages.glob("*/checkpoint-*"))
 
@@ -109,7 +106,7 @@ def test_static_words_stand_beside_transformers_in_a_staged_run(
     assert said == dict.fromkeys(STAGES, "training")
     assert written == "4 of 4 files to write"
     stages = tmp_path / "output" / "checkpoints" / "stages"
-    trained = load_weights(stages / "encoder_words")["table"]
+    trained = load_weights(stages / "encoder_words")["stacked_emotion.encoders.words.table"]
     saved = weights(tmp_path)["stacked_emotion.encoders.words.table"]
     assert saved.dtype == torch.float16
     assert torch.equal(saved, trained.half())
@@ -156,8 +153,8 @@ def test_polish_trains_all_with_its_own_rate(
     polished, head = load_weights(stages / "polish"), load_weights(stages / "head")
     assert same(weights(tmp_path), polished)
     assert not torch.equal(polished["classifier.weight"], head["classifier.weight"])
-    encoder = load_weights(stages / "encoder_words")["embeddings.word_embeddings.weight"]
-    assert not torch.equal(polished["stacked_emotion.encoders.words.embeddings.word_embeddings.weight"], encoder)
+    key = "stacked_emotion.encoders.words.embeddings.word_embeddings.weight"
+    assert not torch.equal(polished[key], load_weights(stages / "encoder_words")[key])
 
 
 def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
@@ -176,6 +173,53 @@ def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
     assert (config.mixer, config.lstm_num_layers, config.pooling, config.skip_connection) == ("none", 0, "mean", False)
     assert seen[0].classifier.in_features == 16
     assert list(config.encoders) == ["bytes"]
+
+
+# ---------------------------------------------------------------------------------------------- where the head starts
+
+
+def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = {"num_train_epochs": 4, "metric_for_best_model": "macro_average_precision"}
+    # So high a rate that every epoch is worse.
+    recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=5.0, calibration="none")
+    train.main([str(recipe), "--learning_rate", "5e-3"])
+    said = capsys.readouterr().out
+    assert "The head starts as the mean of the encoders: bytes 0." in said
+    assert "No epoch of stage head is better than what it began with, which is kept." in said
+    stages = tmp_path / "output" / "checkpoints" / "stages"
+    head = load_weights(stages / "head")["classifier.weight"]
+    single = load_weights(stages / "encoder_words")["classifier.weight"]
+    width = single.shape[1]
+    assert not head[:, : -2 * width].any()
+    places = {"bytes": head[:, -2 * width : -width], "words": head[:, -width:]}
+    share = (places["words"] / single).mean().item()
+    assert 0 < share < 1
+    torch.testing.assert_close(places["words"], share * single)
+    other = load_weights(stages / "encoder_bytes")["classifier.weight"]
+    torch.testing.assert_close(places["bytes"], (1 - share) * other, rtol=1e-4, atol=1e-6)
+
+
+def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
+    (tmp_path / "single").mkdir()
+    train.main([str(write_recipe(tmp_path / "single", only_encoders=["words"], num_train_epochs=1, **plain))])
+    size = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoders = {"words": {"trained": str(tmp_path / "single" / "output")}, "bytes": size}
+    recipe = write_recipe(tmp_path, **FAST, encoders=encoders)
+    said, _ = run(recipe, capsys)
+    assert said == {"encoder_words": "trained before", "encoder_bytes": "training", "head": "training"}
+    before, after = weights(tmp_path / "single"), weights(tmp_path)
+    prefix = "stacked_emotion.encoders.words."
+    assert same(*({key: value for key, value in part.items() if key.startswith(prefix)} for part in (before, after)))
+    with pytest.raises(SystemExit) as stopped:
+        train.main([str(recipe), "--num_folds", "2"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(
+        "error: `num_folds` is for encoders that are yet to be trained, but 'words' has been trained"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- done once
@@ -257,12 +301,10 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
     encoded: dict[str, list[list[int]]] = {}
     make, write = staged_training._train, feature_cache.write_features
 
-    def train_stage(
-        run: Any, name: str, model: Any, result: Any, data: Any, rows: Any, *rest: Any, **more: Any
-    ) -> Any:
+    def train_stage(run: Any, name: str, model: Any, data: Any, rows: Any, *rest: Any, **more: Any) -> Any:
         if "words_input_ids" in rows["train"].column_names:
             trained[name] = list(rows["train"]["words_input_ids"])
-        return make(run, name, model, result, data, rows, *rest, **more)
+        return make(run, name, model, data, rows, *rest, **more)
 
     def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
         if "words_input_ids" in rows.column_names:
@@ -286,7 +328,8 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
     assert num_seen == 60
     # The folds begin with the weights that the encoder begins with, and end with others.
     stages = tmp_path / "output" / "checkpoints" / "stages"
-    results = [load_weights(stages / stage)["embeddings.word_embeddings.weight"] for stage in encoders[4:]]
+    key = "stacked_emotion.encoders.words.embeddings.word_embeddings.weight"
+    results = [load_weights(stages / stage)[key] for stage in encoders[4:]]
     assert all(not torch.equal(results[0], result) for result in results[1:])
 
 

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
-from .encoder_folders import save_encoder
+from .encoder_folders import from_fields, save_encoder
 
 _TEXTS_AT_A_TIME = 1024
 
@@ -116,10 +116,7 @@ def pruned_encoder(origin: Any, name: str) -> PrunedEncoder | None:
     """
     if not isinstance(origin, Mapping) or "pruned" not in origin:
         return None
-    known = PrunedEncoder.__dataclass_fields__
-    if unknown := sorted(set(origin) - set(known)):
-        raise ValueError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
-    return PrunedEncoder(**origin)
+    return from_fields(PrunedEncoder, origin, name)
 
 
 def _cut_config(config: PreTrainedConfig, num_hidden_layers: int, origin: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from .encoder_folders import save_encoder
+from .encoder_folders import from_fields, save_encoder
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -141,10 +141,7 @@ class ScratchEncoder:
 
 def scratch_encoder(spec: Mapping[str, Any], name: str) -> ScratchEncoder:
     """The encoder that a recipe's mapping describes; `name` is for the error if a field is unknown."""
-    known = ScratchEncoder.__dataclass_fields__
-    if unknown := sorted(set(spec) - set(known)):
-        raise ValueError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
-    return ScratchEncoder(**spec)
+    return from_fields(ScratchEncoder, spec, name)
 
 
 def _train_tokenizer(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:

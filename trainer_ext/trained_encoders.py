@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .encoder_folders import save_encoder
+from torch import nn
+
+from .encoder_classifiers import mean_state_classifier
+from .encoder_folders import from_fields, save_encoder
 from .parameters import find_encoders
 from .prediction import load_classifier
 
@@ -71,7 +74,24 @@ def trained_encoder(origin: Any, name: str) -> TrainedEncoder | None:
     """
     if not isinstance(origin, Mapping) or "trained" not in origin:
         return None
-    known = TrainedEncoder.__dataclass_fields__
-    if unknown := sorted(set(origin) - set(known)):
-        raise ValueError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
-    return TrainedEncoder(**origin)
+    return from_fields(TrainedEncoder, origin, name)
+
+
+def trained_classifiers(origins: Mapping[str, Any], labels: Sequence[str]) -> dict[str, nn.Linear]:
+    """
+    What a stack of these encoders can start from.
+
+    Args:
+        origins (`Mapping[str, Any]`): The `encoders` of a recipe.
+        labels (`Sequence[str]`): Label names of the stack, in their order.
+
+    Returns:
+        `dict[str, nn.Linear]`: Encoder to the classifier over its mean word state that it was trained with, if so.
+    """
+    trained = {name: trained_encoder(origin, name) for name, origin in origins.items()}
+    found = {
+        name: mean_state_classifier(load_classifier(encoder.trained, "cpu")[0], labels)
+        for name, encoder in trained.items()
+        if encoder is not None
+    }
+    return {name: classifier for name, classifier in found.items() if classifier is not None}

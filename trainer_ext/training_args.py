@@ -100,8 +100,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         resume_from_checkpoint (`str` or `bool`, *optional*):
             A checkpoint's folder, or true for the last complete one in `output_dir`, if there is any.
         training_mode (`str`, *optional*, defaults to `"joint"`):
-            `"joint"`, or `"staged"`: every encoder alone, then the head on their cached word states; see
-            [`~trainer_ext.stages.staged_training.train_staged`]. The other fields below are for `"staged"` alone.
+            `"joint"`, or `"staged"`: every encoder alone, then the head, which starts from their classifiers, on their
+            cached word states; see [`~trainer_ext.stages.staged_training.train_staged`]. The other fields below are
+            for `"staged"` alone.
         num_folds (`int`, *optional*, defaults to 0):
             The head learns from out-of-fold states: each by an encoder trained on the other `num_folds - 1` folds.
             0 takes the states of encoders that have seen the labels of the very same texts.

@@ -23,7 +23,7 @@ from modeling_stacked_emotion import StaticWordsConfig, StaticWordsModel, Static
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
-from .encoder_folders import save_encoder
+from .encoder_folders import from_fields, save_encoder
 from .table_files import DataError, read_table, read_text
 
 ARCHITECTURE = StaticWordsConfig.model_type
@@ -147,10 +147,7 @@ def static_words(origin: Any, name: str) -> StaticWords | None:
     """
     if isinstance(origin, Mapping) and origin.get("architecture") == ARCHITECTURE:
         fields = {key: value for key, value in origin.items() if key != "architecture"}
-        known = StaticWords.__dataclass_fields__
-        if unknown := sorted(set(fields) - set(known)):
-            raise ValueError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
-        return StaticWords(**fields)
+        return from_fields(StaticWords, fields, name)
     is_file = isinstance(origin, str) and origin.lower().endswith(_VECTOR_FILES)
     return StaticWords(word_vectors=origin) if is_file else None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from modeling_stacked_emotion import (
 
 from ..batching import LENGTH_COLUMN, EmotionDataCollator
 from ..checkpoints import last_complete_checkpoint
+from ..encoder_classifiers import format_shares, start_from_classifiers
 from ..precision import write_precision
 from ..stratification import iterative_stratification
 from ..trainer import StackedEmotionTrainer
@@ -87,6 +88,8 @@ class _Run:
     make_trainer: Callable[..., StackedEmotionTrainer]
     model: StackedEmotionForSequenceClassification
     say: Callable[[str], Any]
+    # Of the encoders that are trained; the stages add to them.
+    classifiers: dict[str, nn.Linear]
 
     @property
     def args(self) -> StackedEmotionTrainingArguments:
@@ -114,30 +117,41 @@ def train_staged(
     trainer: StackedEmotionTrainer,
     make_trainer: Callable[..., StackedEmotionTrainer],
     say: Callable[[str], Any],
+    classifiers: Mapping[str, nn.Linear] | None = None,
 ) -> dict[str, float]:
     """
     Train the model of a Trainer stage by stage, in place.
 
-    The stages are `encoder_<name>` (with mean pooling and a classifier that is thrown away; with `num_folds` before
-    it `encoder_<name>-fold_<k>`), the feature cache, `head` and, with `polish_num_train_epochs`, `polish`. Each has a
-    folder in `<output_dir>/stages` and is not repeated as long as what it depends on stays the same. A stage that was
-    interrupted goes on from its last checkpoint with `resume_from_checkpoint`, else it begins anew.
+    The stages are `encoder_<name>` (mean pooling and a linear classifier; with `num_folds` before it
+    `encoder_<name>-fold_<k>`), the feature cache, `head` and, with `polish_num_train_epochs`, `polish`. The head
+    starts as the weighted mean of the encoders' classifiers
+    ([`~trainer_ext.encoder_classifiers.start_from_classifiers`]); head and polish leave the model as it was before
+    them if no epoch of theirs is better on the validation split. Each stage has a folder in `<output_dir>/stages` and
+    is not repeated as long as what it depends on stays the same. A stage that was interrupted goes on from its last
+    checkpoint with `resume_from_checkpoint`, else it begins anew.
 
     Args:
         trainer ([`StackedEmotionTrainer`]): Has the model, the arguments, the tokenised splits and their collator.
         make_trainer (`Callable`): Makes the Trainer of a stage from `stage` (its name), `model`, `args`,
             `train_dataset`, `eval_dataset` and `data_collator`.
         say (`Callable[[str], Any]`): Gets a line of text on each stage, in the main process.
+        classifiers (`Mapping[str, nn.Linear]`, *optional*): Of encoders that are trained already and have no stage.
 
     Returns:
         `dict[str, float]`: `train_runtime` and `train_samples_per_second` of all stages together, `train_loss` of the
         last, and `train_runtime/<stage>` and `train_samples_per_second/<stage>` of each.
 
     Raises:
-        `ValueError`: If the disk is too small for the feature cache.
+        `ValueError`: If the disk is too small for the feature cache, or a trained encoder is to have folds.
     """
+    if classifiers and trainer.args.num_folds:
+        raise ValueError(
+            f"`num_folds` is for encoders that are yet to be trained, but {next(iter(classifiers))!r} has been "
+            "trained on all texts."
+        )
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    run = _Run(trainer, make_trainer, model, say if trainer.is_world_process_zero() else _say_nothing)
+    speak = say if trainer.is_world_process_zero() else _say_nothing
+    run = _Run(trainer, make_trainer, model, speak, dict(classifiers or {}))
     if trainer.is_world_process_zero():
         # A later run that goes on measures nothing anew.
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +159,9 @@ def train_staged(
     folds = _divide(run)
     stages: dict[str, dict[str, float]] = {}
     for name in model.stacked_emotion.encoders:
+        if name in run.classifiers:
+            run.say(f"Stage {_stage_name(name)}: trained before.")
+            continue
         # The folds first: they begin with the weights that the encoder has before it is trained on all texts.
         for fold in (*range(run.args.num_folds), None):
             stages |= _train_encoder(run, name, folds, fold)
@@ -191,10 +208,11 @@ def _divide(run: _Run) -> np.ndarray:
 def _single(run: _Run, name: str, fold: int | None = None) -> StackedEmotionForSequenceClassification:
     """A classifier of an encoder: the model's own, or a copy with the weights of a fold that is complete."""
     encoder = run.model.stacked_emotion.encoders[name]
-    if fold is not None:
-        encoder = copy.deepcopy(encoder)
-        encoder.load_state_dict(load_weights(run.folder / _stage_name(name, fold)))
-    return encoder_classifier(run.model, name, encoder)
+    if fold is None:
+        return encoder_classifier(run.model, name, encoder)
+    single = encoder_classifier(run.model, name, copy.deepcopy(encoder))
+    single.load_state_dict(load_weights(run.folder / _stage_name(name, fold)))
+    return single
 
 
 def encoder_classifier(
@@ -238,7 +256,10 @@ def _train_encoder(run: _Run, name: str, folds: np.ndarray, fold: int | None = N
     set_seed(run.args.seed)
     model = encoder_classifier(run.model, name, encoder)
     collator = EmotionDataCollator(_single_tokenizer(run.tokenizer, name))
-    return _train(run, _stage_name(name, fold), model, encoder, _digests(rows), rows, collator)
+    metrics = _train(run, _stage_name(name, fold), model, _digests(rows), rows, collator)
+    if fold is None:
+        run.classifiers[name] = model.classifier.cpu()
+    return metrics
 
 
 def _single_tokenizer(tokenizer: StackedEmotionTokenizer, name: str) -> StackedEmotionTokenizer:
@@ -258,15 +279,20 @@ def _train(
     run: _Run,
     name: str,
     model: StackedEmotionForSequenceClassification,
-    result: nn.Module,
     data: Any,
     rows: dict[str, datasets.Dataset],
     collator: Any,
+    may_keep_start: bool = False,
     **changes: Any,
 ) -> dict[str, dict[str, float]]:
-    """Bring `result`, a part of `model` or all of it, to the end of the stage; returns the metrics under its name."""
+    """
+    Bring the model to the end of the stage; returns the metrics under its name. With `may_keep_start` it stays as it
+    is if the validation split says that this is better.
+    """
     args = copy.copy(run.args)
-    for field, value in ({"output_dir": str(run.folder / name)} | changes).items():
+    may_keep_start = may_keep_start and bool(args.load_best_model_at_end)
+    changes |= {"output_dir": str(run.folder / name), "eval_on_start": may_keep_start}
+    for field, value in changes.items():
         setattr(args, field, value)
     effective = {field: value for field, value in args.to_dict().items() if not field.startswith(_WITHOUT_EFFECT)}
     config = {field: value for field, value in model.config.to_dict().items() if field not in _SET_BY_SAVING}
@@ -276,7 +302,7 @@ def _train(
     run.trainer.accelerator.wait_for_everyone()
     if metrics is not None:
         run.say(f"Stage {name}: complete already.")
-        result.load_state_dict(load_weights(stage.folder))
+        model.load_state_dict(load_weights(stage.folder))
         return {name: metrics}
     run.say(f"Stage {name}: training.")
     if run.trainer.is_world_process_zero():
@@ -290,14 +316,27 @@ def _train(
         eval_dataset=rows.get("validation"),
         data_collator=collator,
     )
+    start = copy.deepcopy(model.state_dict()) if may_keep_start else {}
     outcome = stage_trainer.train(resume_from_checkpoint=last_complete_checkpoint(stage.folder))
     # So that the Trainer of the next stage does not wrap what this one has wrapped.
     stage_trainer.accelerator.unwrap_model(stage_trainer.model, keep_fp32_wrapper=False)
+    if may_keep_start and _start_was_better(stage_trainer):
+        run.say(f"No epoch of stage {name} is better than what it began with, which is kept.")
+        model.load_state_dict(start)
     metrics = {key: outcome.metrics[key] for key in _METRICS}
     if run.trainer.is_world_process_zero():
-        stage.complete(result.state_dict(), metrics)
+        stage.complete(model.state_dict(), metrics)
     run.trainer.accelerator.wait_for_everyone()
     return {name: metrics}
+
+
+def _start_was_better(trainer: StackedEmotionTrainer) -> bool:
+    """Whether no epoch was better than the evaluation before the first step."""
+    metric = str(trainer.args.metric_for_best_model)
+    key = metric if metric.startswith("eval_") else f"eval_{metric}"
+    at_start = next(entry[key] for entry in trainer.state.log_history if key in entry)
+    best = trainer.state.best_metric
+    return best is None or (at_start >= best if trainer.args.greater_is_better else at_start <= best)
 
 
 def _encode(run: _Run, folds: np.ndarray) -> dict[str, EncoderFeatures]:
@@ -369,15 +408,22 @@ def _train_head(run: _Run, features: dict[str, EncoderFeatures]) -> dict[str, di
         "features": {name: entry.file_names for name, entry in features.items()},
         "rows": [rows_digest(part, ["labels"]) for part in rows.values()],
     }
+    collator = FeatureCollator(features)
     with without_encoders(run.model):
+        batch_size, precision = run.args.per_device_eval_batch_size, run.args.chosen_precision
+        shares = start_from_classifiers(
+            run.model, run.classifiers, rows.get("validation"), collator, batch_size, precision
+        )
+        if shares:
+            run.say(f"The head starts as the mean of the encoders: {format_shares(shares)}.")
         return _train(
             run,
             "head",
             run.model,
-            run.model,
             data,
             rows,
-            FeatureCollator(features),
+            collator,
+            may_keep_start=bool(shares),
             num_train_epochs=run.args.head_num_train_epochs,
             per_device_train_batch_size=run.args.head_per_device_train_batch_size,
             # There are no encoders in this stage.
@@ -391,10 +437,10 @@ def _polish(run: _Run) -> dict[str, dict[str, float]]:
         run,
         "polish",
         run.model,
-        run.model,
         _digests(run.splits),
         run.splits,
         run.trainer.data_collator,
+        may_keep_start=True,
         num_train_epochs=run.args.polish_num_train_epochs,
         learning_rate=run.args.polish_learning_rate,
         head_learning_rate=run.args.polish_learning_rate,

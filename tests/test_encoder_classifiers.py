@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of trainer_ext.encoder_classifiers: shares, and a stack that starts as the mean of its encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from recipe_samples import LABELS, make_rows, write_recipe
+from scipy.optimize import minimize_scalar
+from torch import nn
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts import train
+from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+from trainer_ext.encoder_classifiers import fit_shares, format_shares, mean_state_classifier, start_from_classifiers
+from trainer_ext.prediction import load_classifier, predict_logits
+from trainer_ext.trained_encoders import trained_classifiers
+
+PLAIN: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
+
+
+# ---------------------------------------------------------------------------------------------- shares
+
+
+def noisy_logits(generator: np.random.Generator, gold: np.ndarray, *noise: float) -> np.ndarray:
+    return np.stack([4.0 * gold - 2.0 + generator.normal(0, scale, gold.shape) for scale in noise])
+
+
+def test_better_classifiers_get_larger_shares() -> None:
+    generator = np.random.default_rng(0)
+    gold = generator.random((400, 3)) < 0.3
+    shares = fit_shares(gold, noisy_logits(generator, gold, 1.0, 2.0, 8.0))
+    assert shares.sum() == pytest.approx(1)
+    assert shares[0] > shares[1] > shares[2] >= 0
+    # One that says the contrary has no share; the others keep theirs.
+    first, second, third = noisy_logits(generator, gold, 1.0, 2.0, 1.0)
+    with_contrary = fit_shares(gold, [first, second, -third])
+    assert with_contrary[2] == 0
+    assert with_contrary[:2] == pytest.approx(fit_shares(gold, [first, second]), abs=1e-3)
+
+
+def test_shares_are_those_of_the_highest_likelihood() -> None:
+    generator = np.random.default_rng(1)
+    gold = generator.random((300, 1)) < 0.4
+    scores = noisy_logits(generator, gold, 1.5, 2.5)
+
+    def loss(share: float) -> float:
+        """Of the best slope and intercept for this share, by brute force."""
+        mixed = share * scores[0] + (1 - share) * scores[1]
+        slopes, intercepts = np.linspace(0.2, 3, 141)[:, None, None], np.linspace(-1.5, 1.5, 101)[None, :, None]
+        logits = slopes * mixed[:, 0] + intercepts
+        return (np.logaddexp(0, logits) - gold[:, 0] * logits).mean(axis=2).min()
+
+    expected = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
+    assert fit_shares(gold, scores)[0] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_shift_of_a_labels_logits_changes_no_share() -> None:
+    """As class weights make it."""
+    generator = np.random.default_rng(2)
+    gold = generator.random((200, 2)) < 0.3
+    scores = noisy_logits(generator, gold, 1.0, 2.0)
+    shifted = scores + np.array([3.0, -1.0])
+    assert fit_shares(gold, shifted) == pytest.approx(fit_shares(gold, scores), abs=1e-3)
+
+
+def test_where_nothing_is_to_be_learnt_shares_are_equal() -> None:
+    gold = np.tile([[True, False]], (10, 1))
+    assert fit_shares(gold, np.zeros((2, 10, 2))).tolist() == [0.5, 0.5]
+    contrary = np.where(gold, -2.0, 2.0)
+    balanced = np.array([[0, 1], [1, 0]] * 5)
+    assert fit_shares(balanced, [2.0 - 4.0 * balanced] * 2).tolist() == [0.5, 0.5]
+    assert np.isfinite(fit_shares(gold, [contrary, contrary])).all()
+
+
+def test_shares_are_read_by_people() -> None:
+    assert format_shares({"arabert": 0.414, "marbert": 0.586}) == "arabert 0.41, marbert 0.59"
+
+
+# ---------------------------------------------------------------------------------------------- the start of a stack
+
+
+@pytest.fixture(scope="module")
+def rows() -> datasets.Dataset:
+    made = make_rows(20, 3)
+    labels = [[float(label in row["labels"]) for label in LABELS] for row in made]
+    return datasets.Dataset.from_dict({"text": [row["text"] for row in made], "labels": labels})
+
+
+def make_stack(encoder_folders: dict[str, Path], **fields: Any) -> tuple[Any, StackedEmotionTokenizer]:
+    encoders = {"a": encoder_folders["bert_wp"], "b": encoder_folders["roberta_bb"]}
+    torch.manual_seed(0)
+    model = StackedEmotionForSequenceClassification.from_encoders(encoders, id2label=dict(enumerate(LABELS)), **fields)
+    return model, StackedEmotionTokenizer.from_encoders(encoders)
+
+
+@pytest.mark.parametrize("fields", [{}, {"mixer": "convolutions", "lstm_num_layers": 0, "pooling": "max"}])
+def test_the_stack_starts_as_the_weighted_mean_of_the_single_logits(
+    encoder_folders: dict[str, Path], rows: datasets.Dataset, fields: dict[str, Any]
+) -> None:
+    model, tokenizer = make_stack(encoder_folders, **fields)
+    singles, logits = {}, {}
+    for name, encoder in model.stacked_emotion.encoders.items():
+        config = {name: model.config.encoders[name]}
+        single = StackedEmotionForSequenceClassification(type(model.config)(encoders=config, num_labels=4, **PLAIN))
+        single.stacked_emotion.encoders[name] = encoder
+        own = StackedEmotionTokenizer({name: tokenizer.tokenizers[name]})
+        singles[name], logits[name] = single.classifier, predict_logits(single, own, rows["text"][:])
+    tokenized, _ = tokenize_dataset(rows, tokenizer)
+    model.train()
+    shares = start_from_classifiers(model, singles, tokenized, EmotionDataCollator(tokenizer), 6)
+    assert model.training
+    assert shares == pytest.approx(
+        dict(zip("ab", fit_shares(rows["labels"][:], [logits["a"], logits["b"]]), strict=True)), abs=1e-3
+    )
+    expected = shares["a"] * logits["a"] + shares["b"] * logits["b"]
+    assert predict_logits(model, tokenizer, rows["text"][:]) == pytest.approx(expected, abs=1e-5)
+    # Without a validation split, and with a classifier of one encoder only.
+    assert start_from_classifiers(model, singles, None, EmotionDataCollator(tokenizer)) == {"a": 0.5, "b": 0.5}
+    assert start_from_classifiers(model, {"b": singles["b"]}, None, EmotionDataCollator(tokenizer)) == {"b": 1.0}
+    assert predict_logits(model, tokenizer, rows["text"][:]) == pytest.approx(logits["b"], abs=1e-5)
+
+
+def test_without_skip_connection_or_classifiers_nothing_changes(encoder_folders: dict[str, Path]) -> None:
+    model, tokenizer = make_stack(encoder_folders, skip_connection=False)
+    before = model.classifier.weight.clone()
+    width = model.stacked_emotion.hidden_sizes[0]
+    assert start_from_classifiers(model, {"a": nn.Linear(width, 4)}, None, EmotionDataCollator(tokenizer)) == {}
+    assert start_from_classifiers(model, {}, None, EmotionDataCollator(tokenizer)) == {}
+    assert torch.equal(model.classifier.weight, before)
+
+
+def test_only_a_linear_layer_over_the_mean_of_one_encoder_counts(encoder_folders: dict[str, Path]) -> None:
+    folder = {"a": encoder_folders["bert_wp"]}
+    labels = {"id2label": dict(enumerate(LABELS))}
+    single = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **PLAIN)
+    assert mean_state_classifier(single, LABELS) is single.classifier
+    assert mean_state_classifier(single, LABELS[::-1]) is None
+    for change in ({"mixer": "meta_learner"}, {"lstm_num_layers": 1}, {"pooling": "max"}, {"skip_connection": True}):
+        other = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **(PLAIN | change))
+        assert mean_state_classifier(other, LABELS) is None
+    two = StackedEmotionForSequenceClassification.from_encoders(
+        folder | {"b": encoder_folders["roberta_bb"]}, **labels, **PLAIN
+    )
+    assert mean_state_classifier(two, LABELS) is None
+    assert mean_state_classifier(nn.Linear(2, 2), LABELS) is None
+
+
+# ---------------------------------------------------------------------------------------------- by a recipe
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two encoders, each trained alone."""
+    folders = {}
+    for name in ("words", "bytes"):
+        folder = tmp_path_factory.mktemp(name)
+        train.main([str(write_recipe(folder, only_encoders=[name], **PLAIN))])
+        folders[name] = folder / "output"
+    return folders
+
+
+def from_trained(singles: dict[str, Path]) -> dict[str, Any]:
+    return {"encoders": {name: {"trained": str(folder)} for name, folder in singles.items()}}
+
+
+def test_classifiers_are_found_by_the_recipe(singles: dict[str, Path]) -> None:
+    origins = {**from_trained(singles)["encoders"], "new": {"architecture": "bert"}, "hub": "some/encoder"}
+    found = trained_classifiers(origins, LABELS)
+    assert list(found) == ["words", "bytes"]
+    model, _ = load_classifier(str(singles["words"]), "cpu")
+    assert torch.equal(found["words"].weight, model.classifier.weight)
+    assert trained_classifiers(origins, LABELS[::-1]) == {}
+
+
+def test_joint_training_starts_from_trained_encoders(
+    singles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = {"learning_rate": 1e-12, "head_learning_rate": 1e-12, "num_train_epochs": 1, "calibration": "none"}
+    recipe = write_recipe(tmp_path, **(from_trained(singles) | still))
+    train.main([str(recipe)])
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("The stack starts as the mean of its encoders: ")]
+    shares = dict(part.split() for part in line.split(": ")[1].rstrip(".").split(", "))
+    texts = [row["text"] for row in make_rows(5, 9)]
+    expected = 0
+    for name, share in shares.items():
+        model, tokenizer = load_classifier(str(singles[name]), "cpu")
+        model.config.calibration_scale = model.config.calibration_bias = None
+        expected = expected + float(share) * predict_logits(model, tokenizer, texts)
+    assert predict_logits(*load_classifier(str(tmp_path / "output"), "cpu"), texts) == pytest.approx(
+        expected, abs=0.05
+    )
