@@ -224,6 +224,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     def _read_encoder_learning_rates(self) -> None:
         """Numbers of them: YAML reads 3e-3 as a word."""
+        rates = {}
         for name, rate in (self.encoder_learning_rates or {}).items():
             try:
                 number = float(rate)
@@ -231,7 +232,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 number = math.nan
             if not 0 <= number < math.inf:
                 raise ValueError(f"`encoder_learning_rates`: that of {name!r} must be a number >= 0, got {rate!r}.")
-            self.encoder_learning_rates = {**(self.encoder_learning_rates or {}), name: number}
+            rates[name] = number
+        self.encoder_learning_rates = rates or None
 
     def _choose_precision(self) -> None:
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
