@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,10 @@ from scripts import train
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from scripts._finishing import SplitEvaluation
+    from trainer_ext.data import EmotionData
     from trainer_ext.recipe import Recipe
 
 
@@ -34,35 +38,54 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe = load_recipe(recipe_path, overrides)
     folder = Path(str(recipe.training.output_dir))
     if not (folder / "eval_results.json").exists():
-        train.main([recipe_path, *overrides, "--resume_from_checkpoint", "true"])
+
+        def keep(data: EmotionData, found: SplitEvaluation) -> None:
+            _write_cell(folder, data, found.thresholds, found.probabilities)
+
+        train.main([recipe_path, *overrides, "--resume_from_checkpoint", "true"], keep)
     if not (folder / CELL_FILE).exists():
-        _write_cell(recipe, folder)
+        _predict(recipe, folder)
 
 
-def _write_cell(recipe: Recipe, folder: Path) -> None:
+def _predict(recipe: Recipe, folder: Path) -> None:
+    """The cell of a run that was trained before: the same, to the bit."""
     import numpy as np
 
     from modeling_stacked_emotion import decision_thresholds
-    from trainer_ext.cells import CELL_FILE, Cell, split_arrays
     from trainer_ext.data import load_emotion_data
     from trainer_ext.prediction import load_classifier, predict_probabilities
 
     with user_errors():
         data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
+    model, tokenizer = load_classifier(str(folder))
+    batch_size = recipe.training.per_device_eval_batch_size
+    probabilities: dict[str, np.ndarray] = {
+        split: predict_probabilities(model, tokenizer, data.splits[split]["text"], batch_size)
+        for split in ("validation", "test")
+        if split in data.splits
+    }
+    _write_cell(folder, data, np.array(decision_thresholds(model.config)), probabilities)
+
+
+def _write_cell(
+    folder: Path, data: EmotionData, thresholds: np.ndarray, probabilities: Mapping[str, np.ndarray]
+) -> None:
+    import numpy as np
+
+    from trainer_ext.cells import CELL_FILE, Cell, split_arrays
+
+    with user_errors():
         if "test" not in data.splits:
             raise ValueError("A comparison needs a test split: give a `test_file`.")
-    model, tokenizer = load_classifier(str(folder))
     arrays = {
         "label_names": np.array(data.label_names),
         "train_counts": split_arrays(data, "train")[0].sum(axis=0),
-        "thresholds": np.array(decision_thresholds(model.config)),
+        "thresholds": thresholds,
     }
+    nothing = np.zeros((0, len(data.label_names)), dtype=np.float32)
     for split in ("validation", "test"):
-        texts = data.splits[split]["text"] if split in data.splits else []
         arrays[f"{split}_labels"], arrays[f"{split}_digest"] = split_arrays(data, split)
-        arrays[f"{split}_probabilities"] = predict_probabilities(
-            model, tokenizer, texts, recipe.training.per_device_eval_batch_size
-        )
+        arrays[f"{split}_probabilities"] = probabilities.get(split, nothing)
     Cell(**arrays).save(folder / CELL_FILE)
 
 

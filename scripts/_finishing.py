@@ -27,10 +27,14 @@ _TEACHING = ("distillation_weight", "distillation_temperature")
 
 
 class SplitEvaluation(NamedTuple):
-    """Flat results, files to be saved beside them, and what was found on the validation split."""
+    """
+    Flat results, files to be saved beside them, the calibrated probabilities of each split, and what was found on the
+    validation split.
+    """
 
     results: dict[str, float]
     reports: dict[str, str | bytes]
+    probabilities: dict[str, np.ndarray]
     thresholds: np.ndarray
     calibration: Calibration | None
 
@@ -43,6 +47,7 @@ def evaluate_splits(
     calibration, thresholds = None, np.full(len(names), 0.5)
     results: dict[str, float] = {}
     reports: dict[str, str | bytes] = {}
+    found: dict[str, np.ndarray] = {}
     labels = {split: np.asarray(rows["labels"], dtype=np.int64) for split, rows in data.splits.items()}
     for split in ("validation", "test"):
         if split not in data.splits:
@@ -50,7 +55,7 @@ def evaluate_splits(
         logits = predict_logits(model, tokenizer, data.splits[split]["text"], batch_size)
         if split == "validation":
             calibration = evaluation.choose_calibration(labels[split], logits, options.calibration)
-        probabilities = calibrated_probabilities(logits, calibration)
+        probabilities = found[split] = calibrated_probabilities(logits, calibration)
         if split == "validation":
             thresholds = evaluation.choose_thresholds(
                 labels[split], probabilities, options.threshold_strategy, options.threshold_shrinkage
@@ -67,7 +72,7 @@ def evaluate_splits(
             if calibration is not None:
                 columns["calibrated"] = probabilities
             reports["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
-    return SplitEvaluation(results, reports, thresholds, calibration)
+    return SplitEvaluation(results, reports, found, thresholds, calibration)
 
 
 def summarise(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hub.model.summary import TrainingSummary
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+    from scripts._finishing import SplitEvaluation
     from scripts._starting import TaughtRows
     from trainer_ext.data import EmotionData
     from trainer_ext.recipe import ModelArguments, Recipe
@@ -61,8 +62,13 @@ def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Train, evaluate, save; returns the results that are in `eval_results.json`."""
+def main(
+    argv: Sequence[str] | None = None, keep: Callable[[EmotionData, SplitEvaluation], None] | None = None
+) -> dict[str, float]:
+    """
+    Train, evaluate, save; returns the results that are in `eval_results.json`. `keep` gets the data and all that the
+    evaluation has found, when the folder is complete.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = make_parser("--help" in arguments or "-h" in arguments).parse_known_args(arguments)
 
@@ -105,10 +111,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if trainer.is_world_process_zero():
         # Before the evaluation: its numbers are those of the weights that are saved.
         round_weights(trained, recipe.model.weights_dtype)
-        evaluated, reports = _evaluate(recipe, data, tokenizer, trained)
-        results |= evaluated
+        found = _evaluate(recipe, data, tokenizer, trained)
+        results |= found.results
         summary = _summarise(recipe, data, len(taught.rows), Path(options.recipe).stem)
-        _save(recipe, results, reports, tokenizer, trained, summary)
+        _save(recipe, results, found.reports, tokenizer, trained, summary)
+        if keep is not None:
+            keep(data, found)
     return results
 
 
@@ -297,10 +305,8 @@ def _reports(folder: Path, data: EmotionData) -> list[Any]:
     ]
 
 
-def _evaluate(
-    recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any
-) -> tuple[dict[str, float], dict[str, str | bytes]]:
-    """Calibration and thresholds from validation into the config; the metrics of both splits, in fp32; files."""
+def _evaluate(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> SplitEvaluation:
+    """Both splits, in fp32; calibration and thresholds from validation and the statistics go into the config."""
     from scripts._finishing import evaluate_splits
     from trainer_ext.trainer import dataset_labels
 
@@ -310,7 +316,7 @@ def _evaluate(
         model.config.calibration_scale, model.config.calibration_bias = (row.tolist() for row in found.calibration)
     labels = dataset_labels(data.splits["train"]).astype(int)
     statistics = _label_statistics(labels, data.label_names, model.config)
-    return found.results, {"label_statistics.json": statistics, **found.reports}
+    return found._replace(reports={"label_statistics.json": statistics, **found.reports})
 
 
 def _label_statistics(labels: Any, names: Sequence[str], config: Any) -> str:
