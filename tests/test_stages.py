@@ -201,6 +201,7 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     torch.testing.assert_close(places["bytes"], (1 - share) * other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
     (tmp_path / "single").mkdir()
