@@ -109,9 +109,10 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
     How much each of several classifiers should count in the mean of their logits.
 
     One logistic regression for all labels, with a slope for each classifier, not below 0, and an intercept for each
-    label, of the highest likelihood; shares are the slopes divided by their sum (stacked regressions with
-    non-negative weights, Breiman, 1996). The problem is convex. The intercepts, which take up what class weights have
-    added to the logits, are not used.
+    label, of the highest likelihood (stacked regressions with non-negative weights, Breiman, 1996); a convex problem.
+    The intercepts, which take up what class weights have added to the logits, are not used. Slopes are drawn to their
+    mean by the part of their spread that their standard errors explain (James and Stein, 1961, positive part): with
+    few samples shares are nearly equal. Shares are these slopes divided by their sum.
 
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
@@ -131,8 +132,18 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
 
     start = np.concatenate([np.full(count, 1 / count), np.zeros(gold.shape[1])])
     bounds = [(0.0, None)] * count + [(None, None)] * gold.shape[1]
-    slopes = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x[:count]
-    return slopes / slopes.sum() if slopes.sum() > 0 else np.full(count, 1 / count)
+    parameters = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    slopes = parameters[:count]
+    spread = slopes - slopes.mean()
+    if not spread.any():
+        return np.full(count, 1 / count)
+    combined = np.tensordot(slopes, scores, axes=1) + parameters[count:]
+    curvature = 0.25 / np.cosh(0.5 * combined) ** 2
+    centred = scores - (curvature * scores).sum(axis=1, keepdims=True) / curvature.sum(axis=0)
+    covariance = np.linalg.pinv(np.einsum("nl,enl,fnl->ef", curvature, centred, centred))
+    by_chance = np.trace(covariance) - covariance.mean(axis=0).sum()
+    slopes = slopes.mean() + max(0.0, 1.0 - by_chance / (spread**2).sum()) * spread
+    return slopes / slopes.sum()
 
 
 def format_shares(shares: Mapping[str, float]) -> str:
