@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -267,12 +269,30 @@ def test_interrupted_writing_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_runs_that_share_the_cache_one_writes(
+    model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, encode, begun = tokenize(tokenizer), feature_cache._encode, []
+
+    def slow(*arguments: Any) -> Any:
+        begun.append(arguments)
+        time.sleep(0.5)
+        yield from encode(*arguments)
+
+    monkeypatch.setattr(feature_cache, "_encode", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(write, model, "bert_wp", rows, tmp_path) for _ in range(2))
+        assert first.result() == second.result()
+    assert len(begun) == 1
+    assert list(tmp_path.iterdir()) == [first.result().path]
+
+
 def test_what_a_killed_run_left_is_removed_and_not_taken_for_complete(
     model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path
 ) -> None:
     rows = tokenize(tokenizer)
     planned = plan_features(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
-    partial = tmp_path / f".{planned.path.name}.k1ll3d"
+    partial = tmp_path / f".{planned.path.name}.partial-k1ll3d"
     other = tmp_path / ".another-train-0.arrow.k1ll3d"
     for path in (partial, other):
         path.write_bytes(b"half a file")

@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
@@ -116,7 +117,8 @@ def write_features(
     disable_tqdm: bool = False,
 ) -> None:
     """
-    Encode the rows and write the file of [`plan_features`], whose arguments these are: all of it or nothing.
+    Encode the rows and write the file of [`plan_features`], whose arguments these are: all of it or nothing, by one of
+    several runs that share the cache, while the others wait.
 
     Args:
         batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
@@ -126,10 +128,28 @@ def write_features(
         `ValueError`: If a word state is beyond the range of fp16.
     """
     file.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.path.with_name(f".{file.path.name}.lock")
+    with FileLock(lock):
+        try:
+            # Another run that shares the cache may have made it while this one waited.
+            if not file.path.exists():
+                _write(file, model, rows, precision, batch_size, disable_tqdm)
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _write(
+    file: FeatureFile,
+    model: StackedEmotionForSequenceClassification,
+    rows: datasets.Dataset,
+    precision: str,
+    batch_size: int,
+    disable_tqdm: bool,
+) -> None:
     # What killed runs have left of this very file.
-    for stale in file.path.parent.glob(f".{file.path.name}.*"):
+    for stale in file.path.parent.glob(f".{file.path.name}.partial-*"):
         stale.unlink()
-    handle, partial = mkstemp(prefix=f".{file.path.name}.", dir=file.path.parent)
+    handle, partial = mkstemp(prefix=f".{file.path.name}.partial-", dir=file.path.parent)
     os.close(handle)
     (name,) = model.config.encoders
     try:
