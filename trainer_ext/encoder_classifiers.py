@@ -51,7 +51,8 @@ def start_from_classifiers(
 
     Args:
         model ([`StackedEmotionForSequenceClassification`]): With the skip connection; without it nothing is changed.
-        classifiers (`Mapping[str, nn.Linear]`): Encoder to its classifier. An encoder without one has no part in it.
+        classifiers (`Mapping[str, nn.Linear]`):
+            Encoder to its classifier, on the CPU. An encoder without one has no part in it.
         rows ([`datasets.Dataset`], *optional*):
             The validation split with `labels` and `length`; without one, all shares are equal.
         collator (`Callable`): Makes of such rows what the model takes, and `labels`.
@@ -73,10 +74,11 @@ def start_from_classifiers(
         with torch.inference_mode():
             logits = [classifiers[name](means[:, places[name]]).numpy() for name in names]
         shares = fit_shares(labels, logits)
-    weight, bias = torch.zeros_like(model.classifier.weight), torch.zeros_like(model.classifier.bias)
+    # On the CPU, as the classifiers are.
+    weight, bias = (torch.zeros(value.shape) for value in (model.classifier.weight, model.classifier.bias))
     for name, share in zip(names, shares.tolist(), strict=True):
-        weight[:, places[name]] = share * classifiers[name].weight
-        bias += share * classifiers[name].bias
+        weight[:, places[name]] = share * classifiers[name].weight.detach()
+        bias += share * classifiers[name].bias.detach()
     model.classifier.load_state_dict({"weight": weight, "bias": bias})
     return dict(zip(names, shares.tolist(), strict=True))
 

@@ -291,7 +291,7 @@ def _train(
     """
     args = copy.copy(run.args)
     may_keep_start = may_keep_start and bool(args.load_best_model_at_end)
-    changes |= {"output_dir": str(run.folder / name), "eval_on_start": may_keep_start}
+    changes |= {"output_dir": str(run.folder / name), "eval_on_start": may_keep_start or args.eval_on_start}
     for field, value in changes.items():
         setattr(args, field, value)
     effective = {field: value for field, value in args.to_dict().items() if not field.startswith(_WITHOUT_EFFECT)}
