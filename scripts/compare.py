@@ -24,7 +24,7 @@ import argparse
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -65,6 +65,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no_train", action="store_true", help="compare what is finished; say what is missing")
     parser.add_argument("--output_dir", help="where the runs go (default: outputs/<name of the file>)")
     return parser
+
+
+def _check_test_split(recipes: Iterable[Recipe]) -> None:
+    """Of files it is known before any training; what a data set of the Hub has is found out when it is loaded."""
+    for recipe in recipes:
+        data = recipe.data
+        if not (data.dataset_name or data.test_file or data.test_ratio):
+            raise ValueError("A comparison needs a test split: give a `test_file` or a `test_ratio`.")
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         missing = [run for run in runs if not _cell_file(run).exists()]
         if not options.no_train:
             check_settings(runs)
+            _check_test_split(recipes.values())
     print(f"{len(runs) - len(missing)} runs are finished, {len(missing)} to do.", flush=True)
     if options.no_train:
         print("".join(f"Missing: {run}\n" for run in missing), end="", flush=True)

@@ -283,6 +283,13 @@ def test_a_bad_comparison_is_one_line(
     assert message in fails(capfd, str(write_comparison(tmp_path, **values)))
 
 
+def test_a_comparison_without_a_test_split_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = str(write_comparison(tmp_path))
+    said = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
+    assert said == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
+    assert not (tmp_path / "runs").exists()
+
+
 def test_variants_may_need_others(tmp_path: Path) -> None:
     stack = {"encoders": {"words": {"trained": "variant:words"}, "all": ["variant:words", 3]}, "seed": 1}
     assert compare._references(stack) == {"words"}
