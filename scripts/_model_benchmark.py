@@ -24,7 +24,7 @@ from scripts._timing import seconds
 from trainer_ext.batching import LENGTH_COLUMN, EmotionDataCollator, tokenize_dataset
 from trainer_ext.data import read_file
 from trainer_ext.metrics import multilabel_metrics
-from trainer_ext.precision import DTYPES
+from trainer_ext.precision import autocast
 from trainer_ext.prediction import load_classifier, predict_probabilities
 
 _TRAINING_BATCHES = 8
@@ -126,7 +126,7 @@ def _one_core() -> Iterator[None]:
 
 def _inference(contestant: _Contestant, texts: Sequence[str], batch_size: int, precision: str) -> Callable[[], None]:
     def run() -> None:
-        with _autocast(contestant, precision):
+        with autocast(contestant.model.device.type, precision):
             predict_probabilities(contestant.model, contestant.tokenizer, texts, batch_size)
 
     return run
@@ -145,7 +145,7 @@ def _training(contestant: _Contestant, rows: datasets.Dataset, batch_size: int, 
     def run() -> None:
         model.train()
         for batch in batches:
-            with _autocast(contestant, precision):
+            with autocast(contestant.model.device.type, precision):
                 loss = model(**{key: value.to(model.device) for key, value in batch.items()}).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -153,10 +153,6 @@ def _training(contestant: _Contestant, rows: datasets.Dataset, batch_size: int, 
             optimizer.zero_grad()
 
     return run
-
-
-def _autocast(contestant: _Contestant, precision: str) -> Any:
-    return torch.autocast(contestant.model.device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
 def _rates(runs: Sequence[Callable[[], None]], num_texts: int, rounds: int) -> tuple[list[float], list[float]]:

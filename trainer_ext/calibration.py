@@ -102,7 +102,7 @@ def _newton(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64])
     """
     parameters = np.zeros((features.shape[2], features.shape[0]))
     for _ in range(_MAX_STEPS):
-        probabilities = _sigmoid(np.einsum("fsl,lf->sl", features, parameters))
+        probabilities = sigmoid(np.einsum("fsl,lf->sl", features, parameters))
         gradient = np.einsum("fsl,sl->lf", features, probabilities - targets)
         curvature = probabilities * (1.0 - probabilities)
         hessian = np.einsum("fsl,gsl,sl->lfg", features, features, curvature)
@@ -114,7 +114,8 @@ def _newton(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64])
     return parameters
 
 
-def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Without overflow at any logit."""
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
 

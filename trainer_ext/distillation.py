@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from .calibration import Calibration, mean_logits
 from .label_layouts import read_texts
 from .losses.distillation import NO_LABEL
-from .precision import DTYPES
+from .precision import autocast
 from .prediction import predict_logits
 from .recipe import DecisionArguments
 from .stages.digests import settings_digest, weights_digest
@@ -110,7 +110,7 @@ def cached_logits(
         part = list(texts[start : start + _TEXTS_PER_FILE])
         file = cache / f"{settings_digest([teacher, part])[:32]}.npy"
         if not file.is_file():
-            with torch.autocast(model.device.type, DTYPES[precision], enabled=precision != "fp32"):
+            with autocast(model.device.type, precision):
                 logits = predict_logits(model, tokenizer, part, batch_size)
             partial = file.with_suffix(".partial")
             with partial.open("wb") as stream:

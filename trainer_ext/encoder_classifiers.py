@@ -22,8 +22,12 @@ from torch import nn
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, label_names
 
 from .batching import LENGTH_COLUMN
+from .calibration import sigmoid
 from .metrics import check_labels
-from .precision import DTYPES
+from .precision import autocast
+
+MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
+"""Fields of a configuration with nothing between the mean of the word states and the classifier."""
 
 
 def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None:
@@ -33,9 +37,8 @@ def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None
     """
     if not isinstance(model, StackedEmotionForSequenceClassification) or label_names(model.config) != list(labels):
         return None
-    config = model.config
-    is_plain = config.mixer == "none" and not config.lstm_num_layers and config.pooling == "mean"
-    return model.classifier if is_plain and not config.skip_connection and len(config.encoders) == 1 else None
+    is_plain = all(getattr(model.config, field) == value for field, value in MEAN_STATE.items())
+    return model.classifier if is_plain and len(model.config.encoders) == 1 else None
 
 
 def start_from_classifiers(
@@ -100,7 +103,7 @@ def _text_states(
         batch = collator(rows.select(by_length[start : start + batch_size]).to_list())
         labels.append(batch.pop("labels"))
         inputs = {key: value.to(model.device) for key, value in batch.items()}
-        with torch.autocast(model.device.type, DTYPES[precision], enabled=precision != "fp32"):
+        with autocast(model.device.type, precision):
             states.append(model.stacked_emotion(**inputs).pooler_output.float().cpu())
     model.train(was_training)
     return torch.cat(states), torch.cat(labels)
@@ -128,7 +131,7 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         combined = np.tensordot(parameters[:count], scores, axes=1) + parameters[count:]
-        residuals = 0.5 * (1.0 + np.tanh(0.5 * combined)) - gold
+        residuals = sigmoid(combined) - gold
         gradient = np.concatenate([np.tensordot(scores, residuals, axes=2), residuals.sum(axis=0)])
         return (np.logaddexp(0.0, combined) - gold * combined).mean(), gradient / gold.size
 
@@ -139,8 +142,8 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
     spread = slopes - slopes.mean()
     if not spread.any():
         return np.full(count, 1 / count)
-    combined = np.tensordot(slopes, scores, axes=1) + parameters[count:]
-    curvature = 0.25 / np.cosh(0.5 * combined) ** 2
+    probabilities = sigmoid(np.tensordot(slopes, scores, axes=1) + parameters[count:])
+    curvature = probabilities * (1.0 - probabilities)
     centred = scores - (curvature * scores).sum(axis=1, keepdims=True) / curvature.sum(axis=0)
     covariance = np.linalg.pinv(np.einsum("nl,enl,fnl->ef", curvature, centred, centred))
     by_chance = np.trace(covariance) - covariance.mean(axis=0).sum()

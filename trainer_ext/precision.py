@@ -21,6 +21,11 @@ _MIN_SPEEDUP = 1.5
 _PRECISION_FILE = "precision.txt"
 
 
+def autocast(device_type: str, precision: str) -> torch.autocast:
+    """The context in which a model runs in a precision, a key of `DTYPES`, on a device of a type such as `"cuda"`."""
+    return torch.autocast(device_type, DTYPES[precision], enabled=precision != "fp32")
+
+
 @cache
 def fastest_precision(use_cpu: bool = False) -> str:
     """

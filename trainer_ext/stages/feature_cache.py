@@ -21,7 +21,7 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
-from ..precision import DTYPES
+from ..precision import autocast
 from .digests import ragged_column, rows_digest, settings_digest, weights_digest
 
 FORMAT_VERSION = 1
@@ -200,7 +200,7 @@ def _encode(
         for begin in range(0, len(window), batch_size):
             texts = by_length[begin : begin + batch_size]
             inputs = {key: _padded(*column, texts).to(model.device) for key, column in columns.items()}
-            with torch.autocast(model.device.type, DTYPES[precision], enabled=precision != "fp32"):
+            with autocast(model.device.type, precision):
                 words, present, _ = model.stacked_emotion.encode_words(**inputs)
             rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
             places = starts[texts - first][rows_of] + words_of

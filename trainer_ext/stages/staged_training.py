@@ -31,7 +31,7 @@ from modeling_stacked_emotion import (
 
 from ..batching import LENGTH_COLUMN, EmotionDataCollator
 from ..checkpoints import last_complete_checkpoint
-from ..encoder_classifiers import format_shares, start_from_classifiers
+from ..encoder_classifiers import MEAN_STATE, format_shares, start_from_classifiers
 from ..precision import write_precision
 from ..stratification import iterative_stratification
 from ..trainer import StackedEmotionTrainer
@@ -231,10 +231,7 @@ def encoder_classifier(
         StackedEmotionConfig(
             encoders={name: config.encoders[name]},
             id2label=dict(config.id2label),
-            mixer="none",
-            lstm_num_layers=0,
-            pooling="mean",
-            skip_connection=False,
+            **MEAN_STATE,
             dropout=config.dropout,
             prior_probability=config.prior_probability,
             initializer_range=config.initializer_range,
