@@ -165,8 +165,8 @@ def _rates(runs: Sequence[Callable[[], None]], num_texts: int, rounds: int) -> t
 
 
 def _megabytes(folder: str) -> float:
-    """What the model's own files take: weights, tokenizers, code and configuration."""
-    patterns = ("*.safetensors", "*.json", "*.py", "*.txt", "*tokenizer*/*")
+    """What the model's own files take: weights, graph, tokenizers, code and configuration."""
+    patterns = ("*.safetensors", "*.onnx", "*.json", "*.py", "*.txt", "*tokenizer*/*")
     return sum(path.stat().st_size for pattern in patterns for path in Path(folder).glob(pattern)) / 1e6
 
 

@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
+from hub.model.quick import quick_classifier
 from scripts._errors import EXIT_BAD_INPUT, user_errors
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 20
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Bytes of an argument that are no UTF-8; no tokenizer takes them.
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,12 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         _check(options)
         name = options.model or mini_model()
-    import transformers
-
-    from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
-    from trainer_ext.prediction import iter_predictions, load_classifier
-
-    transformers.logging.disable_progress_bar()
     # Where the terminal cannot show a character, its code is better than no answer.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -68,21 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         with user_errors():
             texts = _texts(options, stack)
         with user_errors(f"--model {name} cannot be loaded"):
-            model, tokenizer = load_classifier(name, options.device)
+            answers = _quick_answers(name, texts, options) or _answers(name, texts, options)
         show = _print_json if options.json else _Printer()
         try:
-            for result in iter_predictions(model, tokenizer, texts, options.batch_size):
-                show(
-                    describe_emotions(
-                        model.config,
-                        result.text,
-                        result.words,
-                        result.probabilities.tolist(),
-                        result.word_attention,
-                        threshold=options.threshold,
-                        top_words=options.top_words,
-                    )
-                )
+            for answer in answers:
+                show(answer)
             sys.stdout.flush()
         except UnreadableTextError as error:
             sys.stdout.flush()
@@ -91,6 +78,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         except BrokenPipeError:
             # The reader has seen enough; without this Python complains once more on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _quick_answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]] | None:
+    """Those of a model that starts without torch, for a few texts: a stream of them is left to the accelerator."""
+    classifier = quick_classifier(name) if isinstance(texts, list) and options.device is None else None
+    if classifier is None:
+        return None
+    return (answer for text in texts for answer in classifier([text], options.threshold, options.top_words))
+
+
+def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    import transformers
+
+    from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
+    from trainer_ext.prediction import iter_predictions, load_classifier
+
+    transformers.logging.disable_progress_bar()
+    model, tokenizer = load_classifier(name, options.device)
+    return (
+        describe_emotions(
+            model.config,
+            result.text,
+            result.words,
+            result.probabilities.tolist(),
+            result.word_attention,
+            threshold=options.threshold,
+            top_words=options.top_words,
+        )
+        for result in iter_predictions(model, tokenizer, texts, options.batch_size)
+    )
 
 
 class UnreadableTextError(ValueError):
@@ -107,10 +124,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _texts(options: argparse.Namespace, stack: ExitStack) -> Iterable[str]:
-    from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
-
+    """A list of those on the command line, or the lines of a stream."""
     if options.texts:
-        return [clean_surrogates(text) for text in options.texts]
+        return [_SURROGATES.sub("\ufffd", text) for text in options.texts]
     if options.input:
         return _lines(stack.enter_context(open(options.input, "rb")), options.input)  # noqa: PTH123
     return _lines(sys.stdin.buffer, "standard input")

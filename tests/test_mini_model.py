@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from safetensors import safe_open
 from hub.demo import app
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
+from hub.model.quick import quick_classifier
 from hub.model.staging import stage_model
 from hub.validation.snippets import python_blocks
-from scripts import demo, predict
+from scripts import demo, export_onnx, predict
 from trainer_ext.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,81 @@ def test_predict_asks_it_by_default() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result["emotions"][0]["label"] for result in results] == list(OBVIOUS.values())
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from scripts import predict
+predict.main(sys.argv[1:])
+"""
+TEXTS = [
+    *OBVIOUS,
+    "",
+    "I am so angry, and so sad \U0001f622 about what you did to us all!",
+    "شكرا لك",
+    "so " * 300,
+    "@ann ok",
+]
+
+
+def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "--json", "--top_words", "5", *TEXTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    capfd.readouterr()
+    predict.main(["--device", "cpu", "--json", "--top_words", "5", *TEXTS])
+    by_torch = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    quick = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(quick) == len(by_torch) == len(TEXTS)
+    for found, expected in zip(quick, by_torch, strict=True):
+        assert found["text"] == expected["text"]
+        assert [each["label"] for each in found["emotions"]] == [each["label"] for each in expected["emotions"]]
+        for name, key in (("emotions", "score"), ("emotions", "threshold"), ("words", "weight")):
+            values = [[each[key] for each in answer[name]] for answer in (found, expected)]
+            assert values[0] == pytest.approx(values[1], abs=1e-4)
+        # Equal shares may stand in any order.
+        for each in found["words"]:
+            assert each["word"] == found["text"][each["start"] : each["end"]]
+    assert sum(len(answer["emotions"]) for answer in quick) > 3
+
+
+def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> None:
+    predict.main(["--json", "--threshold", "0", "--top_words", "0", "hm", "hm\udc80"])
+    answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [len(answer["emotions"]) for answer in answers] == [28, 28]
+    assert [answer["words"] for answer in answers] == [[], []]
+    assert answers[1]["text"] == "hm\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("model.onnx", lambda content: content[:1000]),
+        ("model.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        ("model.safetensors", lambda content: content[:5_000_000]),
+        ("config.json", lambda content: content.replace(b'"joy"', b'"JOY"')),
+    ],
+)
+def test_a_graph_of_other_files_is_not_used(tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MINI_MODEL, folder)
+    assert quick_classifier(folder) is not None
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(change(content))
+    assert (folder / name).read_bytes() != content
+    assert quick_classifier(folder) is None
+
+
+@pytest.mark.slow
+def test_its_graph_is_what_the_command_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MINI_MODEL, folder)
+    (folder / "model.onnx").unlink()
+    export_onnx.main([str(folder)])
+    assert capsys.readouterr().out == f"{folder / 'model.onnx'}: 0.4 MB.\n"
+    assert (folder / "model.onnx").read_bytes() == (MINI_MODEL / "model.onnx").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in MINI_MODEL.iterdir()}
 
 
 def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

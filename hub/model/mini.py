@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Without code: the classes of this project load it. `scripts/recipes/stacked_emotion_mini.yaml` makes it.
+# Without code: the classes of this project load it. `scripts/recipes/stacked_emotion_mini.yaml` makes it,
+# and `scripts.export_onnx` its graph.
 MINI_MODEL = Path(__file__).with_name("stacked-emotion-mini")
 
 

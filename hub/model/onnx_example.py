@@ -5,7 +5,7 @@ Emotions of texts by the ONNX files of this folder, with neither torch nor trans
     pip install numpy onnxruntime regex tokenizers
     python onnx_example.py "thank you so much!" "what a day"
 
-Prints a JSON object for each text: the labels at or above their thresholds, best first.
+Prints a JSON object for each text: the labels at or above their thresholds, best first, and the words that decided.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-Tokenize = Callable[[Sequence[str]], dict[str, np.ndarray]]
+Span = tuple[int, int]
+# Texts to the inputs of the graph, and the character spans of their words; none for models without words.
+Tokenize = Callable[[Sequence[str]], tuple[dict[str, np.ndarray], list[list[Span]]]]
 
 
 class OnnxClassifier:
@@ -32,42 +34,78 @@ class OnnxClassifier:
 
     Args:
         folder (`Path`): The folder.
-        file (`str`, *optional*, defaults to `"model_int8.onnx"`): Or `"model.onnx"`, in fp32.
+        file (`str`, *optional*, defaults to `"onnx/model_int8.onnx"`): Or `"onnx/model.onnx"`, in fp32.
+        code (`Path`, *optional*): Where the files `*_stacked_emotion.py` are, if not in the folder.
     """
 
-    def __init__(self, folder: Path, file: str = "model_int8.onnx") -> None:
+    def __init__(self, folder: Path, file: str = "onnx/model_int8.onnx", code: Path | None = None) -> None:
         config = _read_json(folder / "config.json")
         self.labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
-        self.thresholds = np.array(config.get("thresholds") or [0.5] * len(self.labels))
-        self.session = onnxruntime.InferenceSession(folder / "onnx" / file, providers=["CPUExecutionProvider"])
+        self.thresholds = config.get("thresholds") or [0.5] * len(self.labels)
+        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         is_stacked = config["model_type"] == "stacked_emotion"
-        self.tokenize = _stacked_tokenizer(folder) if is_stacked else _stock_tokenizer(folder)
+        self.tokenize = _stacked_tokenizer(folder, code or folder) if is_stacked else _stock_tokenizer(folder)
 
-    def predict_probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of shape `(num_texts, num_labels)`."""
-        tokens = self.tokenize(texts)
+    def __call__(
+        self, texts: Sequence[str], threshold: float | None = None, top_words: int = 3
+    ) -> list[dict[str, Any]]:
+        """
+        What the pipeline of the model says of the texts.
+
+        Args:
+            texts (`Sequence[str]`): Any texts.
+            threshold (`float`, *optional*): One for all labels instead of the model's own.
+            top_words (`int`, *optional*, defaults to 3): How many words to name.
+
+        Returns:
+            `list[dict]`: For each text `text`; `emotions`, the labels at or above their thresholds with `score` and
+            `threshold`, best first; and `words`, with `start`, `end` and `weight`, best first, none for models
+            without words.
+        """
+        tokens, words = self.tokenize(texts)
         inputs = {node.name: tokens[node.name] for node in self.session.get_inputs()}
-        logits = self.session.run(["logits"], inputs)[0]
-        return 1 / (1 + np.exp(-logits.astype(np.float64)))
+        names = [node.name for node in self.session.get_outputs()]
+        outputs = dict(zip(names, self.session.run(names, inputs), strict=True))
+        probabilities = 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
+        shares = outputs.get("word_attention", np.zeros((len(texts), 0)))
+        limits = self.thresholds if threshold is None else [threshold] * len(self.labels)
+        return [
+            {
+                "text": text,
+                "emotions": self._emotions(row.tolist(), limits),
+                "words": _best_words(text, spans, share.tolist())[:top_words],
+            }
+            for text, row, spans, share in zip(texts, probabilities, words, shares, strict=True)
+        ]
 
-    def __call__(self, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
-        """For each text `label` and `score` of the labels at or above their thresholds, best first."""
-        found = []
-        for row in self.predict_probabilities(texts):
-            chosen = [index for index in np.argsort(-row) if row[index] >= self.thresholds[index]]
-            found.append([{"label": self.labels[index], "score": float(row[index])} for index in chosen])
-        return found
+    def _emotions(self, probabilities: list[float], thresholds: list[float]) -> list[dict[str, Any]]:
+        emotions = [
+            {"label": label, "score": score, "threshold": limit}
+            for label, score, limit in zip(self.labels, probabilities, thresholds, strict=True)
+            if score >= limit
+        ]
+        return sorted(emotions, key=lambda emotion: -emotion["score"])
+
+
+def _best_words(text: str, spans: list[Span], shares: list[float]) -> list[dict[str, Any]]:
+    # The shares end at the last word that any encoder has a token for, or behind it with the batch's longest text.
+    shares += [0.0] * (len(spans) - len(shares))
+    words = [
+        {"word": text[start:end], "start": start, "end": end, "weight": share}
+        for (start, end), share in zip(spans, shares, strict=False)
+    ]
+    return sorted(words, key=lambda word: -word["weight"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _stacked_tokenizer(folder: Path) -> Tokenize:
+def _stacked_tokenizer(folder: Path, code: Path) -> Tokenize:
     """The part of the folder's own tokenizer that needs no transformers."""
-    # Its files import each other as those of a package: the folder is made one, whatever it is called.
+    # Its files import each other as those of a package: their folder is made one, whatever it is called.
     package = ModuleType("stacked_emotion")
-    package.__path__ = [str(folder)]
+    package.__path__ = [str(code)]
     sys.modules[package.__name__] = package
     encoding, static, text = (
         importlib.import_module(f"{package.__name__}.{name}_stacked_emotion")
@@ -85,11 +123,11 @@ def _stacked_tokenizer(folder: Path) -> Tokenize:
             tokenizers[name].no_truncation()
     encoder = encoding.TextEncoder(tokenizers, settings["normalizations"])
 
-    def tokenize(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    def tokenize(texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[list[Span]]]:
         cleaned = [text.clean_surrogates(each) for each in texts]
-        _, rows, _ = encoder.encode(cleaned, settings["max_words"], settings["max_tokens"])
+        words, rows, _ = encoder.encode(cleaned, settings["max_words"], settings["max_tokens"])
         # The attention mask hides whatever stands behind a text's end.
-        return encoding.pad_rows(rows, dict.fromkeys(tokenizers, 0))
+        return encoding.pad_rows(rows, dict.fromkeys(tokenizers, 0)), words
 
     return tokenize
 
@@ -100,13 +138,14 @@ def _stock_tokenizer(folder: Path) -> Tokenize:
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id(settings["pad_token"]), pad_token=settings["pad_token"])
     tokenizer.enable_truncation(settings["model_max_length"])
 
-    def tokenize(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    def tokenize(texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[list[Span]]]:
         encodings = tokenizer.encode_batch(list(texts))
         fields = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-        return {
+        inputs = {
             name: np.array([getattr(encoding, field) for encoding in encodings], dtype=np.int64)
             for name, field in fields.items()
         }
+        return inputs, [[] for _ in texts]
 
     return tokenize
 
@@ -117,9 +156,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT")
     parser.add_argument("--file", default="model_int8.onnx", help="of onnx/ (default: model_int8.onnx)")
     options = parser.parse_args(argv)
-    classifier = OnnxClassifier(Path(__file__).resolve().parent, options.file)
-    for text, emotions in zip(options.texts, classifier(options.texts), strict=True):
-        print(json.dumps({"text": text, "emotions": emotions}, ensure_ascii=False))  # noqa: T201
+    classifier = OnnxClassifier(Path(__file__).resolve().parent, f"onnx/{options.file}")
+    for answer in classifier(options.texts):
+        print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files of a trained model, in fp32 and int8, for runtimes without torch."""
+"""ONNX files of a trained model, for runtimes without torch: in fp32 and int8, or the graph alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
+
+from .quick import FINGERPRINT, GRAPH_FILE, WEIGHTS_FILE, fingerprint
 
 FOLDER = "onnx"
 FP32_FILE = "model.onnx"
@@ -60,26 +63,65 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
             from torch's; nothing is written then.
         `OSError`: If there is no model in `source`.
     """
+    with _exported(source, target) as (path, _):
+        if int8:
+            _write_int8(path, path.with_name(INT8_FILE))
+        shutil.rmtree(target / FOLDER, ignore_errors=True)
+        path.parent.rename(target / FOLDER)
+    shutil.copyfile(EXAMPLE, target / EXAMPLE.name)
+
+
+def write_graph(folder: Path) -> None:
+    """
+    Write `model.onnx` beside the weights of a trained model: the graph of `onnx/model.onnx`, which reads its weights
+    from `model.safetensors`, in the dtype that they have there. With it [`hub.model.quick.quick_classifier`] loads the
+    model.
+
+    Args:
+        folder (`Path`): Folder of a trained model, its weights in one file.
+
+    Raises:
+        As [`export_onnx`].
+    """
+    with _exported(folder, folder) as (path, check):
+        # Needs a package that only those have who write files of ONNX.
+        from .onnx_weights import graph_of_weights
+
+        graph = graph_of_weights(path, folder / WEIGHTS_FILE)
+        graph.metadata_props.add(key=FINGERPRINT, value=fingerprint(folder))
+        # Not within the scratch folder: weights are looked for beside the graph.
+        scratch = folder / f".{GRAPH_FILE}.partial"
+        try:
+            scratch.write_bytes(graph.SerializeToString(deterministic=True))
+            check(scratch)
+            scratch.replace(folder / GRAPH_FILE)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """
+    The fp32 file, in a folder of its own that is gone afterwards, and the check that a file says what torch says,
+    which it has passed.
+    """
     _check_packages()
     if AutoConfig.from_pretrained(source).problem_type != "multi_label_classification":
         raise ValueError(f"{source} is no multi-label classifier: there is nothing to export.")
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32).eval()
-    with TemporaryDirectory(prefix=".onnx.", dir=target) as scratch, _quiet():
+    with TemporaryDirectory(prefix=".onnx.", dir=scratch_parent) as scratch, _quiet():
         batches = [
             dict(tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")) for texts in _BATCHES
         ]
         with torch.inference_mode():
             expected = [model(**batch).logits.numpy() for batch in batches]
-        partial = Path(scratch) / FOLDER
-        partial.mkdir()
-        _write_fp32(model, batches[1], partial / FP32_FILE)
-        _check_parity(partial / FP32_FILE, batches, expected)
-        if int8:
-            _write_int8(partial / FP32_FILE, partial / INT8_FILE)
-        shutil.rmtree(target / FOLDER, ignore_errors=True)
-        partial.rename(target / FOLDER)
-    shutil.copyfile(EXAMPLE, target / EXAMPLE.name)
+        path = Path(scratch) / FOLDER / FP32_FILE
+        path.parent.mkdir()
+        _write_fp32(model, batches[1], path)
+        check = partial(_check_parity, batches=batches, expected=expected)
+        check(path)
+        yield path, check
 
 
 def _check_packages() -> None:
