@@ -52,9 +52,9 @@ def test_majority_of_the_annotators_decides(tmp_path: Path) -> None:
     assert reviewed["prompt_id"].to_pylist() == ["grief@1"] * 2
     assert reviewed["source"].to_pylist() == ["generated"] * 2
     assert json.loads(reviewed["human_votes"][0].as_py()) == {
-        "ann": ["anger", "grief"],
-        "bob": ["anger"],
-        "eve": ["anger", "grief"],
+        "annotator_1": ["anger", "grief"],
+        "annotator_2": ["anger"],
+        "annotator_3": ["anger", "grief"],
     }
     assert (report["annotators"], report["texts"], report["kept"]) == (["ann", "bob", "eve"], 3, 2)
     assert report["without_majority"] == 1

@@ -55,7 +55,7 @@ def test_texts_are_generated_exported_and_reviewed(
     assert (report["kept"], report["without_majority"]) == (7, 1)
     reviewed = pq.read_table(output)
     assert reviewed["text"].to_pylist() == texts["text"].to_pylist()[:7]
-    assert json.loads(reviewed["human_votes"][6].as_py()) == {"ann": ["pride"], "bob": ["pride"]}
+    assert json.loads(reviewed["human_votes"][6].as_py()) == {"annotator_1": ["pride"], "annotator_2": ["pride"]}
 
 
 def test_bad_input_ends_with_one_line(generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,13 +49,14 @@ def import_reviews(
 
     Args:
         candidates (`pa.Table`): Those that were exported, in [`CANDIDATE_SCHEMA`].
-        files (`Sequence[str]`): One filled-in file of each annotator, who is called as the file is without its ending.
+        files (`Sequence[str]`): One filled-in file of each annotator, named after them.
         label_names (`Sequence[str]`, *optional*): The labels; case does not count.
 
     Returns:
         `tuple[pa.Table, dict[str, Any]]`: The candidates for which some label has a majority, with all votes in
-        `human_votes` and a confidence of 1; and a report that JSON can hold: `annotators`, `texts`, `kept`,
-        `without_majority`, and Krippendorff's `alpha` (Krippendorff, Content Analysis, 2004, nominal) of each label
+        `human_votes` and a confidence of 1; and a report that JSON can hold: `annotators`, their names in the order of
+        the files (in the votes, which are published, they are `annotator_1`, `annotator_2` and so on), `texts`,
+        `kept`, `without_majority`, and Krippendorff's `alpha` (Krippendorff, Content Analysis, 2004, nominal) of each label
         and, as `overall`, of all decisions on a label and a text together. It is 1 for full agreement, 0 for chance,
         and `None` where all decisions are the same.
 
@@ -80,7 +81,7 @@ def import_reviews(
             votes[annotator, row, review[key]] = True
     majority = 2 * votes.sum(axis=0) > len(paths)
     kept = majority.any(axis=1)
-    reviewed = _with_labels(candidates, majority, votes, list(by_annotator), label_names).filter(pa.array(kept))
+    reviewed = _with_labels(candidates, majority, votes, label_names).filter(pa.array(kept))
     return reviewed, {
         "annotators": list(by_annotator),
         "texts": len(candidates),
@@ -155,7 +156,6 @@ def _with_labels(
     candidates: pa.Table,
     majority: npt.NDArray[np.bool_],
     votes: npt.NDArray[np.bool_],
-    annotators: Sequence[str],
     label_names: Sequence[str],
 ) -> pa.Table:
     columns = {
@@ -164,8 +164,8 @@ def _with_labels(
         "human_votes": [
             json.dumps(
                 {
-                    annotator: [label_names[label] for label in np.flatnonzero(votes[number, row]).tolist()]
-                    for number, annotator in enumerate(annotators)
+                    f"annotator_{number}": [label_names[label] for label in np.flatnonzero(vote[row]).tolist()]
+                    for number, vote in enumerate(votes, start=1)
                 },
                 ensure_ascii=False,
             )
