@@ -56,9 +56,9 @@ def import_reviews(
         `tuple[pa.Table, dict[str, Any]]`: The candidates for which some label has a majority, with all votes in
         `human_votes` and a confidence of 1; and a report that JSON can hold: `annotators`, their names in the order of
         the files (in the votes, which are published, they are `annotator_1`, `annotator_2` and so on), `texts`,
-        `kept`, `without_majority`, and Krippendorff's `alpha` (Krippendorff, Content Analysis, 2004, nominal) of each label
-        and, as `overall`, of all decisions on a label and a text together. It is 1 for full agreement, 0 for chance,
-        and `None` where all decisions are the same.
+        `kept`, `without_majority`, and Krippendorff's `alpha` (Krippendorff, Content Analysis, 2004, nominal) of each
+        label and, as `overall`, of all decisions on a label and a text together. It is 1 for full agreement, 0 for
+        chance, and `None` where all decisions are the same.
 
     Raises:
         ImportError: krippendorff is not installed.
