@@ -685,6 +685,7 @@ def test_calibration_is_computed_in_fp32(model: Classifier, calibrated: Classifi
     assert_near(found, torch.tensor(SCALE) * half.float() + torch.tensor(BIAS), 1e-6)
 
 
+@pytest.mark.slow
 def test_calibrated_model_compiles(calibrated: Classifier, batch: Batch) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(calibrated, backend="eager")
@@ -692,6 +693,7 @@ def test_calibrated_model_compiles(calibrated: Classifier, batch: Batch) -> None
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_torch_compile_gives_equal_logits(model: Classifier, batch: Batch) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")

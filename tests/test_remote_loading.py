@@ -124,7 +124,7 @@ class Stranger:
         return array
 
 
-@pytest.fixture(scope="module", params=["transformers", "static words"])
+@pytest.fixture(scope="module", params=["transformers", pytest.param("static words", marks=pytest.mark.slow)])
 def stranger(
     request: pytest.FixtureRequest,
     encoder_folders: dict[str, Path],
