@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts._errors import user_errors
 from scripts._runs import Run, check_settings, gpus, train_runs
@@ -75,13 +75,20 @@ def _check_test_split(recipes: Iterable[Recipe]) -> None:
             raise ValueError("A comparison needs a test split: give a `test_file` or a `test_ratio`.")
 
 
+class _Ensemble(NamedTuple):
+    """Variants whose probabilities are averaged, or whose logits are, with weights from the validation split."""
+
+    members: list[str]
+    weighted: bool
+
+
 @dataclass(frozen=True)
 class _Comparison:
     """What a COMPARISON.yaml says."""
 
     recipe: str
     variants: dict[str, dict[str, Any]]
-    ensembles: dict[str, list[str]]
+    ensembles: dict[str, _Ensemble]
 
 
 def main(argv: Sequence[str] | None = None) -> Summary:
@@ -161,19 +168,25 @@ def _load_comparison(path: Path) -> _Comparison:
     variants, ensembles = values["variants"], values.get("ensembles", {})
     if not isinstance(variants, dict) or not all(isinstance(fields, dict) for fields in variants.values()):
         raise ValueError(f"{path}: `variants` must map names to mappings of fields, got {variants!r}.")
-    _check_ensembles(path, ensembles, list(variants))
-    return _Comparison(str(path.parent / values["recipe"]), variants, ensembles)
+    return _Comparison(str(path.parent / values["recipe"]), variants, _read_ensembles(path, ensembles, list(variants)))
 
 
-def _check_ensembles(path: Path, ensembles: Any, variants: Sequence[str]) -> None:
-    if not isinstance(ensembles, dict) or not all(isinstance(members, list) for members in ensembles.values()):
-        raise ValueError(f"{path}: `ensembles` must map names to lists of variants, got {ensembles!r}.")
-    for name, members in ensembles.items():
+def _read_ensembles(path: Path, values: Any, variants: Sequence[str]) -> dict[str, _Ensemble]:
+    ensembles = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        weighted = isinstance(value, dict) and [*value] == ["weighted"]
+        ensembles[name] = _Ensemble(value["weighted"] if weighted else value, weighted)
+    if not isinstance(values, dict) or not all(isinstance(members, list) for members, _ in ensembles.values()):
+        raise ValueError(
+            f"{path}: `ensembles` must map names to lists of variants, or to `weighted` and a list, got {values!r}."
+        )
+    for name, (members, _) in ensembles.items():
         if name in variants or not members or not set(members) <= set(variants):
             raise ValueError(
                 f"{path}: an ensemble must have a name of its own and consist of some of the variants "
                 f"{', '.join(variants)}, got {name}: {members}."
             )
+    return ensembles
 
 
 def _references(value: Any) -> set[str]:
@@ -230,7 +243,7 @@ def _cell_file(run: Run) -> Path:
     return run.folder / CELL_FILE
 
 
-def _compare(runs: Sequence[Run], ensembles: Mapping[str, Sequence[str]], recipes: Mapping[str, Recipe]) -> Summary:
+def _compare(runs: Sequence[Run], ensembles: Mapping[str, _Ensemble], recipes: Mapping[str, Recipe]) -> Summary:
     from trainer_ext.cells import Cell, mean_cell
     from trainer_ext.comparison import compare_variants
 
@@ -241,10 +254,12 @@ def _compare(runs: Sequence[Run], ensembles: Mapping[str, Sequence[str]], recipe
     first = next(iter(cells))
     if not cells[first]:
         raise ValueError(f"No run of {first} is finished, with which the others are compared: leave out `--no_train`.")
-    for name, members in ensembles.items():
-        seeds = set.intersection(*(set(cells[member]) for member in members))
+    for name, (members, weighted) in ensembles.items():
         options = recipes[members[0]].model
-        cells[name] = {seed: mean_cell([cells[member][seed] for member in members], options) for seed in sorted(seeds)}
+        cells[name] = {
+            seed: mean_cell([cells[member][seed] for member in members], options, weighted=weighted)
+            for seed in sorted(set.intersection(*(set(cells[member]) for member in members)))
+        }
     return compare_variants({name: list(by_seed.values()) for name, by_seed in cells.items() if by_seed})
 
 

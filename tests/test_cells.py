@@ -13,6 +13,7 @@ from datasets import Dataset
 from trainer_ext.calibration import fit_calibration
 from trainer_ext.cells import Cell, check_same_texts, mean_cell, split_arrays
 from trainer_ext.data import EmotionData
+from trainer_ext.encoder_classifiers import fit_shares
 from trainer_ext.metrics import multilabel_metrics
 from trainer_ext.recipe import ModelArguments
 from trainer_ext.thresholds import tune_thresholds
@@ -82,6 +83,21 @@ def test_mean_is_calibrated_and_cut_on_the_validation_texts() -> None:
     assert together > max(scores)
 
 
+def test_weights_are_those_of_the_validation_texts() -> None:
+    cells = [make_cell(noise, seed) for noise, seed in ((0.5, 1), (2.0, 2))]
+    options = ModelArguments(calibration="none")
+    found = mean_cell(cells, options, weighted=True)
+    logits = {
+        split: [np.log(values) - np.log1p(-values) for values in parts]
+        for split in ("validation", "test")
+        for parts in [[getattr(cell, f"{split}_probabilities").astype(np.float64) for cell in cells]]
+    }
+    shares = fit_shares(cells[0].validation_labels, logits["validation"])
+    assert shares[0] > shares[1] > 0
+    expected = 1 / (1 + np.exp(-np.tensordot(shares, logits["test"], axes=1)))
+    np.testing.assert_allclose(found.test_probabilities, expected, atol=1e-5)
+
+
 def test_mean_without_calibration_is_the_mean() -> None:
     cells = [make_cell(1.5, seed) for seed in (1, 2)]
     mean = mean_cell(cells, ModelArguments(calibration="none", threshold_strategy="none"))
@@ -105,6 +121,8 @@ def test_mean_without_validation_texts_is_cut_at_one_half() -> None:
     average = (cells[0].test_probabilities + cells[1].test_probabilities) / 2
     np.testing.assert_allclose(mean.test_probabilities, average, atol=1e-6)
     assert (mean.thresholds == 0.5).all()
+    with pytest.raises(ValueError, match="A weighted mean needs a validation split"):
+        mean_cell(cells, ModelArguments(), weighted=True)
 
 
 def test_runs_on_other_texts_are_refused() -> None:

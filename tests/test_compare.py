@@ -30,6 +30,7 @@ from trainer_ext.recipe import ModelArguments, load_recipe
 
 ROOT = Path(compare.__file__).parent.parent
 COMPARISONS = sorted((ROOT / "scripts" / "comparisons").glob("*.yaml"))
+ENSEMBLES = {"mean": ["plain", "same"], "weighted": {"weighted": ["plain", "better"]}}
 FILES = [*(f"comparison.{kind}" for kind in ("md", "csv", "json", "png")), "classes.csv", "classes.png"]
 
 
@@ -46,7 +47,7 @@ def write_cells(folder: Path) -> tuple[list[str], dict[str, list[Cell]]]:
     """Finished runs of three variants without their models or data, and the command that compares them."""
     (folder / "recipe.yaml").write_text("train_file: not/there.csv\nprecision: fp32\n", encoding="utf-8")
     variants = make_variants()
-    path = write_comparison(folder, variants={name: {} for name in variants}, ensembles={"mean": ["plain", "same"]})
+    path = write_comparison(folder, variants={name: {} for name in variants}, ensembles=ENSEMBLES)
     for name, cells in variants.items():
         for seed, cell in enumerate(cells, start=1):
             run = folder / "runs" / name / f"seed_{seed}"
@@ -85,8 +86,9 @@ def test_ablation_has_every_subset_of_the_encoders(name: str) -> None:
         for number in range(1, 8)
         for subset in [[encoder for bit, encoder in enumerate(encoders) if number >> bit & 1]]
     }
-    (members,) = comparison.ensembles.values()
-    assert [comparison.variants[member]["only_encoders"] for member in members] == [[name] for name in encoders]
+    assert [ensemble.weighted for ensemble in comparison.ensembles.values()] == [False, True]
+    for members, _ in comparison.ensembles.values():
+        assert [comparison.variants[member]["only_encoders"] for member in members] == [[name] for name in encoders]
 
 
 # ----------------------------------------------------------------------------------------------- from finished cells
@@ -98,12 +100,14 @@ def test_everything_is_made_from_cells_alone(tmp_path: Path, capsys: pytest.Capt
     assert "9 runs are finished, 0 to do." in capsys.readouterr().out
     pairs = zip(variants["plain"], variants["same"], strict=True)
     variants["mean"] = [mean_cell(pair, ModelArguments()) for pair in pairs]
+    pairs = zip(variants["plain"], variants["better"], strict=True)
+    variants["weighted"] = [mean_cell(pair, ModelArguments(), weighted=True) for pair in pairs]
     assert summary == compare_variants(variants)
     output = tmp_path / "runs"
     assert json.loads((output / "comparison.json").read_text(encoding="utf-8")) == summary
     with (output / "comparison.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["variant"] for row in rows] == ["plain", "better", "same", "mean"]
+    assert [row["variant"] for row in rows] == ["plain", "better", "same", "mean", "weighted"]
     assert rows[0]["macro_f1_gain"] == ""
     assert float(rows[1]["macro_f1_p_holm"]) == summary["variants"]["better"]["macro_f1_p_holm"]
     with (output / "classes.csv").open(encoding="utf-8") as stream:
@@ -270,8 +274,11 @@ def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.Cap
         ({"extra": 1}, "must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else"),
         ({"variants": ["plain"]}, "`variants` must map names to mappings of fields, got ['plain']"),
         ({"recipe": "other.yaml"}, "There is no recipe"),
-        ({"ensembles": ["plain"]}, "`ensembles` must map names to lists of variants, got ['plain']"),
-        ({"ensembles": {"both": "plain"}}, "`ensembles` must map names to lists of variants, got {'both': 'plain'}"),
+        ({"ensembles": ["plain"]}, "lists of variants, or to `weighted` and a list, got ['plain']"),
+        ({"ensembles": {"both": "plain"}}, "or to `weighted` and a list, got {'both': 'plain'}"),
+        ({"ensembles": {"both": {"weighted": "plain"}}}, "and a list, got {'both': {'weighted': 'plain'}}"),
+        ({"ensembles": {"both": {"wieghted": ["plain"]}}}, "and a list, got {'both': {'wieghted': ['plain']}}"),
+        ({"ensembles": {"both": {"weighted": ["lsa"]}}}, "some of the variants plain, lca, got both: ['lsa']"),
         ({"ensembles": {"both": ["plain", "lsa"]}}, "some of the variants plain, lca, got both: ['plain', 'lsa']"),
         ({"ensembles": {"both": []}}, "some of the variants plain, lca, got both: []"),
         ({"ensembles": {"lca": ["plain"]}}, "must have a name of its own"),

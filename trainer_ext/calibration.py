@@ -138,11 +138,23 @@ def calibrated_probabilities(logits: npt.NDArray[np.float32], calibration: Calib
     return scores.double().sigmoid().float().numpy()
 
 
+def probability_logits(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The inverse of [`sigmoid`], finite for 0 and 1, too."""
+    values = np.asarray(probabilities, dtype=np.float64)
+    inside = np.clip(values, np.finfo(np.float32).tiny, 1.0 - np.finfo(np.float32).epsneg)
+    return np.log(inside) - np.log1p(-inside)
+
+
 def mean_logits(probabilities: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.float32]:
     """Logits of the mean of several models' probabilities, all of one shape; fp32 and finite."""
-    mean = np.mean(probabilities, axis=0, dtype=np.float64)
-    inside = np.clip(mean, np.finfo(np.float32).tiny, 1.0 - np.finfo(np.float32).epsneg)
-    return (np.log(inside) - np.log1p(-inside)).astype(np.float32)
+    return probability_logits(np.mean(probabilities, axis=0, dtype=np.float64)).astype(np.float32)
+
+
+def weighted_logits(
+    probabilities: Sequence[npt.NDArray[np.floating]], shares: npt.ArrayLike
+) -> npt.NDArray[np.float32]:
+    """The mean of several models' logits, weighted by shares that sum to 1; fp32."""
+    return np.tensordot(np.asarray(shares), probability_logits(probabilities), axes=1).astype(np.float32)
 
 
 def expected_calibration_error(

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from .calibration import calibrated_probabilities, mean_logits
+from .calibration import calibrated_probabilities, mean_logits, probability_logits, weighted_logits
 from .data import EmotionData
+from .encoder_classifiers import fit_shares
 from .evaluation import choose_calibration, choose_thresholds
 from .recipe import ModelArguments
 
@@ -82,23 +84,32 @@ def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], 
     return labels, np.array(digest.hexdigest())
 
 
-def mean_cell(cells: Sequence[Cell], options: ModelArguments) -> Cell:
+def mean_cell(cells: Sequence[Cell], options: ModelArguments, *, weighted: bool = False) -> Cell:
     """
-    The mean of the probabilities of several models, with a calibration and thresholds of its own from the validation
-    texts, as a single model has: what a stack of these models has to beat.
+    Several models together, with a calibration and thresholds of their own from the validation texts, as a single
+    model has: what a stack of these models has to beat.
 
     Args:
         cells (`Sequence[Cell]`): Runs on the same texts.
         options ([`ModelArguments`]): `calibration`, `threshold_strategy` and `threshold_shrinkage` are read.
+        weighted (`bool`, *optional*, defaults to `False`):
+            Whether it is the mean of the logits, with the weights that suit the validation texts best
+            ([`~trainer_ext.encoder_classifiers.fit_shares`]), instead of the mean of the probabilities.
 
     Raises:
-        `ValueError`: If the runs have different labels or texts.
+        `ValueError`: If the runs have different labels or texts, or there are no validation texts to weight them.
     """
     first = cells[0]
     for other in cells[1:]:
         check_same_texts(first, other, ("validation", "test"))
+    combine: Callable[[Sequence[npt.NDArray[np.floating]]], npt.NDArray[np.float32]] = mean_logits
+    if weighted:
+        if not len(first.validation_labels):
+            raise ValueError("A weighted mean needs a validation split: give the runs one, or take the plain mean.")
+        logits = probability_logits([cell.validation_probabilities for cell in cells])
+        combine = partial(weighted_logits, shares=fit_shares(first.validation_labels, logits))
     validation, test = (
-        mean_logits([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
+        combine([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
     )
     calibration, thresholds = None, np.full(len(first.label_names), 0.5)
     if len(validation):
