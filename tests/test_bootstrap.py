@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trainer_ext.bootstrap import (
+    bootstrap_average_precision,
     bootstrap_f1,
     bootstrap_metrics,
     bootstrap_p_value,
@@ -35,6 +36,32 @@ def test_resamples_are_the_metric_on_drawn_texts() -> None:
             for run in runs
         ]
         np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_resamples_of_the_average_precision_are_the_metric_on_drawn_texts() -> None:
+    labels, _ = arrays()
+    # The third label is rare enough to be missing from a resample, the fourth has no positive, the last no negative.
+    labels = np.hstack([labels, np.ones((60, 1), dtype=bool)])
+    labels[:, 2] = np.arange(60) < 2
+    scores = np.random.default_rng(6).random((2, 60, 5))
+    # Ties, also between positives and negatives.
+    scores[1] = scores[1].round(1)
+    resampled = bootstrap_average_precision(labels, scores, num_resamples=20, seed=11)
+    assert resampled.shape == (20, 2, 5)
+    counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=20)
+    for row, count in zip(resampled, counts, strict=True):
+        drawn = np.repeat(np.arange(60), count)
+        expected = [
+            [
+                multilabel_metrics(labels[drawn][:, [label]], run[drawn][:, [label]])["macro_average_precision"]
+                for label in range(5)
+            ]
+            for run in scores
+        ]
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+    missing = np.isnan(resampled).all(axis=1)
+    assert missing[:, 3:].all()
+    assert 0 < missing[:, 2].sum() < 20
 
 
 @pytest.mark.parametrize("zero_division", [0.0, 1.0])

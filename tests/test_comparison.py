@@ -116,7 +116,9 @@ def test_rows_of_the_tables(summary: Summary) -> None:
     assert better[3] == f"{entry['macro_f1_gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
     assert better[4:6] == [f"{entry['macro_f1_p']:.3f}", f"{entry['macro_f1_p_holm']:.3f}"]
     assert better[header.index("gap")] == f"{entry['frequent_rare_gap']:.3f}"
-    assert better[-1] == f"{entry['macro_average_precision']:.3f}"
+    assert better[-3] == f"{entry['macro_average_precision']:.3f}"
+    assert better[-2].startswith(f"{entry['macro_average_precision_gain']:+.3f} [")
+    assert better[-1] == f"{entry['macro_average_precision_p_holm']:.3f}"
     header, *rows = class_rows(summary)
     assert header == ["label", "group", "train_count", "support", "plain", "better", "same"]
     assert rows[0][:3] == ["anger", "frequent", 90]

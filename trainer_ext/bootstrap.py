@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a metric or a difference of F1 is: intervals and p-values by resampling the test texts and the runs."""
+"""How sure a metric or a difference of two is: intervals and p-values by resampling the test texts and the runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +49,7 @@ def bootstrap_f1(
     """
     gold = check_labels(labels)
     runs = np.asarray(predictions, dtype=bool)
-    if runs.ndim != 3 or runs.shape[1:] != gold.shape:
-        raise ValueError(
-            f"`predictions` must have shape (num_runs, {gold.shape[0]}, {gold.shape[1]}), got {runs.shape}."
-        )
+    _check_runs(runs, gold, "predictions")
     positives = gold.astype(np.float32)
     resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
     for part, counts in _resamples(len(gold), num_resamples, seed):
@@ -61,6 +58,43 @@ def bootstrap_f1(
         for index, run in enumerate(runs):
             hits, predicted = np.split(counts @ np.hstack([run & gold, run]).astype(np.float32), 2, axis=1)
             resampled[part, index] = 2.0 * hits / np.maximum(predicted + gold_sums, 1.0)
+    return resampled
+
+
+def bootstrap_average_precision(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, num_resamples: int = 2000, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """
+    Average precision of every run and label on resamples of the test texts, the same texts as [`bootstrap_f1`] draws.
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        probabilities (`ArrayLike` of shape `(num_runs, num_samples, num_labels)`): Scores of one or more runs.
+        num_resamples (`int`, *optional*, defaults to 2000): How many.
+        seed (`int`, *optional*, defaults to 0): Which.
+
+    Returns:
+        `np.ndarray` of shape `(num_resamples, num_runs, num_labels)`: NaN where a resample leaves a label without a
+        positive or without a negative, which [`~trainer_ext.metrics.multilabel_metrics`] does not count either.
+    """
+    gold, runs = check_labels(labels), np.asarray(probabilities)
+    _check_runs(runs, gold, "probabilities")
+    # Best first: where each label's positives stand among all texts, and the last place with a score as high.
+    ranked = np.argsort(-runs, axis=1, kind="stable")
+    resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
+    for part, counts in _resamples(len(gold), num_resamples, seed):
+        for run, label in np.ndindex(len(runs), gold.shape[1]):
+            order = ranked[run, :, label]
+            scores, is_positive = -runs[run, order, label], gold[order, label]
+            found = scores[is_positive]
+            drawn = counts[:, order]
+            positives = drawn[:, is_positive]
+            above = np.cumsum(drawn, axis=1)[:, np.searchsorted(scores, found, side="right") - 1]
+            hits = np.cumsum(positives, axis=1)[:, np.searchsorted(found, found, side="right") - 1]
+            total = positives.sum(axis=1)
+            summed = (positives * hits / np.maximum(above, 1.0)).sum(axis=1)
+            defined = (total > 0) & (total < len(gold))
+            resampled[part, run, label] = np.where(defined, summed / np.maximum(total, 1.0), np.nan)
     return resampled
 
 
@@ -176,6 +210,11 @@ def holm_correction(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     corrected = np.empty_like(values)
     corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
     return corrected
+
+
+def _check_runs(runs: npt.NDArray[Any], gold: npt.NDArray[np.bool_], name: str) -> None:
+    if runs.ndim != 3 or runs.shape[1:] != gold.shape:
+        raise ValueError(f"`{name}` must have shape (num_runs, {gold.shape[0]}, {gold.shape[1]}), got {runs.shape}.")
 
 
 def _resamples(num_samples: int, num_resamples: int, seed: int) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bootstrap import (
+    bootstrap_average_precision,
     bootstrap_f1,
     bootstrap_p_value,
     holm_correction,
@@ -22,7 +23,10 @@ from .metrics import multilabel_metrics
 
 SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 # Means of the labels' F1, so that one bootstrap serves them all.
-TESTED = ("macro_f1", "macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")
+F1_MEANS = ("macro_f1", "macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")
+TESTED = (*F1_MEANS, "macro_average_precision")
+# It needs a ranking of the texts for every label and resample.
+_MAX_RANKINGS = 2000
 
 Summary = dict[str, dict[str, dict[str, Any]]]
 
@@ -32,12 +36,14 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     Summarise the runs of each variant on the test texts.
 
     Intervals and p-values are those of one bootstrap over texts and runs: [`~trainer_ext.bootstrap.bootstrap_f1`],
-    [`~trainer_ext.bootstrap.mean_over_resampled_runs`], [`~trainer_ext.bootstrap.bootstrap_p_value`].
+    [`~trainer_ext.bootstrap.bootstrap_average_precision`], [`~trainer_ext.bootstrap.mean_over_resampled_runs`],
+    [`~trainer_ext.bootstrap.bootstrap_p_value`].
 
     Args:
         variants (`dict[str, list[Cell]]`): Variant to its runs. The first is what the others are compared with, and
             its training texts say which labels are rare.
-        num_resamples (`int`, *optional*, defaults to 10000): Of the bootstrap.
+        num_resamples (`int`, *optional*, defaults to 10000): Of the bootstrap; for the average precision 2,000 of them
+            at most.
         seed (`int`, *optional*, defaults to 0): Of the bootstrap.
 
     Returns:
@@ -61,19 +67,24 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     if len(first.label_names) < 2:
         raise ValueError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
     order, groups = frequency_groups(first.train_counts)
-    weights = _tested_weights(order, np.asarray(groups))
-    resampled = bootstrap_f1(
-        first.test_labels, np.stack([cell.predictions for cell in cells]), num_resamples=num_resamples, seed=seed
+    weights = _f1_weights(order, np.asarray(groups))
+    gold = first.test_labels
+    predictions = np.stack([cell.predictions for cell in cells])
+    probabilities = np.stack([cell.test_probabilities for cell in cells])
+    rankings = min(num_resamples, _MAX_RANKINGS)
+    resampled = (
+        bootstrap_f1(gold, predictions, num_resamples=num_resamples, seed=seed) @ weights,
+        _mean_of_defined(bootstrap_average_precision(gold, probabilities, num_resamples=rankings, seed=seed)),
     )
     ends = np.cumsum([len(runs) for runs in variants.values()])[:-1]
     summary: dict[str, dict[str, Any]] = {}
-    means: dict[str, npt.NDArray[np.float64]] = {}
+    means: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     f1: dict[str, npt.NDArray[np.float64]] = {}
-    for index, ((name, runs), part) in enumerate(
-        zip(variants.items(), np.split(resampled, ends, axis=1), strict=True)
-    ):
+    parts = zip(*(np.split(values, ends, axis=1) for values in resampled), strict=True)
+    for index, ((name, runs), (by_f1, by_rank)) in enumerate(zip(variants.items(), parts, strict=True)):
         # Other draws for every variant: a run of one has nothing to do with a run of another.
-        means[name] = mean_over_resampled_runs(part @ weights, [seed, index])
+        drawn = [mean_over_resampled_runs(values, [seed, index]) for values in (by_f1, by_rank)]
+        means[name] = dict(zip(TESTED, [*drawn[0].T, drawn[1]], strict=True))
         summary[name], f1[name] = _entry(runs, weights, means[name])
     _add_gains(summary, means)
     labels = {
@@ -88,36 +99,42 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     return {"variants": summary, "labels": labels}
 
 
-def _tested_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """What each label's F1 counts in each of `TESTED`, `(num_labels, 4)`."""
+def _f1_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
+    """What each label's F1 counts in each of `F1_MEANS`, `(num_labels, 4)`."""
     members = {group: np.isin(np.arange(len(order)), order[groups == group]) for group in ("frequent", "rare")}
     frequent, rare = (chosen / chosen.sum() for chosen in members.values())
     return np.stack([np.full(len(order), 1.0 / len(order)), frequent, rare, frequent - rare], axis=1)
 
 
+def _mean_of_defined(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The mean over the last axis of what is not NaN; 0 where nothing is, as in a resample of a handful of texts."""
+    defined = ~np.isnan(values)
+    return np.where(defined, values, 0.0).sum(axis=-1) / np.maximum(defined.sum(axis=-1), 1)
+
+
 def _entry(
-    runs: Sequence[Cell], weights: npt.NDArray[np.float64], resampled: npt.NDArray[np.float64]
+    runs: Sequence[Cell], weights: npt.NDArray[np.float64], resampled: Mapping[str, npt.NDArray[np.float64]]
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
-    """One variant by itself, and the F1 of its labels; `resampled` is `(num_resamples, 4)`."""
+    """One variant by itself, and the F1 of its labels."""
     metrics = [multilabel_metrics(run.test_labels, run.test_probabilities, thresholds=run.thresholds) for run in runs]
     f1 = np.array([[metric[f"f1/{label}"] for label in range(len(weights))] for metric in metrics])
     values = {name: np.array([metric[name] for metric in metrics]) for name in SUMMARY}
-    values |= dict(zip(TESTED, (f1 @ weights).T, strict=True))
+    values |= dict(zip(F1_MEANS, (f1 @ weights).T, strict=True))
     entry: dict[str, Any] = {"num_runs": len(runs)}
     for name, column in values.items():
         entry[name] = float(np.mean(column))
         entry[f"{name}_sd"] = float(np.std(column, ddof=1)) if len(runs) > 1 else 0.0
-    for name, column in zip(TESTED, resampled.T, strict=True):
+    for name, column in resampled.items():
         _, entry[f"{name}_low"], entry[f"{name}_high"] = percentile_interval(entry[name], column)
     return entry, f1.mean(axis=0)
 
 
-def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, npt.NDArray[np.float64]]) -> None:
+def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> None:
     """Differences to the first variant into the entries of the others."""
     first, *others = summary
-    for index, name in enumerate(TESTED):
+    for name in TESTED:
         for other in others:
-            entry, differences = summary[other], (means[other] - means[first])[:, index]
+            entry, differences = summary[other], means[other][name] - means[first][name]
             gain = percentile_interval(entry[name] - summary[first][name], differences)
             entry[f"{name}_gain"], entry[f"{name}_gain_low"], entry[f"{name}_gain_high"] = gain
             entry[f"{name}_p"] = bootstrap_p_value(differences)
@@ -129,13 +146,15 @@ def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, npt.NDArr
 def comparison_rows(summary: Summary) -> list[list[str]]:
     """The variants as the rows of a table to read, the header first."""
     header = ["variant", "runs", "macro-F1", "gain [95 %]", "p", "p (Holm)", "rare third", "gain [95 %]", "p (Holm)"]
-    rows = [[*header, "gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP"]]
+    header += ["gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP", "gain [95 %]", "p (Holm)"]
+    rows = [header]
     for variant, entry in summary["variants"].items():
         row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f} ± {entry['macro_f1_sd']:.3f}"]
         row += [_gain(entry, "macro_f1"), _p(entry, "macro_f1_p"), _p(entry, "macro_f1_p_holm")]
         for name in ("macro_f1_rare", "frequent_rare_gap"):
             row += [f"{entry[name]:.3f}", _gain(entry, name), _p(entry, f"{name}_p_holm")]
-        rows.append(row + [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]])
+        row += [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]]
+        rows.append([*row, _gain(entry, SUMMARY[-1]), _p(entry, f"{SUMMARY[-1]}_p_holm")])
     return rows
 
 
