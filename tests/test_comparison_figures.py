@@ -23,7 +23,13 @@ def test_gains_are_points_with_their_intervals(summary: Summary) -> None:
     figure = draw_gains(summary)
     axes = figure.axes
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["plain", "better", "same"]
-    names = ["macro_f1", "macro_f1_gain", "macro_f1_rare_gain", "frequent_rare_gap_gain"]
+    names = [
+        "macro_f1",
+        "macro_f1_gain",
+        "macro_f1_rare_gain",
+        "frequent_rare_gap_gain",
+        "macro_average_precision_gain",
+    ]
     for axis, name in zip(axes, names, strict=True):
         entries = [entry for entry in summary["variants"].values() if name in entry]
         assert len(axis.containers) == len(entries) == (2 if name.endswith("gain") else 3)

@@ -21,8 +21,8 @@ _COLUMNS = 4
 def draw_gains(summary: Summary) -> Figure:
     """
     One line per variant: its macro-F1 with the 95 % interval, then its gain over the first variant, in all labels, in
-    the rare third and in the gap between the frequent and the rare third. Filled where p after Holm's correction is
-    below 0.05.
+    the rare third and in the gap between the frequent and the rare third, and its gain in average precision. Filled
+    where p after Holm's correction is below 0.05.
 
     Args:
         summary (`dict`): Of [`~trainer_ext.comparison.compare_variants`].
@@ -30,8 +30,9 @@ def draw_gains(summary: Summary) -> Figure:
     variants = summary["variants"]
     panels = {"macro-F1": "macro_f1", "gain in macro-F1": "macro_f1_gain"}
     panels |= {"gain, rare third": "macro_f1_rare_gain", "change of the gap": "frequent_rare_gap_gain"}
+    panels["gain in average precision"] = "macro_average_precision_gain"
     with matplotlib.rc_context(LOOK):
-        figure = Figure(figsize=(11.0, 0.28 * len(variants) + 1.2), layout="constrained")
+        figure = Figure(figsize=(13.0, 0.28 * len(variants) + 1.2), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True)
         for axis, (title, name) in zip(axes, panels.items(), strict=True):
             _draw_intervals(axis, list(variants.values()), name)
