@@ -12,6 +12,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,24 @@ def model(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassifi
     torch.manual_seed(0)
     built = StackedEmotionForSequenceClassification.from_encoders(encoder_folders, id2label=LABELS)
     return built.eval()
+
+
+@pytest.fixture(scope="module")
+def evaluate_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Temporary folders for what `evaluate` copies and computes, and none of its copies in other folders."""
+    import evaluate
+
+    modules = tmp_path_factory.mktemp("modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", modules)
+        patch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path_factory.mktemp("values"))
+        # The package of the copies is that of the first folder on the path, and of the first import.
+        patch.syspath_prepend(modules)
+        _forget_evaluate_modules()
+        yield
+        _forget_evaluate_modules()
+
+
+def _forget_evaluate_modules() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+        del sys.modules[name]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 
@@ -15,11 +14,9 @@ from trainer_ext.metrics import multilabel_metrics
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, evaluate_caches: None) -> None:
     monkeypatch.setattr(_metric_benchmark, "_NUM_SAMPLES", 200)
     monkeypatch.setattr(_metric_benchmark, "_NUM_LABELS", 5)
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path / "modules")
-    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "values")
 
 
 def test_ways_compute_the_same_values(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,14 +34,11 @@ SCORES = [[0.9, 0.2, 0.1], [0.6, 0.4, 0.3], [0.7, 0.8, 0.2], [0.1, 0.3, 0.4]]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The staged folder; `evaluate` keeps its copies in a temporary one."""
+def folder(tmp_path_factory: pytest.TempPathFactory, evaluate_caches: None) -> Path:
+    """The staged folder."""
     staged = tmp_path_factory.mktemp("staged")
     stage_metric(staged, repo_id=REPO_ID)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path_factory.mktemp("modules"))
-        patch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path_factory.mktemp("values"))
-        yield staged
+    return staged
 
 
 def load(folder: Path, *arguments: Any, **options: Any) -> Any:

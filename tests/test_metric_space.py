@@ -9,11 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import evaluate
 import gradio
 import pytest
 import yaml
@@ -34,17 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The staged `app.py`, imported; `evaluate` keeps its copies in a temporary folder."""
+def app(folder: Path, evaluate_caches: None) -> ModuleType:
+    """The staged `app.py`, imported."""
     spec = importlib.util.spec_from_file_location("metric_space_app", folder / "app.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path_factory.mktemp("modules"))
-        patch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path_factory.mktemp("values"))
-        yield module
+    return module
 
 
 def as_dict(table: dict[str, list]) -> dict[str, list]:
