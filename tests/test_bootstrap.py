@@ -24,13 +24,17 @@ def arrays(num_samples: int = 60, num_labels: int = 4, num_runs: int = 3) -> tup
     return labels, labels ^ (generator.random((num_runs, num_samples, num_labels)) < 0.2)
 
 
+def drawn_texts(num_resamples: int) -> list[np.ndarray]:
+    """The texts of each resample with the seed 11, those drawn twice twice."""
+    counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=num_resamples)
+    return [np.repeat(np.arange(60), count) for count in counts]
+
+
 def test_resamples_are_the_metric_on_drawn_texts() -> None:
     labels, runs = arrays()
     resampled = bootstrap_f1(labels, runs, num_resamples=3, seed=11)
     assert resampled.shape == (3, 3, 4)
-    counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=3)
-    for row, count in zip(resampled, counts, strict=True):
-        drawn = np.repeat(np.arange(60), count)
+    for row, drawn in zip(resampled, drawn_texts(3), strict=True):
         expected = [
             [multilabel_metrics(labels[drawn], predictions=run[drawn])[f"f1/{label}"] for label in range(4)]
             for run in runs
@@ -48,9 +52,7 @@ def test_resamples_of_the_average_precision_are_the_metric_on_drawn_texts() -> N
     scores[1] = scores[1].round(1)
     resampled = bootstrap_average_precision(labels, scores, num_resamples=20, seed=11)
     assert resampled.shape == (20, 2, 5)
-    counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=20)
-    for row, count in zip(resampled, counts, strict=True):
-        drawn = np.repeat(np.arange(60), count)
+    for row, drawn in zip(resampled, drawn_texts(20), strict=True):
         expected = [
             [
                 multilabel_metrics(labels[drawn][:, [label]], run[drawn][:, [label]])["macro_average_precision"]
@@ -70,9 +72,7 @@ def test_resamples_of_every_metric_are_the_metric_on_drawn_texts(zero_division: 
     names = ["joy", "fear", "awe", "none"]
     options = {"label_names": names, "zero_division": zero_division}
     resampled = bootstrap_metrics(labels, runs[0], num_resamples=3, seed=11, **options)
-    counts = np.random.default_rng(11).multinomial(60, np.full(60, 1 / 60), size=3)
-    for resample, repeats in enumerate(counts):
-        drawn = np.repeat(np.arange(60), repeats)
+    for resample, drawn in enumerate(drawn_texts(3)):
         expected = multilabel_metrics(labels[drawn], predictions=runs[0][drawn], **options)
         expected = {key: value for key, value in expected.items() if not key.startswith("support/")}
         assert {key: values[resample] for key, values in resampled.items()} == pytest.approx(expected, abs=1e-6)

@@ -79,18 +79,21 @@ def bootstrap_average_precision(
     """
     gold, runs = check_labels(labels), np.asarray(probabilities)
     _check_runs(runs, gold, "probabilities")
-    # Best first: where each label's positives stand among all texts, and the last place with a score as high.
-    ranked = np.argsort(-runs, axis=1, kind="stable")
+    # Best first, and the last place with a score as high as that of each positive: among all texts, among positives.
+    rankings = {}
+    for run, label in np.ndindex(len(runs), gold.shape[1]):
+        order = np.argsort(-runs[run, :, label], kind="stable")
+        scores, is_positive = -runs[run, order, label], gold[order, label]
+        found = scores[is_positive]
+        last, last_positive = (np.searchsorted(values, found, side="right") - 1 for values in (scores, found))
+        rankings[run, label] = order, is_positive, last, last_positive
     resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
     for part, counts in _resamples(len(gold), num_resamples, seed):
-        for run, label in np.ndindex(len(runs), gold.shape[1]):
-            order = ranked[run, :, label]
-            scores, is_positive = -runs[run, order, label], gold[order, label]
-            found = scores[is_positive]
+        for (run, label), (order, is_positive, last, last_positive) in rankings.items():
             drawn = counts[:, order]
             positives = drawn[:, is_positive]
-            above = np.cumsum(drawn, axis=1)[:, np.searchsorted(scores, found, side="right") - 1]
-            hits = np.cumsum(positives, axis=1)[:, np.searchsorted(found, found, side="right") - 1]
+            above = np.cumsum(drawn, axis=1)[:, last]
+            hits = np.cumsum(positives, axis=1)[:, last_positive]
             total = positives.sum(axis=1)
             summed = (positives * hits / np.maximum(above, 1.0)).sum(axis=1)
             defined = (total > 0) & (total < len(gold))
