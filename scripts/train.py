@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from scripts._errors import user_errors
 
 if TYPE_CHECKING:
+    import datasets
     from torch import nn
 
     from hub.model.summary import TrainingSummary
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trainer_ext.data import EmotionData
     from trainer_ext.recipe import ModelArguments, Recipe
     from trainer_ext.trainer import StackedEmotionTrainer
+    from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 
 _CARD_SETTINGS = (
@@ -92,12 +94,14 @@ def main(
         transformers.set_seed(recipe.training.seed)
         tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
         classifiers = trained_classifiers(recipe.model.encoders, data.label_names)
-        if recipe.training.training_mode == "joint":
-            _start(model, classifiers, tokenizer, data, recipe)
-        if recipe.training.lora_r:
-            model = add_lora(model, recipe.training)
     taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
-    trainer, make_trainer = _make_trainer(recipe, data, taught, tokenizer, model)
+    encoded = _encode(data, taught, tokenizer)
+    if recipe.training.training_mode == "joint":
+        _start(model, classifiers, tokenizer, encoded.get("validation"), recipe.training)
+    if recipe.training.lora_r:
+        with user_errors():
+            model = add_lora(model, recipe.training)
+    trainer, make_trainer = _make_trainer(recipe, data, encoded, tokenizer, model)
     results = _train(trainer, make_trainer, classifiers)
     trained = trainer.whole_model()
     if recipe.training.lora_r:
@@ -213,46 +217,57 @@ def _build_model(
     return tokenizer, model
 
 
+def _encode(data: EmotionData, taught: TaughtRows, tokenizer: Any) -> dict[str, datasets.Dataset]:
+    """The rows of training and, if there is one, validation split as the Trainer takes them."""
+    from trainer_ext.batching import tokenize_dataset
+
+    encoded = {"train": taught.tokenized(tokenizer)}
+    if "validation" in data.splits:
+        encoded["validation"] = tokenize_dataset(data.splits["validation"], tokenizer)
+    for split, (rows, num_cut) in encoded.items():
+        if num_cut:
+            print(f"{num_cut:,} of {len(rows):,} {split} texts were cut to the limit.")
+    return {split: rows for split, (rows, _) in encoded.items()}
+
+
 def _start(
     model: StackedEmotionForSequenceClassification,
     classifiers: Mapping[str, nn.Linear],
     tokenizer: StackedEmotionTokenizer,
-    data: EmotionData,
-    recipe: Recipe,
+    validation: datasets.Dataset | None,
+    training: StackedEmotionTrainingArguments,
 ) -> None:
-    """From the classifiers of encoders that were trained alone, if there are any."""
-    from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+    """From the classifiers of encoders that were trained alone, if there are any and the run begins at its start."""
+    from trainer_ext.batching import EmotionDataCollator
+    from trainer_ext.checkpoints import find_checkpoint
     from trainer_ext.encoder_classifiers import format_shares, start_from_classifiers
 
-    validation = data.splits.get("validation")
-    rows = tokenize_dataset(validation, tokenizer)[0] if classifiers and validation is not None else None
-    batch_size, precision = recipe.training.per_device_eval_batch_size, recipe.training.chosen_precision
-    shares = start_from_classifiers(model, classifiers, rows, EmotionDataCollator(tokenizer), batch_size, precision)
+    if find_checkpoint(training.resume_from_checkpoint, _checkpoints(training.output_dir)):
+        return
+    batch_size, precision = training.per_device_eval_batch_size, training.chosen_precision
+    collator = EmotionDataCollator(tokenizer)
+    shares = start_from_classifiers(model, classifiers, validation, collator, batch_size, precision)
     if shares:
         print(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
 
 
+def _checkpoints(output_dir: str | None) -> str:
+    """Where checkpoints are: they are not part of the repository that the folder becomes."""
+    return str(Path(str(output_dir)) / "checkpoints")
+
+
 def _make_trainer(
-    recipe: Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
+    recipe: Recipe, data: EmotionData, encoded: Mapping[str, datasets.Dataset], tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
-    from trainer_ext.batching import tokenize_dataset
     from trainer_ext.parameters import count_parameters
     from trainer_ext.trainer import StackedEmotionTrainer
 
     training = recipe.training
-    tokenized = {"train": taught.tokenized(tokenizer)}
-    if "validation" in data.splits:
-        tokenized["validation"] = tokenize_dataset(data.splits["validation"], tokenizer)
-    encoded = {split: rows for split, (rows, _) in tokenized.items()}
-    for split, (rows, num_cut) in tokenized.items():
-        if num_cut:
-            print(f"{num_cut:,} of {len(rows):,} {split} texts were cut to the limit.")
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
-    reports = Path(training.output_dir) / "reports"
-    # The checkpoints are not part of the repository that the folder becomes.
-    training.output_dir = str(Path(training.output_dir) / "checkpoints")
+    reports = Path(str(training.output_dir)) / "reports"
+    training.output_dir = _checkpoints(training.output_dir)
 
     def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         return StackedEmotionTrainer(

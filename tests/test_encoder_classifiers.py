@@ -218,3 +218,18 @@ def test_joint_training_starts_from_trained_encoders(
     assert predict_logits(*load_classifier(str(tmp_path / "output"), "cpu"), texts) == pytest.approx(
         expected, abs=0.05
     )
+
+
+def test_a_resumed_run_is_not_started_anew(
+    singles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    recipe = write_recipe(tmp_path, **(from_trained(singles) | {"num_train_epochs": 1}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "_evaluate", stop)
+        train.main([str(recipe)])
+    assert "The stack starts as the mean" in capsys.readouterr().out
+    train.main([str(recipe), "--resume_from_checkpoint", "true"])
+    assert "The stack starts" not in capsys.readouterr().out
