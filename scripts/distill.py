@@ -151,12 +151,11 @@ def _train(
     recipe: _Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[dict[str, float], Any]:
     from trainer_ext.batching import tokenize_dataset
-    from trainer_ext.checkpoints import find_checkpoint
+    from trainer_ext.checkpoints import checkpoint_folder, find_checkpoint
     from trainer_ext.trainer import StackedEmotionTrainer
 
     training = recipe.training
-    # The checkpoints are not part of the repository that the folder becomes.
-    training.output_dir = str(Path(str(training.output_dir)) / "checkpoints")
+    training.output_dir = checkpoint_folder(str(training.output_dir))
     validation = None
     if "validation" in data.splits:
         validation, _ = tokenize_dataset(data.splits["validation"], tokenizer)

@@ -239,10 +239,10 @@ def _start(
 ) -> None:
     """From the classifiers of encoders that were trained alone, if there are any and the run begins at its start."""
     from trainer_ext.batching import EmotionDataCollator
-    from trainer_ext.checkpoints import find_checkpoint
+    from trainer_ext.checkpoints import checkpoint_folder, find_checkpoint
     from trainer_ext.encoder_classifiers import format_shares, start_from_classifiers
 
-    if find_checkpoint(training.resume_from_checkpoint, _checkpoints(training.output_dir)):
+    if find_checkpoint(training.resume_from_checkpoint, checkpoint_folder(str(training.output_dir))):
         return
     batch_size, precision = training.per_device_eval_batch_size, training.chosen_precision
     collator = EmotionDataCollator(tokenizer)
@@ -251,15 +251,11 @@ def _start(
         print(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
 
 
-def _checkpoints(output_dir: str | None) -> str:
-    """Where checkpoints are: they are not part of the repository that the folder becomes."""
-    return str(Path(str(output_dir)) / "checkpoints")
-
-
 def _make_trainer(
     recipe: Recipe, data: EmotionData, encoded: Mapping[str, datasets.Dataset], tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
+    from trainer_ext.checkpoints import checkpoint_folder
     from trainer_ext.parameters import count_parameters
     from trainer_ext.trainer import StackedEmotionTrainer
 
@@ -267,7 +263,7 @@ def _make_trainer(
     if "validation" not in encoded:
         training.eval_strategy, training.load_best_model_at_end = "no", False
     reports = Path(str(training.output_dir)) / "reports"
-    training.output_dir = _checkpoints(training.output_dir)
+    training.output_dir = checkpoint_folder(str(training.output_dir))
 
     def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         return StackedEmotionTrainer(

@@ -227,9 +227,10 @@ def test_a_resumed_run_is_not_started_anew(
         raise KeyboardInterrupt
 
     recipe = write_recipe(tmp_path, **(from_trained(singles) | {"num_train_epochs": 1}))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(train, "_evaluate", stop)
-        train.main([str(recipe)])
+        with pytest.raises(KeyboardInterrupt):
+            train.main([str(recipe)])
     assert "The stack starts as the mean" in capsys.readouterr().out
     train.main([str(recipe), "--resume_from_checkpoint", "true"])
     assert "The stack starts" not in capsys.readouterr().out

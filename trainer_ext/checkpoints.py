@@ -11,6 +11,11 @@ from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
+def checkpoint_folder(output_dir: str | os.PathLike[str]) -> str:
+    """Where a command keeps its checkpoints: apart from the repository that `output_dir` becomes."""
+    return str(Path(output_dir) / "checkpoints")
+
+
 def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     """
     The checkpoint with the most steps that was written to its end.
