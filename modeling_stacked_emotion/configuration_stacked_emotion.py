@@ -90,6 +90,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     model_type = "stacked_emotion"
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "auxiliary_logits",
+        "encoder_logits",
         "pooler_output",
         "word_attention",
         "encoder_weights",

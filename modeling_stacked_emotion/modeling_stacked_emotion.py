@@ -68,12 +68,15 @@ class StackedEmotionClassifierOutput(ModelOutput):
             One logit per label; calibrated, and then fp32, if the config holds a calibration.
         auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             The meta-learner's own, never calibrated.
+        encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
+            What the classifier says of each encoder's words alone, never calibrated; with the skip connection only.
         pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     auxiliary_logits: torch.Tensor | None = None
+    encoder_logits: torch.Tensor | None = None
     pooler_output: torch.Tensor | None = None
     word_attention: torch.Tensor | None = None
     encoder_weights: torch.Tensor | None = None
@@ -330,7 +333,8 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             inputs: As in [`StackedEmotionModel`].
         """
         outputs = self.stacked_emotion(return_dict=True, **inputs)
-        logits = self._calibrate(self.classifier(self.dropout(outputs.pooler_output)))
+        pooled = self.dropout(outputs.pooler_output)
+        logits = self._calibrate(self.classifier(pooled))
         auxiliary_logits = None
         if self.auxiliary_classifier is not None:
             auxiliary_logits = self.auxiliary_classifier(self.dropout(outputs.meta_state))
@@ -346,11 +350,27 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             loss=loss,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
+            encoder_logits=self._encoder_logits(pooled) if self.config.skip_connection else None,
             pooler_output=outputs.pooler_output,
             word_attention=outputs.word_attention,
             encoder_weights=outputs.encoder_weights,
         )
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+
+    def _encoder_logits(self, pooled: torch.Tensor) -> torch.Tensor:
+        """
+        The classifier's answer where one encoder's mean takes the place of all and nothing else is seen: without mixer
+        and Bi-LSTM, the logits of the stack are the mean of these.
+        """
+        sizes = self.stacked_emotion.hidden_sizes
+        width = pooled.shape[-1]
+        start, alone = width - sum(sizes), []
+        for state in pooled[:, start:].split(sizes, dim=-1):
+            end = start + state.shape[-1]
+            alone.append(nn.functional.pad(len(sizes) * state, (start, width - end)))
+            start = end
+        logits: torch.Tensor = self.classifier(torch.stack(alone, dim=1))
+        return logits
 
     def _calibrate(self, logits: torch.Tensor) -> torch.Tensor:
         if self.config.calibration_scale is None:

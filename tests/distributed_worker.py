@@ -38,7 +38,7 @@ CONTRASTIVE = {"contrastive_loss_weight": 0.2, "contrastive_temperature": 0.5}
 TERMS: dict[str, dict[str, Any]] = {
     "laplacian": {"correlation_loss": "laplacian", "correlation_loss_weight": 2.0, **CONTRASTIVE},
     "matching_memory": {"correlation_loss": "matching", "contrastive_memory_size": 12, **CONTRASTIVE},
-    "lca_weighted": {"correlation_loss": "lca", "class_weights": "sqrt", **CONTRASTIVE},
+    "lca_weighted": {"correlation_loss": "lca", "class_weights": "sqrt", "encoder_loss_weight": 0.5, **CONTRASTIVE},
     "accumulated": {"correlation_loss": "matching", "gradient_accumulation_steps": 2, "max_steps": 6, **CONTRASTIVE},
     "no_auxiliary": {"auxiliary_loss_weight": 0.0, "max_steps": 3},
     "no_base": {"base_loss_weight": 0.0, "max_steps": 3, **CONTRASTIVE},
@@ -191,7 +191,7 @@ def fsdp(kind: str, _: str, encoders: Path, folder: Path, num_processes: int) ->
         inputs = collator([rows[index] for index in range(start, start + share)])
         labels = gather_batch(inputs.pop("labels"))
         outputs = model(**inputs)
-        logits = (gather_batch(outputs.logits), gather_batch(outputs.auxiliary_logits))
+        logits = map(gather_batch, (outputs.logits, outputs.auxiliary_logits, outputs.encoder_logits.mean(dim=1)))
         loss = sum(binary_cross_entropy_with_logits(values, labels) for values in logits)
         loss.backward()
         optimizer.step()

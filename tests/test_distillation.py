@@ -101,13 +101,14 @@ def test_loss_is_its_formula() -> None:
 
 def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> None:
     statistics = LabelStatistics.from_labels([[1, 0], [1, 1], [0, 1]], class_weights=[1.0, 3.0])
-    loss = HybridLoss(statistics, correlation="matching", weights=HybridLossWeights(contrastive=0.5)).eval()
-    logits, teacher, states, auxiliary = (torch.randn(4, size) for size in (2, 2, 6, 2))
+    loss = HybridLoss(statistics, correlation="matching", weights=HybridLossWeights(encoder=0.7, contrastive=0.5))
+    loss.eval()
+    logits, teacher, *others = (torch.randn(4, *size) for size in ((2,), (2,), (6,), (2,), (3, 2)))
     labels = torch.tensor([[1.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [1.0, 0.0]])
     known = [0, 2, 3]
-    expected = loss(logits[known], labels[known], states[known], auxiliary[known])
-    terms = DistillationLoss(weight=0.2)(loss, teacher, logits, labels, states, auxiliary)
-    assert set(terms) == {"base", "auxiliary", "correlation", "contrastive", "distillation"}
+    expected = loss(logits[known], labels[known], *(tensor[known] for tensor in others))
+    terms = DistillationLoss(weight=0.2)(loss, teacher, logits, labels, *others)
+    assert set(terms) == {"base", "auxiliary", "encoder", "correlation", "contrastive", "distillation"}
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(0.8 * 0.75 * value.item(), rel=1e-5)
 

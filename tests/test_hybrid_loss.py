@@ -22,7 +22,7 @@ from trainer_ext.losses.correlation import CORRELATION_TERMS, make_correlation_t
 from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 
 CLASS_WEIGHTS = np.array([2.0, 0.5, 10.0, 3.0, 1.0])
-EVERY_TERM = HybridLossWeights(base=0.9, auxiliary=0.3, correlation=0.2, contrastive=0.1)
+EVERY_TERM = HybridLossWeights(base=0.9, auxiliary=0.3, encoder=0.6, correlation=0.2, contrastive=0.1)
 
 
 def statistics(num_labels: int = 5, class_weights: np.ndarray | None = None) -> LabelStatistics:
@@ -31,10 +31,11 @@ def statistics(num_labels: int = 5, class_weights: np.ndarray | None = None) -> 
     return LabelStatistics(LABEL_COUNTS[:num_labels], NUM_SAMPLES, weights, matrix)
 
 
-def inputs(labels: torch.Tensor = LABELS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits, text states and auxiliary logits."""
+def inputs(labels: torch.Tensor = LABELS) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits, text states, auxiliary logits and those of two encoders."""
     states = random_logits(torch.zeros(len(labels), 7), seed=1)
-    return random_logits(labels), states, random_logits(labels, seed=2)
+    encoders = torch.stack([random_logits(labels, seed=seed) for seed in (3, 4)], dim=1)
+    return random_logits(labels), states, random_logits(labels, seed=2), encoders
 
 
 # -------------------------------------------------------------------------------------------------------------- terms
@@ -43,14 +44,15 @@ def inputs(labels: torch.Tensor = LABELS) -> tuple[torch.Tensor, torch.Tensor, t
 @pytest.mark.parametrize("base", BASE_LOSSES)
 @pytest.mark.parametrize("correlation", CORRELATION_TERMS)
 def test_terms_are_those_of_their_classes_times_their_weights(base: str, correlation: str) -> None:
-    logits, states, auxiliary = inputs()
+    logits, states, auxiliary, encoders = inputs()
     known = statistics()
     loss = HybridLoss(known, base, correlation=correlation, temperature=0.2, weights=EVERY_TERM)
-    terms = loss(logits, LABELS, states, auxiliary)
+    terms = loss(logits, LABELS, states, auxiliary, encoders)
     plain = make_base_loss(base, {}, LABEL_COUNTS, NUM_SAMPLES)
     expected = {
         "base": 0.9 * plain(logits, LABELS).mean(),
         "auxiliary": 0.3 * plain(auxiliary, LABELS).mean(),
+        "encoder": 0.6 * (plain(encoders[:, 0], LABELS).mean() + plain(encoders[:, 1], LABELS).mean()) / 2,
         "contrastive": 0.1 * ContrastiveTerm(0.2)(states, LABELS),
     }
     term = make_correlation_term(correlation, torch.from_numpy(known.correlation))
@@ -62,22 +64,22 @@ def test_terms_are_those_of_their_classes_times_their_weights(base: str, correla
         assert terms[name].item() == pytest.approx(value.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["base", "auxiliary", "correlation", "contrastive"])
+@pytest.mark.parametrize("name", ["base", "auxiliary", "encoder", "correlation", "contrastive"])
 def test_a_term_of_weight_zero_is_left_out(name: str) -> None:
-    logits, states, auxiliary = inputs()
+    logits, *others = inputs()
     weights = HybridLossWeights(**{**vars(EVERY_TERM), name: 0.0})
-    found = HybridLoss(statistics(), correlation="lca", weights=weights)(logits, LABELS, states, auxiliary)
-    whole = HybridLoss(statistics(), correlation="lca", weights=EVERY_TERM)(logits, LABELS, states, auxiliary)
+    found = HybridLoss(statistics(), correlation="lca", weights=weights)(logits, LABELS, *others)
+    whole = HybridLoss(statistics(), correlation="lca", weights=EVERY_TERM)(logits, LABELS, *others)
     assert found.keys() == whole.keys() - {name}
     assert all(found[key] == whole[key] for key in found)
 
 
 def test_defaults_are_binary_cross_entropy_of_both_classifiers() -> None:
-    logits, _, auxiliary = inputs()
+    logits, _, auxiliary, encoders = inputs()
     loss = HybridLoss(statistics())
     assert not loss.needs_states
     assert set(loss(logits, LABELS)) == {"base"}
-    terms = loss(logits, LABELS, None, auxiliary)
+    terms = loss(logits, LABELS, None, auxiliary, encoders)
     assert set(terms) == {"base", "auxiliary"}
     assert terms["base"] == F.binary_cross_entropy_with_logits(logits, LABELS)
     assert terms["auxiliary"] == 0.3 * F.binary_cross_entropy_with_logits(auxiliary, LABELS)
@@ -94,7 +96,7 @@ def test_integer_labels_are_taken() -> None:
 
 
 def test_memory_is_kept_by_the_loss_and_only_filled_in_training_mode() -> None:
-    logits, states, _ = inputs()
+    logits, states, *_ = inputs()
     loss = HybridLoss(statistics(), memory_size=4, weights=EVERY_TERM)
     loss.eval()(logits, LABELS, states)
     assert len(loss.contrastive.memory_states) == 0
@@ -166,8 +168,8 @@ def test_gradient_is_that_of_the_value(base: str, correlation: str, memory_size:
     loss.eval()
     rows = [tensor.requires_grad_() for tensor in inputs()]
 
-    def total(logits: torch.Tensor, states: torch.Tensor, auxiliary: torch.Tensor) -> torch.Tensor:
-        return torch.stack(list(loss(logits, LABELS, states, auxiliary).values())).sum()
+    def total(logits: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return torch.stack(list(loss(logits, LABELS, *others).values())).sum()
 
     assert torch.autograd.gradcheck(total, rows)
 
@@ -189,8 +191,8 @@ def test_extreme_inputs_have_finite_terms_in_fp32(base: str, dtype: torch.dtype,
     states = (80.0 * random_logits(torch.zeros(len(labels), 7))).to(dtype).requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else nullcontext():
         for _ in range(2):
-            terms = loss(rows[0], labels.to(dtype), states, rows[1])
-    assert len(terms) == 4
+            terms = loss(rows[0], labels.to(dtype), states, rows[1], torch.stack(rows, dim=1))
+    assert len(terms) == 5
     for name, value in terms.items():
         assert value.dtype == torch.float32, name
         assert value.isfinite(), name
@@ -204,9 +206,9 @@ def test_extreme_inputs_have_finite_terms_in_fp32(base: str, dtype: torch.dtype,
 def test_half_precision_inputs_give_the_value_of_their_fp32_copies() -> None:
     half = [tensor.half() for tensor in inputs()]
     loss = HybridLoss(statistics(class_weights=CLASS_WEIGHTS), correlation="matching", weights=EVERY_TERM)
-    expected = loss(half[0].float(), LABELS, half[1].float(), half[2].float())
+    expected = loss(half[0].float(), LABELS, *(tensor.float() for tensor in half[1:]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert loss(half[0], LABELS.bool(), half[1], half[2]) == expected
+        assert loss(half[0], LABELS.bool(), *half[1:]) == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -227,7 +229,7 @@ def test_any_logits_have_finite_terms_and_gradients(
     logits = torch.tensor([[logit for logit, _ in row] for row in rows], requires_grad=True)
     labels = torch.tensor([[float(flag) for _, flag in row] for row in rows])
     loss = HybridLoss(statistics(labels.shape[1]), base, correlation=correlation, weights=EVERY_TERM)
-    total = torch.stack(list(loss(logits, labels, logits).values())).sum()
+    total = torch.stack(list(loss(logits, labels, logits, logits, logits.unsqueeze(1)).values())).sum()
     total.backward()
     assert total.isfinite()
     assert logits.grad.isfinite().all()
@@ -263,7 +265,7 @@ def test_contrastive_term_without_states_is_an_error() -> None:
         loss(random_logits(), LABELS)
 
 
-@pytest.mark.parametrize("name", ["base", "auxiliary", "correlation", "contrastive"])
+@pytest.mark.parametrize("name", ["base", "auxiliary", "encoder", "correlation", "contrastive"])
 @pytest.mark.parametrize("value", [-0.1, math.nan])
 def test_negative_weights_are_an_error(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^`{name}_loss_weight` must not be negative, got {value}\.$"):

@@ -165,7 +165,7 @@ def test_return_dict_false_gives_the_same_as_a_tuple(model: Classifier, batch: B
         base = model.stacked_emotion(**batch)
         base_tuple = model.stacked_emotion(**batch, return_dict=False)
     assert isinstance(as_tuple, tuple)
-    assert len(as_tuple) == 6
+    assert len(as_tuple) == 7
     assert len(base_tuple) == 6
     assert all(torch.equal(*pair) for pair in zip(as_tuple, output.to_tuple(), strict=True))
     assert all(torch.equal(*pair) for pair in zip(base_tuple, base.to_tuple(), strict=True))
@@ -288,6 +288,32 @@ def test_stacks_of_one_two_and_three(
         assert output.auxiliary_logits.shape == (5, 4)
         assert output.encoder_weights.shape[-1] == len(names)
         assert output.pooler_output.shape == (5, 2 * width + 128)
+
+
+def test_logits_of_an_encoder_alone_are_those_of_a_model_without_the_others(
+    encoder_folders: dict[str, Path], batch: Batch
+) -> None:
+    plain: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean"}
+    stack = build({name: encoder_folders[name] for name in NAMES}, **plain)
+    with torch.no_grad():
+        output = stack(**only(batch, *NAMES))
+        # Of the pooled words and, by the skip connection, the same words once more.
+        pooled, skipped = stack.classifier.weight.chunk(2, dim=-1)
+        weight = skipped.split([WIDTHS[name] for name in NAMES], dim=-1)
+        for index, name in enumerate(NAMES):
+            alone = build({name: encoder_folders[name]}, **plain, skip_connection=False)
+            alone.classifier.weight.copy_(len(NAMES) * weight[index])
+            alone.classifier.bias.copy_(stack.classifier.bias)
+            assert_near(output.encoder_logits[:, index], alone(**only(batch, name)).logits, atol=1e-5)
+        pooled.zero_()
+        output = stack(**only(batch, *NAMES))
+    assert_near(output.encoder_logits.mean(dim=1), output.logits, atol=1e-5)
+
+
+def test_without_skip_connection_no_encoder_has_logits_alone(encoder_folders: dict[str, Path], batch: Batch) -> None:
+    model = build(encoder_folders, skip_connection=False)
+    with torch.no_grad():
+        assert model(**batch).encoder_logits is None
 
 
 def test_the_order_in_which_encoders_are_named_does_not_matter(encoder_folders: dict[str, Path], batch: Batch) -> None:

@@ -177,6 +177,15 @@ def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
     assert list(config.encoders) == ["bytes"]
 
 
+@pytest.mark.slow
+def test_stages_go_without_the_loss_of_each_encoder_alone(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, **FAST)
+    folders = [tmp_path / weight for weight in ("0", "2")]
+    for folder in folders:
+        train.main([str(recipe), "--output_dir", str(folder / "output"), "--encoder_loss_weight", folder.name])
+    assert same(*map(weights, folders))
+
+
 # ---------------------------------------------------------------------------------------------- where the head starts
 
 

@@ -173,6 +173,16 @@ def test_auxiliary_head_is_trained_by_its_own_loss_alone(ours: Setup, tmp_path: 
     assert head.weight.grad.abs().max() > 0
 
 
+def test_every_encoder_has_a_loss_of_its_own(ours: Setup, tmp_path: Path) -> None:
+    model, tokenizer = ours
+    trainer = make_trainer(ours, tmp_path, encoder_loss_weight=2.0, auxiliary_loss_weight=0.0)
+    inputs = EmotionDataCollator(tokenizer)(list(encode(tokenizer, 7)))
+    loss, outputs = trainer.compute_loss(model.eval(), inputs, return_outputs=True)
+    alone = [bce(logits, ROWS[:7]) for logits in outputs.encoder_logits.unbind(dim=1)]
+    assert len(set(alone)) == len(model.config.encoders) > 1
+    assert loss.item() == pytest.approx(bce(outputs.logits, ROWS[:7]) + 2.0 * np.mean(alone), abs=1e-6)
+
+
 def test_loss_of_a_stock_model_is_its_own(stock: Setup, tmp_path: Path) -> None:
     model, tokenizer = stock
     trainer = make_trainer(stock, tmp_path)

@@ -234,6 +234,7 @@ def test_fields_of_the_loss_reach_it(tmp_path: Path) -> None:
         label_weights={"joy": 7},
         base_loss_weight=0.9,
         auxiliary_loss_weight=0.4,
+        encoder_loss_weight=0.5,
         correlation_loss="laplacian",
         correlation_loss_weight=0.6,
         label_correlation="cosine",
@@ -246,7 +247,8 @@ def test_fields_of_the_loss_reach_it(tmp_path: Path) -> None:
     assert isinstance(loss.base, FocalLoss)
     assert isinstance(loss.correlation, LaplacianTerm)
     assert loss.base.gamma == 3.0
-    assert vars(loss.weights) == {"base": 0.9, "auxiliary": 0.4, "correlation": 0.6, "contrastive": 0.1}
+    weights = {"base": 0.9, "auxiliary": 0.4, "encoder": 0.5, "correlation": 0.6, "contrastive": 0.1}
+    assert vars(loss.weights) == weights
     assert (loss.contrastive.temperature, loss.contrastive.memory_size) == (0.3, 12)
     assert (loss.statistics.label_counts, loss.statistics.num_samples) == ([4, 2, 1], 4)
     # Every text has the first label; the third has three negatives to a positive, more than the cap.

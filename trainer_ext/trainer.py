@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Trainer: any multi-label classifier of transformers, two learning rates, and the meta-learner's own loss."""
+"""The Trainer: any multi-label classifier of transformers, several learning rates, and the hybrid loss."""
 
 from __future__ import annotations
 
@@ -162,11 +162,10 @@ class StackedEmotionTrainer(Trainer):
         # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
         gather = gather_batch if model.training else self.accelerator.gather_for_metrics
         labels = gather(labels)
-        states, auxiliary_logits = (
-            None if tensor is None else gather(tensor) for tensor in (states, outputs.get("auxiliary_logits"))
-        )
+        others = (states, outputs.get("auxiliary_logits"), outputs.get("encoder_logits"))
+        states, auxiliary, encoder = (None if tensor is None else gather(tensor) for tensor in others)
+        given = (gather(outputs["logits"]), labels, states, auxiliary, encoder)
         loss_of_labels = self.hybrid_loss.train(model.training)
-        given = (gather(outputs["logits"]), labels, states, auxiliary_logits)
         if TEACHER_COLUMN in inputs:
             terms = self.distillation_loss(loss_of_labels, gather(inputs[TEACHER_COLUMN]), *given)
         else:

@@ -71,10 +71,13 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             The highest weight that is computed.
         label_weights (`dict[str, float]`, *optional*):
             Label to a weight that takes the place of the computed one.
-        base_loss_weight, auxiliary_loss_weight, correlation_loss_weight, contrastive_loss_weight (`float`,
-        *optional*, default to 1.0, 0.3, 0.2 and 0.0):
+        base_loss_weight, auxiliary_loss_weight, encoder_loss_weight, correlation_loss_weight,
+        contrastive_loss_weight (`float`, *optional*, default to 1.0, 0.3, 0.0, 0.2 and 0.0):
             Weights of the terms; a term of weight 0 is not computed. The auxiliary term is the base loss of the
-            meta-learner's own classifier.
+            meta-learner's own classifier. The encoder term is that of the classifier for each encoder alone: one keeps
+            learning where another has explained the labels (Wang et al. 2020, What Makes Training Multi-Modal
+            Classification Networks Hard?). For joint training of encoders of about the same strength; the stage of
+            the head goes without.
         correlation_loss (`str`, *optional*, defaults to `"none"`):
             `"laplacian"`, `"matching"` or `"lca"`; see `trainer_ext.losses.correlation`.
         label_correlation (`str`, *optional*, defaults to `"phi"`):
@@ -118,10 +121,10 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Learning rate of encoders and head in these.
 
     Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean
-    over texts: all base losses, the auxiliary term, `"laplacian"` and `"lca"`. The contrastive term and `"matching"`
-    compare the texts of a batch with one another, and see only the pairs within each of the accumulated batches;
-    `contrastive_memory_size` brings the contrastive term the texts of the batches before, without gradients. Several
-    processes, on the contrary, are one larger batch for every term.
+    over texts: all base losses, the auxiliary and the encoder term, `"laplacian"` and `"lca"`. The contrastive term
+    and `"matching"` compare the texts of a batch with one another, and see only the pairs within each of the
+    accumulated batches; `contrastive_memory_size` brings the contrastive term the texts of the batches before, without
+    gradients. Several processes, on the contrary, are one larger batch for every term.
     """
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
@@ -160,6 +163,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     )
     base_loss_weight: float = field(default=1.0, metadata={"help": "Weight of the base loss."})
     auxiliary_loss_weight: float = field(default=0.3, metadata={"help": "Weight of the meta-learner's own loss."})
+    encoder_loss_weight: float = field(default=0.0, metadata={"help": "Weight of the loss of each encoder alone."})
     correlation_loss: str = field(
         default="none", metadata={"help": f"{', '.join(CORRELATION_TERMS)}.", "choices": CORRELATION_TERMS}
     )
@@ -352,6 +356,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             weights=HybridLossWeights(
                 base=self.base_loss_weight,
                 auxiliary=self.auxiliary_loss_weight,
+                encoder=self.encoder_loss_weight,
                 correlation=self.correlation_loss_weight,
                 contrastive=self.contrastive_loss_weight,
             ),

@@ -48,13 +48,14 @@ class DistillationLoss:
         labels: torch.Tensor,
         states: torch.Tensor | None = None,
         auxiliary_logits: torch.Tensor | None = None,
+        encoder_logits: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
             hybrid_loss ([`HybridLoss`]): Of the texts with labels.
             teacher_logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the teacher.
-            logits, labels, states, auxiliary_logits (`torch.Tensor`): As [`HybridLoss`] takes them; `NO_LABEL` for
-                every label of a text that has none.
+            logits, labels, states, auxiliary_logits, encoder_logits (`torch.Tensor`):
+                As [`HybridLoss`] takes them; `NO_LABEL` for every label of a text that has none.
 
         Returns:
             `dict[str, torch.Tensor]`: The terms of the hybrid loss and `distillation`, each of shape `()`, whose sum
@@ -63,7 +64,7 @@ class DistillationLoss:
         terms = {}
         has_labels = (labels != NO_LABEL).all(dim=-1)
         if has_labels.any():
-            given = (logits, labels, states, auxiliary_logits)
+            given = (logits, labels, states, auxiliary_logits, encoder_logits)
             labelled = (None if tensor is None else tensor[has_labels] for tensor in given)
             share = (1 - self.weight) * has_labels.float().mean()
             terms = {name: share * value for name, value in hybrid_loss(*labelled).items()}

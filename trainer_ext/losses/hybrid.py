@@ -79,6 +79,7 @@ class HybridLossWeights:
 
     base: float = 1.0
     auxiliary: float = 0.3
+    encoder: float = 0.0
     correlation: float = 0.2
     contrastive: float = 0.0
 
@@ -96,6 +97,7 @@ class HybridLoss(nn.Module):
 
     - **base**: one of `BASE_LOSSES`, its positives weighed per label, the mean over texts and labels.
     - **auxiliary**: the same of the `auxiliary_logits`, if the model has any.
+    - **encoder**: the same of the `encoder_logits`, if the model has any, the mean over its encoders.
     - **correlation**: one of `CORRELATION_TERMS`, see [`LaplacianTerm`], [`MatchingTerm`], [`LCATerm`].
     - **contrastive**: [`ContrastiveTerm`] on the text states.
 
@@ -151,6 +153,7 @@ class HybridLoss(nn.Module):
         labels: torch.Tensor,
         states: torch.Tensor | None = None,
         auxiliary_logits: torch.Tensor | None = None,
+        encoder_logits: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -158,6 +161,8 @@ class HybridLoss(nn.Module):
             labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
             states (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): Text states.
             auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): Of a second classifier.
+            encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
+                Of the classifier for each encoder alone.
 
         Returns:
             `dict[str, torch.Tensor]`: Term to its value times its weight, each of shape `()`; the loss is their sum.
@@ -180,6 +185,9 @@ class HybridLoss(nn.Module):
                 terms["base"] = self._base(logits, labels)
             if self.weights.auxiliary and auxiliary_logits is not None:
                 terms["auxiliary"] = self._base(_in_full_precision(auxiliary_logits), labels)
+            if self.weights.encoder and encoder_logits is not None:
+                alone = _in_full_precision(encoder_logits).unbind(dim=1)
+                terms["encoder"] = torch.stack([self._base(each, labels) for each in alone]).mean()
             if self.weights.correlation and self.correlation is not None:
                 terms["correlation"] = self.correlation(logits, labels)
             if self.weights.contrastive and states is not None:

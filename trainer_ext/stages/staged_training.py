@@ -424,6 +424,7 @@ def _train_head(run: _Run, features: dict[str, EncoderFeatures]) -> dict[str, di
             num_train_epochs=run.args.head_num_train_epochs,
             per_device_train_batch_size=run.args.head_per_device_train_batch_size,
             # There are no encoders in this stage.
+            encoder_loss_weight=0.0,
             num_frozen_layers=0,
             layerwise_lr_decay=1.0,
         )
