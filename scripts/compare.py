@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/ablation.yaml")
+    parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/stacking.yaml")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
     parser.add_argument(
         "--jobs", type=int, help="runs at a time, one per GPU, or the cores shared out (default: GPUs, or 1 without)"
