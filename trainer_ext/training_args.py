@@ -76,8 +76,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Weights of the terms; a term of weight 0 is not computed. The auxiliary term is the base loss of the
             meta-learner's own classifier. The encoder term is that of the classifier for each encoder alone: one keeps
             learning where another has explained the labels (Wang et al. 2020, What Makes Training Multi-Modal
-            Classification Networks Hard?). For joint training of encoders of about the same strength; the stage of
-            the head goes without.
+            Classification Networks Hard?). For joint training of encoders of about the same strength, with the skip
+            connection; the stage of the head goes without.
         correlation_loss (`str`, *optional*, defaults to `"none"`):
             `"laplacian"`, `"matching"` or `"lca"`; see `trainer_ext.losses.correlation`.
         label_correlation (`str`, *optional*, defaults to `"phi"`):
