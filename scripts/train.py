@@ -147,6 +147,8 @@ def _check(recipe: Recipe) -> None:
     if unknown := sorted({*(training.encoder_learning_rates or {})} - {*recipe.model.encoders}):
         known = ", ".join(recipe.model.encoders)
         raise ValueError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
+    if training.encoder_loss_weight and len(recipe.model.encoders) > 1 and not recipe.model.skip_connection:
+        raise ValueError("`encoder_loss_weight` needs `skip_connection: true`: without, no encoder has logits alone.")
     if recipe.distillation.teachers and training.training_mode == "staged":
         raise ValueError("`teacher` is for `training_mode: joint`, got staged.")
     checkpoint = training.resume_from_checkpoint

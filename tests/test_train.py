@@ -336,6 +336,7 @@ def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
         (["--resume_from_checkpoint", "nothing"], "`resume_from_checkpoint` must be the folder of a checkpoint"),
         (["--encoders.words.hidden_size", "wide"], "`hidden_size` must be an integer of at least 1, got 'wide'"),
         (["--encoder_learning_rates.wrods", "1e-3"], "`encoder_learning_rates` names 'wrods'; the encoders are"),
+        (["--encoder_loss_weight", "1", "--skip_connection", "false"], "`encoder_loss_weight` needs `skip_conn"),
         (["--encoders.words.hiden_size", "8"], "Encoder 'words': unknown fields ['hiden_size']"),
         (["--validation_ratio", "1.5", "--validation_file", "null"], "validation_ratio 1.5"),
         (["a_second_argument"], "'a_second_argument'"),
