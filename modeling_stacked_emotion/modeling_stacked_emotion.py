@@ -204,6 +204,15 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self._no_split_modules = sorted(whole & {type(module).__name__ for module in self.modules()})
         self.post_init()
 
+    @property
+    def skip_places(self) -> dict[str, slice]:
+        """Where in `pooler_output` the skip connection puts the mean of each encoder's word states."""
+        places, start = {}, self.output_size - sum(self.hidden_sizes)
+        for name, size in zip(self.config.encoders or {}, self.hidden_sizes, strict=True):
+            places[name] = slice(start, start + size)
+            start += size
+        return places
+
     def encode_words(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         The encoders' part: word states before anything is learnt over them.
@@ -362,13 +371,10 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
         The classifier's answer where one encoder's mean takes the place of all and nothing else is seen: without mixer
         and Bi-LSTM, the logits of the stack are the mean of these.
         """
-        sizes = self.stacked_emotion.hidden_sizes
-        width = pooled.shape[-1]
-        start, alone = width - sum(sizes), []
-        for state in pooled[:, start:].split(sizes, dim=-1):
-            end = start + state.shape[-1]
-            alone.append(nn.functional.pad(len(sizes) * state, (start, width - end)))
-            start = end
+        places, width = self.stacked_emotion.skip_places.values(), pooled.shape[-1]
+        alone = [
+            nn.functional.pad(len(places) * pooled[:, place], (place.start, width - place.stop)) for place in places
+        ]
         logits: torch.Tensor = self.classifier(torch.stack(alone, dim=1))
         return logits
 

@@ -68,9 +68,7 @@ def start_from_classifiers(
     names = [name for name in model.config.encoders if name in classifiers]
     if not names or not model.config.skip_connection:
         return {}
-    sizes = model.stacked_emotion.hidden_sizes
-    ends = model.stacked_emotion.output_size - sum(sizes) + np.cumsum(sizes)
-    places = {name: slice(end - size, end) for name, size, end in zip(model.config.encoders, sizes, ends, strict=True)}
+    places = model.stacked_emotion.skip_places
     shares = np.full(len(names), 1 / len(names))
     if rows is not None:
         means, labels = _text_states(model, rows, collator, batch_size, precision)
