@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from emotion_samples import (
     write_parquet,
 )
 
-from trainer_ext.data import GOEMOTIONS_LABELS, DataError, EmotionData, load_emotion_data, read_file
+from trainer_ext.data import GOEMOTIONS_LABELS, DataError, EmotionData, load_emotion_data, read_file, read_texts
 
 
 def test_goemotions_names_are_known_when_all_28_ids_occur(tmp_path: Path) -> None:
@@ -203,3 +204,38 @@ def test_duplicate_in_a_file_of_label_names(tmp_path: Path) -> None:
     names = write(tmp_path, "names.txt", "joy\njoy\n")
     with pytest.raises(DataError, match=message(names, "", "label 'joy' occurs twice")):
         read_file(write(tmp_path, "a.csv", COLUMNS_CSV), label_names=names)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("lines.txt", "one text\r\n\nanother\twith a tab\nof two\u2028lines, text\n", None),
+        ("text.txt", "text\nmessage\n", ["text", "message"]),
+        ("semeval.txt", 'ID\tTweet\tjoy\n1\tsay "no\t0\n', ['say "no']),
+        ("pool.tsv", 'source\ttext\na\tsay "no\nb\tyes\n', ['say "no', "yes"]),
+        ("posts.csv", "id,Comment\n1,hello\n", ["hello"]),
+    ],
+)
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_texts_alone(tmp_path: Path, name: str, content: str, texts: list[str] | None, is_compressed: bool) -> None:
+    raw = content.encode()
+    path = tmp_path / (f"{name}.gz" if is_compressed else name)
+    path.write_bytes(gzip.compress(raw) if is_compressed else raw)
+    assert read_texts(path) == (texts or ["one text", "another\twith a tab", "of two\u2028lines, text"])
+
+
+def test_texts_alone_of_a_named_column(tmp_path: Path) -> None:
+    (tmp_path / "posts.txt").write_text("text\tbody\nshort\tlong\n")
+    assert read_texts(tmp_path / "posts.txt", "body") == ["long"]
+    (tmp_path / "posts.csv").write_text("id,body\n1,hello\n")
+    assert read_texts(tmp_path / "posts.csv", "body") == ["hello"]
+    pattern = message(tmp_path / "posts.csv", ", row 1", "no text column", "name it with text_column", "'id', 'body'")
+    with pytest.raises(DataError, match=pattern):
+        read_texts(tmp_path / "posts.csv")
+
+
+@pytest.mark.parametrize(("name", "problem"), [("gone.txt", "no such file"), ("blank.txt", "the file is empty")])
+def test_no_texts_at_all(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "blank.txt").write_text("\n \n")
+    with pytest.raises(DataError, match=message(tmp_path / name, "", problem)):
+        read_texts(tmp_path / name)

@@ -16,12 +16,10 @@ from scipy.sparse import csr_matrix
 from modeling_stacked_emotion import StaticWordsConfig, StaticWordsTokenizer
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from trainer_ext import word_vectors as module
-from trainer_ext.table_files import DataError
 from trainer_ext.word_vectors import (
     StaticWords,
     WordVectors,
     build_table,
-    read_texts,
     read_word_vectors,
     static_words,
     train_word_vectors,
@@ -149,18 +147,6 @@ def test_missing_files_and_names_that_are_none(tmp_path: Path) -> None:
         read_word_vectors(str(tmp_path / "gone.vec"), [], 10, lowercase=True)
     with pytest.raises(FileNotFoundError, match="neither a file of word vectors nor the id of a repository"):
         read_word_vectors("no//such", [], 10, lowercase=True)
-
-
-def test_texts_are_lines_or_a_column(tmp_path: Path) -> None:
-    (tmp_path / "lines.txt").write_text("one text\n\nanother\twith a tab\n", encoding="utf-8")
-    assert read_texts(tmp_path / "lines.txt") == ["one text", "another\twith a tab"]
-    (tmp_path / "pool.tsv.gz").write_bytes(gzip.compress(b'source\ttext\na\tsay "no\nb\tyes\n'))
-    assert read_texts(tmp_path / "pool.tsv.gz") == ['say "no', "yes"]
-    (tmp_path / "other.csv").write_text("id,body\n1,hello\n")
-    with pytest.raises(DataError, match="column 'text': there is no such column, expected one with texts"):
-        read_texts(tmp_path / "other.csv")
-    with pytest.raises(DataError, match="no such file"):
-        read_texts(tmp_path / "gone.txt")
 
 
 # ---------------------------------------------------------------------------------------------------- gensim

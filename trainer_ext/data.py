@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads multi-label emotion data of every common layout into one form: a text and a 0/1 vector per row.
+"""Reads emotion data of every common layout into one form, a text and a 0/1 vector per row; or texts alone.
 
 Every text is kept exactly as it stands in the file, except that lone surrogates (which JSON can spell and Arrow cannot
 store) become U+FFFD.
@@ -7,6 +7,7 @@ store) become U+FFFD.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer_ext.label_cells import GOEMOTIONS_LABELS
-from trainer_ext.label_layouts import LABEL_COLUMNS, TEXT_COLUMNS, Part, Wanted, read_part
+from trainer_ext.label_layouts import LABEL_COLUMNS, TEXT_COLUMNS, Part, Wanted, find_texts, read_part
 from trainer_ext.stratification import iterative_stratification
 from trainer_ext.table_files import (
     DataError,
@@ -38,6 +39,7 @@ __all__ = [
     "iterative_stratification",
     "load_emotion_data",
     "read_file",
+    "read_texts",
 ]
 
 
@@ -154,6 +156,31 @@ def read_file(
     wanted = Wanted(text_column, label_column, _check_label_names(label_names))
     part, names = read_part(read_table(path), wanted)
     return _to_dataset(part), names
+
+
+def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> list[str]:
+    """
+    The texts of a file that needs no labels.
+
+    Args:
+        path (`str` or `os.PathLike`): A `.txt` file with one text per line, or any file of [`read_table`], such as the
+            `.txt` files of SemEval-2018; may be compressed (`.gz`).
+        text_column (`str`, *optional*): Column of the texts, by default found by its name.
+
+    Raises:
+        DataError: The file is missing or malformed, or has no such column.
+    """
+    if str(path).lower().removesuffix(".gz").endswith(".txt") and Path(path).is_file():
+        # Not by `splitlines`, which also divides a text where a word processor would.
+        lines = [line.rstrip("\n") for line in io.StringIO(read_text(Path(path)), newline=None) if line.strip()]
+        if lines and not _is_header(lines[0], text_column):
+            return lines
+    return find_texts(read_table(path), text_column)[0]
+
+
+def _is_header(line: str, text_column: str | None) -> bool:
+    names = [name.strip() for name in line.split("\t")]
+    return len(names) > 1 and (text_column in names or any(name.lower() in TEXT_COLUMNS for name in names))
 
 
 def _read_tables(files: dict[str, str | os.PathLike[str] | None]) -> dict[str, Table]:

@@ -18,13 +18,12 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from .calibration import Calibration, mean_logits
-from .label_layouts import read_texts
+from .data import read_texts
 from .losses.distillation import NO_LABEL
 from .precision import autocast
 from .prediction import predict_logits
 from .recipe import DecisionArguments
 from .stages.digests import settings_digest, weights_digest
-from .table_files import read_table
 from .trainer import TEACHER_COLUMN
 
 # Texts whose logits are one file: what a killed run has to repeat at most.
@@ -129,9 +128,9 @@ def teacher_columns(model: PreTrainedModel, label_names: Sequence[str]) -> list[
 
 
 def read_unlabelled(path: str, text_column: str | None, known: Sequence[str]) -> list[str]:
-    """The different texts of a file that are not in `known`, in the order of the file."""
+    """The different texts of a file that are not in `known`, in the order of the file; see [`read_texts`]."""
     seen = set(known)
-    return [text for text in dict.fromkeys(read_texts(read_table(path), text_column)[0]) if text not in seen]
+    return [text for text in dict.fromkeys(read_texts(path, text_column)) if text not in seen]
 
 
 def distillation_rows(train: datasets.Dataset, unlabelled: Sequence[str], num_labels: int) -> datasets.Dataset:

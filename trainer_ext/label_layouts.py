@@ -68,12 +68,12 @@ def read_part(table: Table, wanted: Wanted) -> tuple[Part, list[str]]:
     Raises:
         DataError: The table has none of the layouts or more than one, or a cell is not as expected.
     """
-    texts, text_column = read_texts(table, wanted.text_column)
+    texts, text_column = find_texts(table, wanted.text_column)
     labels, names = _read_labels(table, text_column, wanted)
     return Part(texts, labels), names
 
 
-def read_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
+def find_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
     """The texts of a table and their column, which is found by its name if it is not given."""
     column = _find_text_column(table, text_column)
     texts = table.values(column)

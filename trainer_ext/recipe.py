@@ -139,7 +139,8 @@ class TeacherArguments:
         metadata={"help": "Folder of a trained model to learn from; of several the mean of their probabilities."},
     )
     unlabelled_file: str | None = field(
-        default=None, metadata={"help": "csv, tsv, jsonl or parquet file of further texts, which need no labels."}
+        default=None,
+        metadata={"help": "Texts without labels: a txt file with one a line, csv, tsv, jsonl or parquet."},
     )
     distillation_weight: float = field(
         default=0.5, metadata={"help": "Share of the teacher in the loss, in [0, 1]; the labels have the rest."}

@@ -23,8 +23,8 @@ from modeling_stacked_emotion import StaticWordsConfig, StaticWordsModel, Static
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
+from .data import read_texts
 from .encoder_folders import from_fields, save_encoder
-from .table_files import DataError, read_table, read_text
 
 ARCHITECTURE = StaticWordsConfig.model_type
 _VECTOR_FILES = (".vec", ".vec.gz", ".bin")
@@ -63,8 +63,7 @@ class StaticWords:
     Args:
         word_vectors (`str`, *optional*): A `.vec`, `.vec.gz` or `.bin` file of FastText, or the Hub id of a repository
             with a `model.bin`, such as `"facebook/fasttext-en-vectors"`. Without it FastText is trained on the texts.
-        texts_file (`str`, *optional*): More texts to train FastText on: a `.txt` file with one a line, or any other
-            file of [`read_table`] with a column `text`.
+        texts_file (`str`, *optional*): More texts to train FastText on, see [`read_texts`].
         hidden_size (`int`, *optional*, defaults to 300): Width of vectors that are trained.
         num_epochs (`int`, *optional*, defaults to 5): Epochs of training them.
         vocab_size (`int`, *optional*, defaults to 18000): Most words in the table: those that occur at least twice in
@@ -150,18 +149,6 @@ def static_words(origin: Any, name: str) -> StaticWords | None:
         return from_fields(StaticWords, fields, name)
     is_file = isinstance(origin, str) and origin.lower().endswith(_VECTOR_FILES)
     return StaticWords(word_vectors=origin) if is_file else None
-
-
-def read_texts(path: str | os.PathLike[str]) -> list[str]:
-    """The texts of a file: the lines of a `.txt` or `.txt.gz` file, the column `text` of any other."""
-    if str(path).lower().removesuffix(".gz").endswith(".txt"):
-        if not Path(path).is_file():
-            raise DataError.at(str(path), "no such file; correct the path")
-        return [line for line in read_text(Path(path)).splitlines() if line.strip()]
-    table = read_table(path)
-    if "text" not in table.columns:
-        raise table.header_error("there is no such column, expected one with texts; rename it", column="text")
-    return [str(text) for text in table.values("text")]
 
 
 def train_word_vectors(sentences: list[list[str]], hidden_size: int, num_epochs: int, seed: int) -> WordVectors:
