@@ -253,7 +253,8 @@ def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pyt
     expected = "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35,"
     assert f"{expected} 0.3 and 0.9." in fails(capfd, recipe, "--wanted_precision", "0.3")
     assert f"{expected} 0.6 and 1.0." in fails(capfd, recipe, "--flat_cut_off", "1")
-    assert "both given" in fails(capfd, recipe, "--tweets_dataset_name", "some/tweets")
+    both = ("--tweets_dataset_name", "some/tweets", "--tweets_file", "no.csv")
+    assert "both given" in fails(capfd, recipe, *both)
     assert "There is no file no.csv of tweets" in fails(capfd, recipe, "--tweets_file", "no.csv")
     assert "There is no file no.parquet of candidates" in fails(capfd, recipe, "--generated_files", "[no.parquet]")
     (tmp_path / "other.parquet").write_bytes(b"x")

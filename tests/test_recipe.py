@@ -135,6 +135,33 @@ def test_overrides(tmp_path: Path) -> None:
     assert (recipe.training.max_steps, recipe.model.lstm_num_layers) == (-1, 2)
 
 
+_HUB = "dataset_name: a/b\ndataset_config: x\n"
+_FILES = "train_file: a\nvalidation_file: b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "source"),
+    [
+        (_HUB, ["--train_file", "t.csv"], {"train_file": "t.csv"}),
+        (_HUB, ["--train_file=t.csv", "--test_file=e.csv"], {"train_file": "t.csv", "test_file": "e.csv"}),
+        (_HUB, ["--dataset_name", "c/d"], {"dataset_name": "c/d"}),
+        (_HUB, ["--dataset_name", "c/d", "--dataset_config", "y"], {"dataset_name": "c/d", "dataset_config": "y"}),
+        (_FILES, ["--dataset_name", "c/d"], {"dataset_name": "c/d"}),
+        # Half of a source leaves the other one as it is, and so does one that is taken away.
+        (_FILES, ["--test_file", "e.csv"], {"train_file": "a", "validation_file": "b", "test_file": "e.csv"}),
+        (_FILES, ["--dataset_name", "null"], {"train_file": "a", "validation_file": "b"}),
+        # Two sources are one too many: the reader of data says so.
+        (_FILES, ["--dataset_name", "c/d", "--train_file", "t"], {"dataset_name": "c/d", "train_file": "t"}),
+    ],
+)
+def test_one_source_takes_the_place_of_the_other(
+    tmp_path: Path, text: str, overrides: list[str], source: dict[str, str]
+) -> None:
+    data = vars(load(tmp_path, text, *overrides).data)
+    found = {name: data[name] for name in data if name.startswith("dataset_") or name.endswith("_file")}
+    assert {name: value for name, value in found.items() if value} == source
+
+
 def test_only_some_encoders(tmp_path: Path) -> None:
     text = "encoders: {a: x, b: y, c: z}\nnormalizations: {a: tweet, b: tweet}\nonly_encoders: [c, b]\n"
     recipe = load(tmp_path, text, "--encoders.b", "other")

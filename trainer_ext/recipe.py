@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -21,15 +22,23 @@ from .evaluation import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
 from .training_args import StackedEmotionTrainingArguments
 
+# Given on the command line, one source takes the place of the other in a recipe.
+_ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
+_IN_FILES = ("train_file", "validation_file", "test_file")
+
 
 @dataclass
 class DataArguments:
     """Where the texts and labels come from: the Hub or files, never both. See `trainer_ext.data` for the layouts."""
 
-    dataset_name: str | None = field(default=None, metadata={"help": "Hub id of a data set."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Hub id of a data set.", "in_place_of": (*_ON_THE_HUB, *_IN_FILES)}
+    )
     dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
-    train_file: str | None = field(default=None, metadata={"help": "csv, tsv, jsonl or parquet file to train on."})
+    train_file: str | None = field(
+        default=None, metadata={"help": "csv, tsv, jsonl or parquet file to train on.", "in_place_of": _ON_THE_HUB}
+    )
     validation_file: str | None = field(default=None, metadata={"help": "File for thresholds and the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "File for the numbers that are reported."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by name if unset."})
@@ -219,7 +228,8 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         path (`str`): The YAML file. A field `output_dir` that it lacks becomes `outputs/<name of the file>`.
         groups (`dict[str, type]`): The dataclasses by a name; of two with the same field the first has it.
         overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
-            one entry of a mapping, a flag without a value is true.
+            one entry of a mapping, a flag without a value is true. A field whose metadata say what it is `in_place_of`
+            removes these from the recipe: `--train_file PATH` the recipe's `dataset_name`.
 
     Returns:
         `dict[str, Any]`: An instance of each dataclass, by its name.
@@ -236,6 +246,7 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
     _apply_overrides(values, overrides)
+    _drop_replaced(values, overrides, groups)
     # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
     in_turn = reversed([*groups.items()])
     known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
@@ -273,6 +284,15 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         # A path may hold what YAML takes for a comment or a mapping.
         is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
         target[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
+
+
+def _drop_replaced(values: dict[str, Any], overrides: Sequence[str], groups: Mapping[str, type]) -> None:
+    # What is named stays, and two sources are one too many: their reader says so.
+    named = {option.removeprefix("--").partition("=")[0] for option in overrides if option.startswith("--")}
+    for each in chain.from_iterable(map(fields, groups.values())):
+        if each.name in named and values[each.name] is not None:
+            for other in {*each.metadata.get("in_place_of", ())} - named:
+                values.pop(other, None)
 
 
 def parse_yaml(text: str | bytes, source: str) -> Any:

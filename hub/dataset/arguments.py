@@ -7,16 +7,25 @@ from dataclasses import dataclass, field
 
 ACCEPTANCE_RULES = ("precision", "flat")
 
+# Given on the command line, one source takes the place of the other in a recipe.
+_ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
+_IN_FILES = ("train_file", "validation_file", "test_file")
+_TWEETS = ("tweets_file", "tweets_dataset_name", "tweets_dataset_revision")
+
 
 @dataclass
 class BalancedDatasetArguments:
     """Sources, teacher, acceptance and balance; one flat mapping in a recipe."""
 
     output_dir: str = field(metadata={"help": "Where the data set goes; its `work` folder keeps the stages."})
-    dataset_name: str | None = field(default=None, metadata={"help": "Hub id of GoEmotions."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Hub id of GoEmotions.", "in_place_of": (*_ON_THE_HUB, *_IN_FILES)}
+    )
     dataset_config: str | None = field(default=None, metadata={"help": "Its configuration, `simplified`."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
-    train_file: str | None = field(default=None, metadata={"help": "GoEmotions from files: train.tsv."})
+    train_file: str | None = field(
+        default=None, metadata={"help": "GoEmotions from files: train.tsv.", "in_place_of": _ON_THE_HUB}
+    )
     validation_file: str | None = field(default=None, metadata={"help": "Likewise dev.tsv; kept as it is."})
     test_file: str | None = field(default=None, metadata={"help": "Likewise test.tsv; kept as it is."})
     written_files: list[str] = field(
@@ -25,8 +34,12 @@ class BalancedDatasetArguments:
     generated_files: list[str] = field(
         default_factory=list, metadata={"help": "Parquet files of generated and reviewed candidates."}
     )
-    tweets_file: str | None = field(default=None, metadata={"help": "Sentiment140: the original csv."})
-    tweets_dataset_name: str | None = field(default=None, metadata={"help": "Sentiment140: Hub id, streamed."})
+    tweets_file: str | None = field(
+        default=None, metadata={"help": "Sentiment140: the original csv.", "in_place_of": _TWEETS}
+    )
+    tweets_dataset_name: str | None = field(
+        default=None, metadata={"help": "Sentiment140: Hub id, streamed.", "in_place_of": _TWEETS}
+    )
     tweets_dataset_revision: str | None = field(default=None, metadata={"help": "Its revision."})
     near_duplicate_threshold: float = field(
         default=0.8, metadata={"help": "Similarity to a validation or test text from which a text is dropped."}
