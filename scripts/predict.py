@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
@@ -29,6 +30,8 @@ from scripts._errors import EXIT_BAD_INPUT, user_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from hub.model.onnx_example import OnnxClassifier
 
 _BAR_WIDTH = 20
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -64,8 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         with user_errors():
             texts = _texts(options, stack)
-        with user_errors(f"--model {name} cannot be loaded"):
-            answers = _quick_answers(name, texts, options) or _answers(name, texts, options)
+        classifier = quick_classifier(name) if options.device is None else None
+        if classifier is None:
+            answers = _answers(name, texts, options)
+        else:
+            answers = _quick_answers(classifier, name, texts, options)
         show = _print_json if options.json else _Printer()
         try:
             for answer in answers:
@@ -80,12 +86,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _quick_answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]] | None:
-    """Those of a model that starts without torch, for a few texts: a stream of them is left to the accelerator."""
-    classifier = quick_classifier(name) if isinstance(texts, list) and options.device is None else None
-    if classifier is None:
-        return None
-    return (answer for text in texts for answer in classifier([text], options.threshold, options.top_words))
+def _quick_answers(
+    classifier: OnnxClassifier, name: str, texts: Iterable[str], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """The first batch by what starts without torch; if there are more texts, they are worth the start of torch."""
+    more = iter(texts)
+    for text in islice(more, options.batch_size):
+        yield from classifier([text], options.threshold, options.top_words)
+    for text in more:
+        yield from _answers(name, chain([text], more), options)
 
 
 def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -95,7 +104,8 @@ def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> It
     from trainer_ext.prediction import iter_predictions, load_classifier
 
     transformers.logging.disable_progress_bar()
-    model, tokenizer = load_classifier(name, options.device)
+    with user_errors(f"--model {name} cannot be loaded"):
+        model, tokenizer = load_classifier(name, options.device)
     return (
         describe_emotions(
             model.config,

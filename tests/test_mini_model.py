@@ -23,6 +23,7 @@ from hub.model.quick import quick_classifier
 from hub.model.staging import stage_model
 from hub.validation.snippets import python_blocks
 from scripts import demo, export_onnx, predict
+from trainer_ext import prediction
 from trainer_ext.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +101,32 @@ def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str
         for each in found["words"]:
             assert each["word"] == found["text"][each["start"] : each["end"]]
     assert sum(len(answer["emotions"]) for answer in quick) > 3
+
+
+def test_lines_of_a_stream_are_answered_without_torch() -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.writelines(f"{text}\n" for text in OBVIOUS)
+        process.stdin.close()
+        answers = [json.loads(line) for line in process.stdout]
+    assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
+
+
+def test_a_long_stream_goes_on_with_torch(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded = []
+    load = prediction.load_classifier
+    monkeypatch.setattr(prediction, "load_classifier", lambda *given: loaded.append(given) or load(*given))
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"{text}\n" for text in OBVIOUS), encoding="utf-8")
+    for batch_size, num_loaded in ((2, 0), (1, 1)):
+        predict.main(["--json", "--input", str(path), "--batch_size", str(batch_size)])
+        answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
+        assert len(loaded) == num_loaded
 
 
 def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> None:
