@@ -95,7 +95,14 @@ def test_a_variant_against_itself_gains_nothing() -> None:
     assert entry["macro_f1_p"] > 0.5
     single = compare_variants({"a": cells[:1], "b": cells[:1]}, num_resamples=50)["variants"]["b"]
     assert (single["macro_f1_gain_low"], single["macro_f1_gain_high"], single["macro_f1_p"]) == (0, 0, 1)
-    assert single["macro_f1_sd"] == 0
+    assert single["macro_f1_sd"] is None
+
+
+def test_one_run_has_no_deviation() -> None:
+    cells = make_variants()["plain"]
+    _, once, twice = comparison_rows(compare_variants({"once": cells[:1], "twice": cells[:2]}, num_resamples=9))
+    assert "±" not in once[2]
+    assert "±" in twice[2]
 
 
 def test_variants_may_have_different_numbers_of_runs() -> None:

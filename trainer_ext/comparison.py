@@ -49,11 +49,12 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     Returns:
         `dict` of two:
         - `"variants"`: of each `num_runs`, and `<metric>` and `<metric>_sd`, mean and sample standard deviation over
-          the runs, of the metrics in `SUMMARY` and `TESTED` (`macro_f1_frequent` and `macro_f1_rare` are the means of
-          the thirds of [`~trainer_ext.label_statistics.frequency_groups`], `frequent_rare_gap` is their difference);
-          for those in `TESTED` the 95 % interval, `<metric>_low` and `<metric>_high`; and, but for the first variant,
-          the difference to it, `<metric>_gain`, with `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and
-          `<metric>_p_holm`, which is corrected over the variants.
+          the runs (`None` for one run), of the metrics in `SUMMARY` and `TESTED` (`macro_f1_frequent` and
+          `macro_f1_rare` are the means of the thirds of [`~trainer_ext.label_statistics.frequency_groups`],
+          `frequent_rare_gap` is their difference); for those in `TESTED` the 95 % interval, `<metric>_low` and
+          `<metric>_high`; and, but for the first variant, the difference to it, `<metric>_gain`, with
+          `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and `<metric>_p_holm`, which is corrected over the
+          variants.
         - `"labels"`, from the most to the least frequent: `group`, `train_count`, `support` in the test texts and
           `f1`, variant to the mean over its runs.
 
@@ -123,7 +124,7 @@ def _entry(
     entry: dict[str, Any] = {"num_runs": len(runs)}
     for name, column in values.items():
         entry[name] = float(np.mean(column))
-        entry[f"{name}_sd"] = float(np.std(column, ddof=1)) if len(runs) > 1 else 0.0
+        entry[f"{name}_sd"] = float(np.std(column, ddof=1)) if len(runs) > 1 else None
     for name, column in resampled.items():
         _, entry[f"{name}_low"], entry[f"{name}_high"] = percentile_interval(entry[name], column)
     return entry, f1.mean(axis=0)
@@ -149,7 +150,8 @@ def comparison_rows(summary: Summary) -> list[list[str]]:
     header += ["gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP", "gain [95 %]", "p (Holm)"]
     rows = [header]
     for variant, entry in summary["variants"].items():
-        row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f} ± {entry['macro_f1_sd']:.3f}"]
+        deviation = "" if entry["macro_f1_sd"] is None else f" ± {entry['macro_f1_sd']:.3f}"
+        row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f}{deviation}"]
         row += [_gain(entry, "macro_f1"), _p(entry, "macro_f1_p"), _p(entry, "macro_f1_p_holm")]
         for name in ("macro_f1_rare", "frequent_rare_gap"):
             row += [f"{entry[name]:.3f}", _gain(entry, name), _p(entry, f"{name}_p_holm")]
