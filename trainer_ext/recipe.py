@@ -245,8 +245,8 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
-    _apply_overrides(values, overrides)
-    _drop_replaced(values, overrides, groups)
+    named = _apply_overrides(values, overrides)
+    _drop_replaced(values, named, groups)
     # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
     in_turn = reversed([*groups.items()])
     known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
@@ -261,13 +261,16 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
     return {group: cls(**arguments[group]) for group, cls in groups.items()}
 
 
-def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
+def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> set[str]:
+    """Change the values; returns the names of the options."""
+    named = set()
     position = 0
     while position < len(overrides):
         option = overrides[position]
         if not option.startswith("--"):
             raise ValueError(f"Expected `--field value`, got {option!r}.")
         name, has_value, text = option[2:].partition("=")
+        named.add(name)
         position += 1
         if not has_value:
             if position < len(overrides) and not overrides[position].startswith("--"):
@@ -284,11 +287,11 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> None:
         # A path may hold what YAML takes for a comment or a mapping.
         is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
         target[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
+    return named
 
 
-def _drop_replaced(values: dict[str, Any], overrides: Sequence[str], groups: Mapping[str, type]) -> None:
+def _drop_replaced(values: dict[str, Any], named: set[str], groups: Mapping[str, type]) -> None:
     # What is named stays, and two sources are one too many: their reader says so.
-    named = {option.removeprefix("--").partition("=")[0] for option in overrides if option.startswith("--")}
     for each in chain.from_iterable(map(fields, groups.values())):
         if each.name in named and values[each.name] is not None:
             for other in {*each.metadata.get("in_place_of", ())} - named:
