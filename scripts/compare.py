@@ -3,12 +3,13 @@
 Train the variants of a recipe with several seeds and compare them on the test split.
 
 Usage:
-    python -m scripts.compare COMPARISON.yaml [--seeds 3] [--jobs N] [--no_train] [--field value ...]
+    python -m scripts.compare COMPARISON.yaml [--variants NAME ...] [--seeds 3] [--jobs N] [--no_train] [--field value]
 
 COMPARISON.yaml names a `recipe`, a file beside it; its `variants`, each a mapping of fields, of which the first is
 what the others are compared with; and, if wanted, `ensembles`, each a list of variants whose probabilities are
 averaged, seed by seed. `--field value` goes to all runs. A value `variant:NAME` stands for the folder of another
 variant's run with the same seed, which is trained before: `{trained: variant:only_minilm}` is its encoder.
+`--variants` leaves all others out, but for the first and those that the named ones need.
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`, in which `cell.npz` is all that the comparison needs of it.
 Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision (noted in
@@ -25,7 +26,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,11 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.compare",
-        usage="%(prog)s COMPARISON.yaml [--seeds 3] [--jobs N] [--no_train] [--field value ...]",
+        usage="%(prog)s COMPARISON.yaml [--variants NAME ...] [--seeds 3] [--jobs N] [--no_train] [--field value]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/stacking.yaml")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="only these and what they need (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
     parser.add_argument(
         "--jobs", type=int, help="runs at a time, one per GPU, or the cores shared out (default: GPUs, or 1 without)"
@@ -99,10 +101,14 @@ def main(argv: Sequence[str] | None = None) -> Summary:
 
     with user_errors():
         _check(options)
-        comparison = _load_comparison(Path(options.comparison))
-        output = Path(options.output_dir or f"outputs/{Path(options.comparison).stem}")
+        path = Path(options.comparison)
+        comparison = _load_comparison(path)
+        output = Path(options.output_dir or f"outputs/{path.stem}")
         needs = {variant: _references(fields) for variant, fields in comparison.variants.items()}
-        order = _order(Path(options.comparison), needs)
+        order = _order(path, needs)
+        if options.variants:
+            comparison = _only(comparison, options.variants, needs, path)
+            order = [variant for variant in order if variant in comparison.variants]
         # A slip in any variant is found before the first one is trained.
         recipes = {
             variant: load_recipe(
@@ -217,6 +223,22 @@ def _order(path: Path, needs: Mapping[str, set[str]]) -> list[str]:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
         raise ValueError(f"{path}: variants need one another: {' -> '.join(error.args[1])}.") from None
+
+
+def _only(comparison: _Comparison, names: Sequence[str], needs: Mapping[str, set[str]], path: Path) -> _Comparison:
+    """The comparison of the named variants, the first, and those that they need; with ensembles of these alone."""
+    if unknown := [name for name in names if name not in needs]:
+        raise ValueError(f"{path} has no variant {unknown[0]!r}; there are {', '.join(needs)}.")
+    kept: set[str] = set()
+    waiting = {next(iter(needs)), *names}
+    while waiting:
+        kept |= waiting
+        waiting = set().union(*(needs[name] for name in waiting)) - kept
+    return replace(
+        comparison,
+        variants={name: fields for name, fields in comparison.variants.items() if name in kept},
+        ensembles={name: each for name, each in comparison.ensembles.items() if kept.issuperset(each.members)},
+    )
 
 
 def _arguments(fields: Mapping[str, Any]) -> list[str]:
