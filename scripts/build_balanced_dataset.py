@@ -47,7 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
     lines = []
     for entry in fields(BalancedDatasetArguments):
-        default = [] if entry.default is MISSING else entry.default
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        default = "outputs/<name of the recipe>" if default is MISSING else default
         lines.append(f"  --{entry.name:<26} {entry.metadata['help'].rstrip('.')}. (default: {default})")
     parser = argparse.ArgumentParser(
         prog="python -m scripts.build_balanced_dataset",
