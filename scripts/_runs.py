@@ -11,7 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -76,8 +76,8 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     """
     Train `num_jobs` runs at a time, each on a GPU, in turn, or on its share of the cores.
 
-    A run that fails does not stop the others, but for those that need it. A run comes behind those that it needs, so
-    that what it waits for has always begun.
+    A run that fails does not stop the others, but for those that need it; one that has to wait for another lets those
+    behind it go first.
 
     Returns:
         `list[str]`: What failed, a line each.
@@ -86,34 +86,37 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     for device in itertools.islice(itertools.cycle(gpus() or [""]), num_jobs):
         devices.put(device)
     seconds: dict[str, list[float]] = defaultdict(list)
-    waiting, failures = list(runs), []
+    waiting, running = list(runs), dict[Future[tuple[str, float]], Run]()
+    failures: dict[Path, str] = {}
     with ThreadPoolExecutor(num_jobs) as pool:
         try:
-            begun: dict[Path, Future[tuple[str, float]]] = {}
-            for run in runs:
-                needed = [begun[folder] for folder in run.needs if folder in begun]
-                begun[run.folder] = pool.submit(_train, run, needed, devices, num_jobs)
-            futures = dict(zip(begun.values(), runs, strict=True))
-            for number, future in enumerate(as_completed(futures), start=1):
-                run = futures[future]
-                waiting.remove(run)
-                failure, duration = future.result()
-                seconds[run.variant].append(duration)
-                left = time_left([run.variant for run in waiting], seconds, num_jobs)
-                said = failure or f"{run} finished in {format_duration(duration)}"
-                print(f"{number} of {len(runs)}: {said}; about {format_duration(left)} left.", flush=True)
-                failures += [failure] if failure else []
+            while waiting or running:
+                unfinished = {run.folder for run in (*waiting, *running.values())}
+                ready = [run for run in waiting if unfinished.isdisjoint(run.needs)]
+                for run in ready[: num_jobs - len(running)]:
+                    waiting.remove(run)
+                    is_possible = failures.keys().isdisjoint(run.needs)
+                    running[pool.submit(_train, run, is_possible, devices, num_jobs)] = run
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    run = running.pop(future)
+                    failure, duration = future.result()
+                    seconds[run.variant].append(duration)
+                    unfinished_variants = [other.variant for other in (*running.values(), *waiting)]
+                    left = time_left(unfinished_variants, seconds, num_jobs)
+                    said = failure or f"{run} finished in {format_duration(duration)}"
+                    number = len(runs) - len(unfinished_variants)
+                    print(f"{number} of {len(runs)}: {said}; about {format_duration(left)} left.", flush=True)
+                    if failure:
+                        failures[run.folder] = failure
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return failures
+    return [*failures.values()]
 
 
-def _train(
-    run: Run, needed: Sequence[Future[tuple[str, float]]], devices: SimpleQueue[str], num_jobs: int
-) -> tuple[str, float]:
+def _train(run: Run, is_possible: bool, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, float]:
     """One run to its end; what it says goes to `train.log`. Returns what went wrong, if anything, and the seconds."""
-    if any(future.result()[0] for future in needed):
+    if not is_possible:
         return f"{run} was left out: a run that it needs has failed", 0.0
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "eval_results.json").exists():

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,25 @@ def test_a_run_waits_for_those_that_it_needs(tmp_path: Path, programme: None, mo
     assert ended.index("first") < ended.index("second")
     assert failures[-1] == "third/seed_1 was left out: a run that it needs has failed"
     assert not third.folder.exists()
+
+
+def test_a_run_that_waits_keeps_nobody_waiting(
+    tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, waiting, other = make_runs(tmp_path, "slow", "waiting", "other")
+    is_other_over = threading.Event()
+    train_one = _runs._train
+
+    def recorded(run: Run, *arguments: Any) -> tuple[str, float]:
+        if run is slow:
+            assert is_other_over.wait(timeout=30)
+        result = train_one(run, *arguments)
+        if run is other:
+            is_other_over.set()
+        return result
+
+    monkeypatch.setattr(_runs, "_train", recorded)
+    assert train_runs([slow, replace(waiting, needs=[slow.folder]), other], 2) == []
 
 
 def test_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
