@@ -9,7 +9,7 @@ COMPARISON.yaml names a `recipe`, a file beside it; its `variants`, each a mappi
 what the others are compared with; and, if wanted, `ensembles`, each a list of variants whose probabilities are
 averaged, seed by seed. `--field value` goes to all runs. A value `variant:NAME` stands for the folder of another
 variant's run with the same seed, which is trained before: `{trained: variant:only_minilm}` is its encoder.
-`--variants` leaves all others out, but for the first and those that the named ones need.
+`--variants` leaves all others out, but for those that the named ones need.
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`, in which `cell.npz` is all that the comparison needs of it.
 Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision (noted in
@@ -226,11 +226,10 @@ def _order(path: Path, needs: Mapping[str, set[str]]) -> list[str]:
 
 
 def _only(comparison: _Comparison, names: Sequence[str], needs: Mapping[str, set[str]], path: Path) -> _Comparison:
-    """The comparison of the named variants, the first, and those that they need; with ensembles of these alone."""
+    """The comparison of the named variants and those that they need, with ensembles of these alone."""
     if unknown := [name for name in names if name not in needs]:
         raise ValueError(f"{path} has no variant {unknown[0]!r}; there are {', '.join(needs)}.")
-    kept: set[str] = set()
-    waiting = {next(iter(needs)), *names}
+    kept, waiting = set[str](), {*names}
     while waiting:
         kept |= waiting
         waiting = set().union(*(needs[name] for name in waiting)) - kept

@@ -312,11 +312,9 @@ def test_variants_may_need_others(tmp_path: Path) -> None:
         compare._order(tmp_path, {"a": {"b"}, "b": {"a"}})
 
 
-def test_named_variants_come_with_the_first_and_with_what_they_need(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments, _ = write_cells(tmp_path)
-    counted = compare.main([*arguments, "--variants", "same"])["variants"]
+    counted = compare.main([*arguments, "--variants", "same", "plain"])["variants"]
     assert [*counted] == ["plain", "same", "mean"]
     capfd.readouterr()
     stack = {"encoders": {"words": {"trained": "variant:middle"}}}
@@ -324,7 +322,7 @@ def test_named_variants_come_with_the_first_and_with_what_they_need(
     path = write_comparison(tmp_path, variants=variants)
     comparison = compare._load_comparison(path)
     needs = {name: compare._references(fields) for name, fields in variants.items()}
-    assert [*compare._only(comparison, ["stack"], needs, path).variants] == ["plain", "stack", "middle", "last"]
+    assert [*compare._only(comparison, ["stack"], needs, path).variants] == ["stack", "middle", "last"]
     assert compare._only(comparison, [*variants], needs, path) == comparison
     said = fails(capfd, str(path), "--variants", "stack", "stakc")
     assert said == f"error: {path} has no variant 'stakc'; there are plain, lone, stack, middle, last.\n"
