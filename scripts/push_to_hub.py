@@ -188,7 +188,7 @@ def _stage_model(job: _Job, options: argparse.Namespace, folder: Path) -> None:
     if not all(encoders.values()):
         raise ValueError(f"--encoder must be NAME=ID, got {' '.join(options.encoder)}.")
     assert job.source is not None
-    stage_model(
+    languages = stage_model(
         job.source,
         folder,
         repo_id=job.repo_id,
@@ -199,6 +199,8 @@ def _stage_model(job: _Job, options: argparse.Namespace, folder: Path) -> None:
         encoders=encoders if job.name is None else None,
         dataset=options.trained_on,
     )
+    if not languages:
+        print("  no language is known of its encoders, and the card's examples are English: give --language CODE")
 
 
 def _demo_model(options: argparse.Namespace) -> tuple[str, str | None]:

@@ -44,11 +44,12 @@ KEPT = {".gitattributes"}
 
 
 class Played:
-    """The calls of the staging functions, and the problems that the validation finds."""
+    """The calls of the staging functions, the languages they say, and the problems that the validation finds."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.problems: list[str] = []
+        self.languages = ["en"]
         self.validated: list[tuple[str, str]] = []
 
     @contextmanager
@@ -64,8 +65,9 @@ class Played:
         write_folder(folder)
         (folder / "kind.txt").write_text(f"{kind} {options['repo_id']}")
 
-    def stage_from(self, kind: str, source: Path, folder: Path, **options: Any) -> None:
+    def stage_from(self, kind: str, source: Path, folder: Path, **options: Any) -> list[str]:
         self.stage(kind, folder, source=source.name, **options)
+        return self.languages
 
     def validate(self, folder: Path, kind: str, *, repo_id: str) -> list[str]:
         self.validated.append((kind, repo_id))
@@ -137,6 +139,15 @@ def test_what_a_model_is_staged_with(played: Played) -> None:
         {**common, "source": "trained", "repo_id": "user/repo", "encoders": {"a": "x/y", "b": "z"}},
         {**common, "source": "small", "repo_id": "user/repo-distilled", "encoders": None},
     ]
+
+
+def test_english_examples_are_said_to_be_a_guess(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "no language is known of its encoders, and the card's examples are English"
+    push_to_hub.main(MODEL)
+    assert said not in capsys.readouterr().out
+    played.languages = []
+    push_to_hub.main(MODEL)
+    assert said in capsys.readouterr().out
 
 
 def test_a_name_without_a_user(played: Played, capsys: pytest.CaptureFixture[str]) -> None:

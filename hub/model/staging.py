@@ -47,7 +47,7 @@ def stage_model(
     encoders: Mapping[str, str] | None = None,
     dataset: str | None = None,
     with_code: bool = True,
-) -> None:
+) -> list[str]:
     """
     Fill an empty folder with the files of a model repository.
 
@@ -69,6 +69,9 @@ def stage_model(
         dataset (`str`, *optional*): Hub id of the data set, or `id:configuration`, where training read it from files.
         with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is added. Without it the folder is
             for a checkout of this project, whose classes load it, and its card says so.
+
+    Returns:
+        `list[str]`: The languages that the card names; where none is known, its examples are English.
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
@@ -118,6 +121,7 @@ def stage_model(
         with_code=with_code,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
+    return languages
 
 
 def _check_target(folder: Path, repo_id: str) -> None:
