@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of what all commands have in common: how long their threads spin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    code = "import os, sys, scripts; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True).stdout
+    # Before torch is loaded: later it would be too late.
+    assert said.split() == [expected, "False"]
