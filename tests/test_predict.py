@@ -261,6 +261,7 @@ def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_p
 # ---------------------------------------------------------------------------------------------- other processes
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_without_a_complaint(trained: Trained) -> None:
     lines = "so happy about the exam\n" * 3000
     command = [sys.executable, "-m", "scripts.predict", "--model", str(trained.folder), "--json"]

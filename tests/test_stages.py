@@ -114,6 +114,7 @@ def test_static_words_stand_beside_transformers_in_a_staged_run(
     assert run(recipe, capsys) == (dict.fromkeys(STAGES, "complete already"), "0 of 4 files to write")
 
 
+@pytest.mark.slow
 def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
     longer = {"num_train_epochs": 2, "head_num_train_epochs": 6, "head_per_device_train_batch_size": 8}
     results = train.main([str(write_recipe(tmp_path, **(FAST | longer)))])

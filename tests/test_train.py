@@ -166,6 +166,7 @@ def test_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_and_what_was_in_the_folder_stays(tmp_path: Path) -> None:
     recipe = str(write_recipe(tmp_path, num_train_epochs=1, encoders=ONE_ENCODER))
     kept = tmp_path / "output" / "notes.txt"
