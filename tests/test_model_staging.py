@@ -167,11 +167,10 @@ def test_publisher_names_what_training_did_not_know(source: Path, tmp_path: Path
 
 def test_languages_are_those_of_the_encoders(source: Path, tmp_path: Path) -> None:
     encoders = {"words": "google-bert/bert-base-uncased", "bytes": "asafaya/bert-base-arabic"}
-    data = ModelCard.load(stage(source, tmp_path / "folder", encoders=encoders) / "README.md").data
+    assert stage_model(source, tmp_path, repo_id="user/emotions", encoders=encoders) == ["en", "ar"]
+    data = ModelCard.load(tmp_path / "README.md").data
     assert data.language == ["en", "ar"]
     assert len(data["widget"]) == 6
-    (tmp_path / "again").mkdir()
-    assert stage_model(source, tmp_path / "again", repo_id="user/emotions", encoders=encoders) == ["en", "ar"]
 
 
 def test_the_last_correlation_figure_is_shown(source: Path, tmp_path: Path) -> None:
