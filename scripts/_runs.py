@@ -92,11 +92,15 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
         try:
             while waiting or running:
                 unfinished = {run.folder for run in (*waiting, *running.values())}
-                ready = [run for run in waiting if unfinished.isdisjoint(run.needs)]
-                for run in ready[: num_jobs - len(running)]:
-                    waiting.remove(run)
-                    is_possible = failures.keys().isdisjoint(run.needs)
-                    running[pool.submit(_train, run, is_possible, devices, num_jobs)] = run
+                for run in [run for run in waiting if unfinished.isdisjoint(run.needs)]:
+                    if not failures.keys().isdisjoint(run.needs):
+                        waiting.remove(run)
+                        failures[run.folder] = f"{run} was left out: a run that it needs has failed"
+                        number = len(runs) - len(waiting) - len(running)
+                        print(f"{number} of {len(runs)}: {failures[run.folder]}.", flush=True)
+                    elif len(running) < num_jobs:
+                        waiting.remove(run)
+                        running[pool.submit(_train, run, devices, num_jobs)] = run
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     run = running.pop(future)
                     failure, duration = future.result()
@@ -114,10 +118,8 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     return [*failures.values()]
 
 
-def _train(run: Run, is_possible: bool, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, float]:
+def _train(run: Run, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, float]:
     """One run to its end; what it says goes to `train.log`. Returns what went wrong, if anything, and the seconds."""
-    if not is_possible:
-        return f"{run} was left out: a run that it needs has failed", 0.0
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "eval_results.json").exists():
         partial = run.folder / f"{_SETTINGS_FILE}.partial"

@@ -74,9 +74,15 @@ def test_a_failure_is_told_and_does_not_stop_the_others(
     assert (runs[0].folder / "train.log").read_text().count("error: a bad run") == 2
 
 
-def test_a_run_waits_for_those_that_it_needs(tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, bad, second, third = make_runs(tmp_path, "first", "bad", "second", "third")
-    waiting = [replace(second, needs=[first.folder]), replace(third, needs=[first.folder, bad.folder])]
+def test_a_run_waits_for_those_that_it_needs(
+    tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, bad, second, third, fourth = make_runs(tmp_path, "first", "bad", "second", "third", "fourth")
+    waiting = [
+        replace(second, needs=[first.folder]),
+        replace(fourth, needs=[third.folder]),
+        replace(third, needs=[first.folder, bad.folder]),
+    ]
     ended: list[str] = []
     train_one = _runs._train
 
@@ -91,8 +97,13 @@ def test_a_run_waits_for_those_that_it_needs(tmp_path: Path, programme: None, mo
     monkeypatch.setattr(_runs, "_train", recorded)
     failures = train_runs([first, bad, *waiting], 4)
     assert ended.index("first") < ended.index("second")
-    assert failures[-1] == "third/seed_1 was left out: a run that it needs has failed"
+    left_out = [f"{run} was left out: a run that it needs has failed" for run in (third, fourth)]
+    assert failures[1:] == left_out
     assert not third.folder.exists()
+    assert not fourth.folder.exists()
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(" of 5: ")[0] for line in said] == ["1", "2", "3", "4", "5"]
+    assert {f"{line}." for line in left_out} < {line.partition(" of 5: ")[2] for line in said}
 
 
 def test_a_run_that_waits_keeps_nobody_waiting(
