@@ -150,9 +150,12 @@ def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tupl
     kept, words = [], []
     for text in texts:
         is_cut = len(text) > max_characters
-        spans = split_words(text[:max_characters] if is_cut else text, max_words + 1)
-        # The last word before a cut may go on behind it; alone, its beginning is all there is to keep.
-        if len(spans) > max_words or (is_cut and len(spans) > 1):
+        head = text[:max_characters] if is_cut else text
+        spans = split_words(head, max_words + 1)
+        # A word before the cut may go on behind it, as may one with an apostrophe between; alone, its beginning is all
+        # there is to keep.
+        goes_on = is_cut and len(spans) > 1 and spans[-1][1] >= len(head) - 1 and not head[-1].isspace()
+        if goes_on or len(spans) > max_words:
             is_cut = True
             spans.pop()
         kept.append(text[: spans[-1][1] if spans else 0] if is_cut else text)

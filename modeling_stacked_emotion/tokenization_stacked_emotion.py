@@ -232,8 +232,8 @@ class StackedEmotionTokenizer:
 
         Args:
             encoded_inputs (`list[dict]` or `dict` of lists):
-                Rows as `__call__` gives them for single texts, or a batch of unpadded lists. Further keys whose
-                values have one shape, such as `labels`, are stacked.
+                Rows as `__call__` gives them for single texts, or a batch of lists; padding that they have already
+                counts for nothing. Further keys whose values have one shape, such as `labels`, are stacked.
             padding (`bool` or `str`, *optional*, defaults to `True`): As for `__call__`.
             max_length (`int`, *optional*): The length for `"max_length"` instead of `max_tokens`.
             pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
@@ -259,14 +259,7 @@ class StackedEmotionTokenizer:
             if missing:
                 raise ValueError(f"The rows to pad lack {missing}: they must come from this tokenizer.")
             ids, word_ids = batch.pop(f"{name}_input_ids"), batch.pop(f"{name}_word_ids")
-            batch.pop(f"{name}_attention_mask", None)
-            lengths = np.array([len(row) for row in ids], dtype=np.int64)
-            total = int(lengths.sum())
-            rows[name] = FlatRows(
-                np.fromiter(chain.from_iterable(ids), np.int64, total),
-                np.fromiter(chain.from_iterable(word_ids), np.int64, total),
-                lengths,
-            )
+            rows[name] = _flat_rows(ids, word_ids, batch.pop(f"{name}_attention_mask", None))
         data = self._batch(rows, padding, limit, pad_to_multiple_of, return_tensors)
         data |= {key: _stack(key, values) for key, values in batch.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
@@ -404,6 +397,21 @@ class StackedEmotionTokenizer:
     def register_for_auto_class(cls, auto_class: str = "AutoTokenizer") -> None:
         """Called by [`AutoTokenizer`] on custom classes; the saved configuration names the class in any case."""
         cls._auto_class = auto_class
+
+
+def _flat_rows(
+    ids: Sequence[Sequence[int]], word_ids: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None
+) -> FlatRows:
+    """The rows in one piece, without what their attention masks hide."""
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    total = int(lengths.sum())
+    flat_ids, flat_word_ids = (np.fromiter(chain.from_iterable(rows), np.int64, total) for rows in (ids, word_ids))
+    if masks is not None and any(0 in mask for mask in masks):
+        is_text = np.fromiter(chain.from_iterable(masks), np.bool_, total)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        flat_ids, flat_word_ids = flat_ids[is_text], flat_word_ids[is_text]
+        lengths = np.bincount(row[is_text], minlength=len(lengths))
+    return FlatRows(flat_ids, flat_word_ids, lengths)
 
 
 def _lists(rows: dict[str, FlatRows]) -> dict[str, list[list[int]]]:

@@ -403,6 +403,10 @@ def test_a_text_is_looked_at_up_to_100_characters_per_token(own: Own) -> None:
     assert check_limits(tokenizer, own, f"{link} so {link}x") == (f"{link} so", True)
     assert check_limits(tokenizer, own, "https://" + "x" * 800) == ("https://" + "x" * 792, True)
     assert check_limits(tokenizer, own, " " * 800 + "so") == ("", True)
+    # One that ends before the limit is complete, unless it may go on behind an apostrophe.
+    for tail in (" " * 900, "\n" * 900, "\u200b" * 900, " " * 700 + link):
+        assert check_limits(tokenizer, own, "so good" + tail) == ("so good", True)
+    assert check_limits(tokenizer, own, "so good" + " " * 791 + "I\u200c" + "m") == ("so good", True)
 
 
 # ---------------------------------------------------------------------------------------------------- padding
@@ -463,6 +467,21 @@ def test_pad_equals_padding(
             assert isinstance(batch[key], array)
             assert batch[key].tolist() == value.tolist()
             assert batch[key].dtype == value.dtype
+
+
+@pytest.mark.parametrize("before", [{"padding": True}, {"padding": "max_length"}, {"pad_to_multiple_of": 16}])
+@pytest.mark.parametrize("return_tensors", [None, "pt"])
+def test_padding_of_before_counts_for_nothing(
+    stacked: StackedEmotionTokenizer, before: dict[str, Any], return_tensors: str | None
+) -> None:
+    texts = ["no", "I am so happy today!", "", "شكرا لك يا صديقي ❤️"]
+    expected = stacked(texts, padding=True)
+    padded = stacked(texts, **{"padding": True, "return_tensors": return_tensors} | before)
+    rows = [{key: values[index] for key, values in padded.items()} for index in range(len(texts))]
+    for batch in (stacked.pad(padded), stacked.pad(rows)):
+        assert {key: value.tolist() for key, value in batch.items()} == {
+            key: value.tolist() for key, value in expected.items()
+        }
 
 
 def test_padded_widths(stacked: StackedEmotionTokenizer) -> None:
