@@ -37,6 +37,9 @@ FEATURES = datasets.Features(
         ["['joy']", "['anger', 'sadness']", '["sadness"]', "[]"],
         ["joy", "anger, sadness", "sadness", ""],
         ['["joy"]', '["anger", "sadness"]', " [ 'sadness' ]", " "],
+        # As numpy writes arrays, and so `datasets` and pandas to csv files; as Python 2 wrote its texts.
+        ["['joy']", "['anger'\n 'sadness']", '["sadness"]', "[]"],
+        ["[u'joy']", "[u'anger', u'sadness']", "[ 'sadness',]", "[]"],
     ],
 )
 def test_column_of_names_in_strings(tmp_path: Path, cells: list[str]) -> None:
@@ -45,6 +48,14 @@ def test_column_of_names_in_strings(tmp_path: Path, cells: list[str]) -> None:
     data, names = read_file(tmp_path / "a.csv")
     assert names == LABELS
     check(data)
+
+
+def test_columns_of_lists_that_datasets_has_written(tmp_path: Path) -> None:
+    for labels, label_names in ((NAMES, None), ([[LABELS.index(name) for name in row] for row in NAMES], LABELS)):
+        datasets.Dataset.from_dict({"text": TEXTS, "labels": labels}).to_csv(str(tmp_path / "a.csv"))
+        data, names = read_file(tmp_path / "a.csv", label_names=label_names)
+        assert names == LABELS
+        check(data)
 
 
 @pytest.mark.parametrize("column", ["labels", "Emotions", "feeling"])
@@ -120,6 +131,13 @@ def test_lone_surrogates_are_replaced_and_pairs_and_nul_kept(tmp_path: Path) -> 
     ("content", "kwargs", "place", "parts"),
     [
         ("text,label\nx,['joy']\ny,['joy\n", {}, ", row 3, column 'label'", ["list of names or ids", 'got "[\'joy"']),
+        # A comma is missing: to Python it is one text.
+        (
+            "text,label\nx,\"['joy' 'fear', 'awe']\"\n",
+            {},
+            ", row 2, column 'label'",
+            ["list of names", "got \"['joy'"],
+        ),
         ("text,label\nx,[f(1)]\n", {}, ", row 2, column 'label'", ["every label of the list", "got '[f(1)]'"]),
         ("text,label\nx,[i for i in j]\n", {}, ", row 2, column 'label'", ["list of names", "got '[i for"]),
         ('text,label\nx,"joy,,fear"\n', {}, ", row 2, column 'label'", ["every label of the list"]),

@@ -25,6 +25,10 @@ GOEMOTIONS_LABELS = (
 
 _BINARY = {0: 0, 1: 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+# An array as numpy writes it has only white space between its elements: to Python `'joy' 'love'` would be one string.
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NUMPY_ELEMENT = rf"(?:{_STRING}|(?:0|[1-9][0-9]*)\.?)"
+_NUMPY_LIST = re.compile(rf"\[\s*(?:{_NUMPY_ELEMENT}(?:\s+|(?=\])))*\]", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 FloatArray = npt.NDArray[np.float32]
@@ -121,7 +125,7 @@ def _parse_cell(value: object) -> list[Any] | str:
 
 
 def _parse_list(text: str) -> list[Any] | None:
-    """Parse a JSON or Python list of constants; None if it is neither."""
+    """Parse a list of constants as JSON, numpy or Python write it; None if it is none."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
@@ -129,12 +133,21 @@ def _parse_list(text: str) -> list[Any] | None:
     else:
         return parsed if isinstance(parsed, list) else None
     try:
+        if _NUMPY_LIST.fullmatch(text):
+            return [ast.literal_eval(element) for element in re.findall(_NUMPY_ELEMENT, text, re.DOTALL)]
         body = ast.parse(text, mode="eval").body
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    if not isinstance(body, ast.List):
+    if not isinstance(body, ast.List) or any(_is_fused(node, text) for node in body.elts):
         return None
     return [node.value if isinstance(node, ast.Constant) else None for node in body.elts]
+
+
+def _is_fused(node: ast.expr, text: str) -> bool:
+    """Whether it is a string of several in a row, between which a comma is missing."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return False
+    return re.fullmatch(rf"[A-Za-z]*{_STRING}", ast.get_source_segment(text, node) or "", re.DOTALL) is None
 
 
 def _kind_of(tokens: list[list[Any]], known: list[str] | None) -> str:
