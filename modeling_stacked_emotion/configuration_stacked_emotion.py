@@ -29,6 +29,11 @@ CUSTOM_PIPELINES = {
     }
 }
 
+# What a saved config says of its labels: no more true of others.
+_OF_LABELS = (
+    *("id2label", "label2id", "thresholds", "class_weights", "label_correlation"),
+    *("calibration_scale", "calibration_bias"),
+)
 # An encoder's name becomes a module name, a folder name and the prefix of its batch keys.
 _ENCODER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -127,6 +132,21 @@ class StackedEmotionConfig(PreTrainedConfig):
         if self.encoders is not None:
             # JSON files of transformers are sorted by key: a saved order would be another one when loaded.
             self.encoders = dict(sorted(self.encoders.items()))
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """
+        The base class's. With `id2label` or `num_labels` of another number of labels nothing is kept of what was saved
+        for the old ones: so a trained model is loaded for labels of one's own (`ignore_mismatched_sizes=True`).
+        """
+        num_saved = len(config_dict.get("id2label") or ())
+        id2label = kwargs.pop("id2label", None)
+        num_labels = kwargs.get("num_labels") if id2label is None else len(id2label)
+        if num_saved and num_labels not in (None, num_saved):
+            config_dict = {field: value for field, value in config_dict.items() if field not in _OF_LABELS}
+        if id2label is not None:
+            config_dict = {**config_dict, "id2label": id2label}
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def labels(self) -> list[str]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline stored with the model: the emotions over their thresholds, and the words that decided."""
 
+from itertools import chain, repeat
 from typing import Any
 
-import torch
 from transformers import BatchEncoding, Pipeline
 
 from .configuration_stacked_emotion import decision_thresholds
@@ -52,10 +52,10 @@ class StackedEmotionPipeline(Pipeline):
 
     def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
         """One text to a batch of one, with the text and its words for the answer."""
-        encoded = self.tokenizer([inputs], padding=True, return_words=True, **tokenizer_options)
+        options = {**tokenizer_options, "return_tensors": "pt", "return_words": True}
+        encoded = self.tokenizer([inputs], **options)
         words = encoded.pop("words")
-        tensors = {key: torch.from_numpy(value) for key, value in encoded.items()}
-        return {**tensors, "text": inputs, "words": words[0]}
+        return {**encoded, "text": inputs, "words": words[0]}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         context = {"text": model_inputs.pop("text"), "words": model_inputs.pop("words")}
@@ -94,7 +94,9 @@ def describe_emotions(
         text (`str`): The text.
         words (`list[tuple[int, int]]`): Character spans of its words.
         probabilities (`list[float]`): One per label.
-        word_attention (`list[float]`): One share per word; longer rows are padding.
+        word_attention (`list[float]`):
+            One share per word. Longer rows are padding; the last words, if no encoder has a token for them, may be
+            missing and have no share.
         threshold (`float`, *optional*): One for all labels instead of the config's own.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
     """
@@ -106,7 +108,7 @@ def describe_emotions(
     ]
     weighted: list[dict[str, Any]] = [
         {"word": text[start:end], "start": start, "end": end, "weight": weight}
-        for (start, end), weight in zip(words, word_attention, strict=False)
+        for (start, end), weight in zip(words, chain(word_attention, repeat(0.0)), strict=False)
     ]
     return {
         "text": text,

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import logging
+from transformers.utils import PushToHubMixin, logging
 
 from .alignment_stacked_emotion import FlatRows, Span
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
@@ -29,7 +29,7 @@ _CLASS_REFERENCE = "tokenization_stacked_emotion.StackedEmotionTokenizer"
 _MIN_TOKENS = 8
 
 
-class StackedEmotionTokenizer:
+class StackedEmotionTokenizer(PushToHubMixin):
     r"""
     Tokenises a text with every encoder's own tokenizer and says which word each token belongs to.
 
@@ -368,13 +368,20 @@ class StackedEmotionTokenizer:
             kwargs.get("max_tokens", config["max_tokens"]),
         )
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **_: Any) -> tuple[str, ...]:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **_: Any
+    ) -> tuple[str, ...]:
         """
         Write the tokenizers to `<encoder>_tokenizer/`, the settings to `tokenizer_config.json`, and the code beside.
 
         Returns:
             `tuple[str, ...]`: The files written.
+
+        Raises:
+            `ValueError`: With `push_to_hub=True`.
         """
+        if push_to_hub:
+            raise ValueError("`save_pretrained` publishes nothing: call `push_to_hub(repo_id)` of the tokenizer.")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         files: list[str] = []

@@ -168,6 +168,39 @@ def test_labels_follow_their_ids() -> None:
     assert StackedEmotionConfig(num_labels=1, id2label={0: "joy"}).labels == ["joy"]
 
 
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({"num_labels": 2}, ["LABEL_0", "LABEL_1"]),
+        ({"id2label": {0: "joy", 1: "awe"}}, ["joy", "awe"]),
+        ({"id2label": {"0": "joy"}, "num_labels": 1, "label2id": {"joy": 0}}, ["joy"]),
+    ],
+)
+def test_a_saved_config_may_be_loaded_for_other_labels(
+    tmp_path: Path, options: dict[str, Any], labels: list[str]
+) -> None:
+    numbers = dict.fromkeys(("thresholds", "class_weights", "calibration_scale", "calibration_bias"), [0.5] * 3)
+    saved = StackedEmotionConfig(num_labels=3, label_correlation=[[1.0, 0.0, 0.0]] * 3, dropout=0.3, **numbers)
+    saved.save_pretrained(tmp_path)
+    for config in (
+        StackedEmotionConfig.from_pretrained(tmp_path, **options),
+        saved.from_dict(saved.to_dict(), **options),
+    ):
+        assert config.labels == labels
+        assert config.label2id == {label: index for index, label in enumerate(labels)}
+        assert not any(getattr(config, field) for field in (*numbers, "label_correlation"))
+        assert config.dropout == 0.3
+        config.save_pretrained(tmp_path / "new")
+    # Of as many labels, under other names, all is kept.
+    names = {0: "a", 1: "b", 2: "c"}
+    config, unused = StackedEmotionConfig.from_pretrained(
+        tmp_path, id2label=names, no_field=1, return_unused_kwargs=True
+    )
+    assert (config.id2label, config.label2id, unused) == (names, {"a": 0, "b": 1, "c": 2}, {"no_field": 1})
+    assert config.thresholds == [0.5] * 3
+    assert StackedEmotionConfig.from_pretrained(tmp_path, num_labels=3).thresholds == [0.5] * 3
+
+
 def test_encoders_are_ordered_by_name() -> None:
     config = StackedEmotionConfig(encoders={"b": BERT, "C": ELECTRA, "a": ELECTRA})
     assert config.encoders is not None

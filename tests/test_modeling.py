@@ -594,6 +594,23 @@ def test_classifier_on_a_saved_base_model_keeps_the_base(model: Classifier, batc
     assert loaded.classifier.bias.sigmoid().tolist() == pytest.approx([0.05] * loaded.config.num_labels, rel=1e-5)
 
 
+def test_a_trained_model_is_loaded_for_other_labels(model: Classifier, batch: Batch, tmp_path: Path) -> None:
+    model.config.thresholds, model.config.calibration_scale, model.config.calibration_bias = (
+        [0.3] * 4,
+        [2.0] * 4,
+        [1.0] * 4,
+    )
+    model.save_pretrained(tmp_path)
+    labels = {0: "awe", 1: "joy"}
+    loaded = Classifier.from_pretrained(tmp_path, id2label=labels, ignore_mismatched_sizes=True)
+    assert loaded.config.id2label == labels
+    with torch.no_grad():
+        outputs, expected = aligned(loaded)(**batch), aligned(model)(**batch)
+    assert outputs.logits.shape == (len(expected.logits), 2)
+    assert torch.equal(outputs.pooler_output, expected.pooler_output)
+    assert loaded.classifier.bias.sigmoid().tolist() == pytest.approx([0.05] * 2, rel=1e-5)
+
+
 # ---------------------------------------------------------------------------------------------------- dtypes, devices
 
 

@@ -134,6 +134,10 @@ def test_a_score_equal_to_its_threshold_counts(spread: StackedEmotionForSequence
         {"word": "sad", "start": 3, "end": 6, "weight": 0.75},
         {"word": "so", "start": 0, "end": 2, "weight": 0.25},
     ]
+    # As long as the longest text of the batch, or up to the last word with a token: the answer is the same.
+    for attention in ([1.0], [1.0, 0.0], [1.0, 0.0, 0.0]):
+        words = describe_emotions(spread.config, "so \u0301", [(0, 2), (3, 4)], [0.0] * 4, attention)["words"]
+        assert [(word["word"], word["weight"]) for word in words] == [("so", 1.0), ("\u0301", 0.0)]
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
@@ -173,6 +177,13 @@ def test_top_words(emotions: Any, options: dict[str, int], expected: int) -> Non
 
 def test_tokenizer_options_are_passed_on(emotions: Any) -> None:
     assert len(emotions(TEXTS[2], top_words=99, max_length=12)["words"]) < len(split_words(TEXTS[2])) / 2
+    # Those of the stock pipeline are understood as well.
+    for padding in (True, False, "max_length"):
+        scores, expected = (
+            [entry["score"] for entry in emotions(TEXTS[0], threshold=0.0, **options)["emotions"]]
+            for options in ({"padding": padding, "truncation": True}, {})
+        )
+        assert scores == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])

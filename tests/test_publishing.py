@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_client import OTHER_TOKEN, READ_TOKEN, TOKEN, WRONG_TOKEN, contents
+from hub_client import OTHER_TOKEN, READ_TOKEN, TOKEN, WRONG_TOKEN, contents, run_stranger
 from hub_repos import GITATTRIBUTES
 from hub_server import Fault, HubServer
 from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from hub.publishing.publish import Published, add_to_collection, local_plan, plan, publish
+from modeling_stacked_emotion import StackedEmotionTokenizer
 
 pytest_plugins = ["hub_client"]
 
@@ -38,6 +39,18 @@ def test_a_repository_becomes_equal_to_the_folder_in_one_commit(
     assert repo.head.files["model.safetensors"].lfs
     assert not repo.head.files["config.json"].lfs
     assert repo.sdk == ("gradio" if repo_type == "space" else None)
+
+
+def test_a_tokenizer_publishes_itself(hub: HubServer, tokenizer: StackedEmotionTokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path / "saved")
+    code = """
+import sys
+from transformers import AutoTokenizer
+AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True).push_to_hub("user/words")
+print(AutoTokenizer.from_pretrained("user/words", trust_remote_code=True)(sys.argv[2]).data)
+"""
+    said = run_stranger(hub, tmp_path / "home", code, str(tmp_path / "saved"), "so unfair!")
+    assert said.splitlines()[-1] == str(tokenizer("so unfair!").data)
 
 
 def test_the_same_again_makes_no_commit(hub: HubServer, api: HfApi, folder: Path) -> None:

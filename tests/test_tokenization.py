@@ -513,6 +513,12 @@ def test_pad_keeps_other_keys(stacked: StackedEmotionTokenizer) -> None:
     assert stacked.pad(rows)["wp_attention_mask"].tolist() == batch["wp_attention_mask"].tolist()
 
 
+def test_saving_publishes_nothing(stacked: StackedEmotionTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"publishes nothing: call `push_to_hub\(repo_id\)`"):
+        stacked.save_pretrained(tmp_path / "saved", push_to_hub=True)
+    assert not (tmp_path / "saved").exists()
+
+
 def test_not_padding(stacked: StackedEmotionTokenizer) -> None:
     texts = ["a", "b c d"]
     expected = stacked(texts).data
