@@ -21,7 +21,9 @@ from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     """The splits of a recipe; says how many texts they have."""
-    data = load_emotion_data(**asdict(arguments), seed=seed)
+    options = asdict(arguments)
+    split_seed = options.pop("split_seed")
+    data = load_emotion_data(**options, seed=seed if split_seed is None else split_seed)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     print(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
     return data

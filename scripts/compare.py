@@ -57,6 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
         usage="%(prog)s COMPARISON.yaml [--variants NAME ...] [--seeds 3] [--jobs N] [--no_train] [--field value]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Fields of the recipe may begin like an option: `--seed` is not `--seeds`.
+        allow_abbrev=False,
     )
     parser.add_argument("comparison", metavar="COMPARISON.yaml", help="such as scripts/comparisons/stacking.yaml")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="only these and what they need (default: all)")
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> Summary:
     from trainer_ext.recipe import load_recipe
 
     with user_errors():
-        _check(options)
+        _check(options, overrides)
         path = Path(options.comparison)
         comparison = _load_comparison(path)
         output = Path(options.output_dir or f"outputs/{path.stem}")
@@ -154,7 +156,9 @@ def main(argv: Sequence[str] | None = None) -> Summary:
     return summary
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    if any(part == "--seed" or part.startswith("--seed=") for part in overrides):
+        raise ValueError("--seed is that of one run, and a comparison has several: give their number as --seeds.")
     for name in ("seeds", "jobs"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -241,14 +245,16 @@ def _only(comparison: _Comparison, names: Sequence[str], needs: Mapping[str, set
 
 
 def _arguments(fields: Mapping[str, Any]) -> list[str]:
-    return [part for name, value in fields.items() for part in (f"--{name}", json.dumps(value))]
+    return [part for name, value in fields.items() for part in (f"--{name}", json.dumps(value, ensure_ascii=False))]
 
 
 def _overrides(
     given: Sequence[str], fields: Mapping[str, Any], recipe: Recipe, seed: int, precision: str
 ) -> list[str]:
-    """What one run changes in the recipe."""
+    """What one run changes in the recipe; texts that a ratio divides are divided alike in all runs."""
     chosen = ["--precision", precision] if recipe.training.precision == "auto" else []
+    if recipe.data.test_ratio and recipe.data.split_seed is None:
+        chosen += ["--split_seed", str(recipe.training.seed)]
     return [*given, *_arguments(fields), "--seed", str(seed), *chosen]
 
 

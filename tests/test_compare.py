@@ -22,6 +22,7 @@ from recipe_samples import write_recipe
 
 from scripts import compare
 from scripts._runs import Run
+from scripts._starting import load_data
 from trainer_ext import training_args
 from trainer_ext.cells import Cell, mean_cell
 from trainer_ext.comparison import compare_variants
@@ -167,6 +168,25 @@ def test_precision_is_measured_once_for_all_runs(tmp_path: Path, monkeypatch: py
             compare.main([str(path), "--seeds", "1", "--output_dir", str(tmp_path / "runs")])
     measured, chosen = ["--seed", "1", "--precision", "bf16"], ["--precision", '"fp32"', "--seed", "1"]
     assert started == [measured, chosen, measured, chosen]
+
+
+def test_all_runs_have_the_same_test_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[Run] = []
+    monkeypatch.setattr(compare, "train_runs", lambda runs, num_jobs: trained.extend(runs) or ["none trained"])
+    write_recipe(tmp_path, test_file=None, test_ratio=0.25)
+    path = write_comparison(tmp_path, variants={"plain": {}, "own": {"split_seed": 3}})
+    with pytest.raises(SystemExit, match="error: none trained"):
+        compare.main([str(path), "--seeds", "2", "--output_dir", str(tmp_path / "runs")])
+    recipes = [load_recipe(run.recipe, [*run.overrides, "--output_dir", str(run.folder)]) for run in trained]
+    assert [(recipe.training.seed, recipe.data.split_seed) for recipe in recipes] == [(1, 7), (1, 3), (2, 7), (2, 3)]
+    first, own, second, _ = (load_data(recipe.data, recipe.training.seed).splits["test"]["text"] for recipe in recipes)
+    assert first[:] == second[:] != own[:]
+
+
+def test_variants_may_have_values_of_any_script() -> None:
+    assert compare._arguments({"label_weights": {"فرح 😀": 2.0}}) == ["--label_weights", '{"فرح 😀": 2.0}']
 
 
 # -------------------------------------------------------------------------------------------------------- real runs
@@ -333,3 +353,5 @@ def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtur
     path = str(write_comparison(tmp_path))
     assert "--seeds must be at least 1, got 0" in fails(capfd, path, "--seeds", "0")
     assert "--jobs must be at least 1, got 0" in fails(capfd, path, "--jobs", "0")
+    for seed in (["--seed", "42"], ["--seed=42"]):
+        assert "--seed is that of one run, and a comparison has several" in fails(capfd, path, *seed)

@@ -43,6 +43,14 @@ def test_gains_are_points_with_their_intervals(summary: Summary) -> None:
     assert figure_png(figure).startswith(b"\x89PNG")
 
 
+def test_an_interval_beside_its_value_is_drawn(summary: Summary) -> None:
+    # Resamples of few texts lack rare labels, so that the percentiles of macro-F1 may all be below the value.
+    entry = summary["variants"]["plain"] | {"macro_f1": 1.0, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
+    figure = draw_gains({**summary, "variants": {**summary["variants"], "plain": entry}})
+    _, _, (bar,) = figure.axes[0].containers[0].lines
+    np.testing.assert_allclose(bar.get_segments()[0][:, 0], [0.7, 1.0])
+
+
 def test_classes_are_drawn_over_their_frequency_beside_the_first_variant(summary: Summary) -> None:
     figure = draw_classes(summary)
     plain, better, _ = figure.axes

@@ -147,6 +147,9 @@ _FILES = "train_file: a\nvalidation_file: b\n"
         (_HUB, ["--dataset_name", "c/d"], {"dataset_name": "c/d"}),
         (_HUB, ["--dataset_name", "c/d", "--dataset_config", "y"], {"dataset_name": "c/d", "dataset_config": "y"}),
         (_FILES, ["--dataset_name", "c/d"], {"dataset_name": "c/d"}),
+        # Texts of another's validation and test split would decide on the user's model.
+        (_FILES, ["--train_file", "t.csv"], {"train_file": "t.csv"}),
+        (_FILES, ["--train_file", "t", "--validation_file", "b"], {"train_file": "t", "validation_file": "b"}),
         # Half of a source leaves the other one as it is, and so does one that is taken away.
         (_FILES, ["--test_file", "e.csv"], {"train_file": "a", "validation_file": "b", "test_file": "e.csv"}),
         (_FILES, ["--dataset_name", "null"], {"train_file": "a", "validation_file": "b"}),

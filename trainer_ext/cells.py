@@ -137,5 +137,5 @@ def check_same_texts(first: Cell, other: Cell, splits: Sequence[str] = ("test",)
         if getattr(first, f"{split}_digest") != getattr(other, f"{split}_digest"):
             raise ValueError(
                 f"The runs must have the same {split} texts and labels, got different ones: give a `{split}_file` or "
-                f"a data set with that split, since a `{split}_ratio` divides anew for every seed."
+                f"a data set with that split, or one `split_seed` to all runs."
             )

@@ -53,7 +53,8 @@ def _draw_intervals(axis: Axes, entries: list[dict[str, Any]], name: str) -> Non
         axis.errorbar(
             value,
             position,
-            xerr=[[value - low], [high - value]],
+            # The percentiles of few texts may all lie on one side of the value.
+            xerr=[[max(value - low, 0.0)], [max(high - value, 0.0)]],
             color=GROUPS["frequent"][0],
             markerfacecolor=GROUPS["frequent"][0] if is_sure else "white",
             marker="o",

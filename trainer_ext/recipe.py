@@ -24,7 +24,7 @@ from .training_args import StackedEmotionTrainingArguments
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
-_IN_FILES = ("train_file", "validation_file", "test_file")
+_BESIDE_TRAINING = ("validation_file", "test_file")
 
 
 @dataclass
@@ -32,12 +32,17 @@ class DataArguments:
     """Where the texts and labels come from: the Hub or files, never both. See `trainer_ext.data` for the layouts."""
 
     dataset_name: str | None = field(
-        default=None, metadata={"help": "Hub id of a data set.", "in_place_of": (*_ON_THE_HUB, *_IN_FILES)}
+        default=None,
+        metadata={"help": "Hub id of a data set.", "in_place_of": (*_ON_THE_HUB, "train_file", *_BESIDE_TRAINING)},
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
     train_file: str | None = field(
-        default=None, metadata={"help": "csv, tsv, jsonl or parquet file to train on.", "in_place_of": _ON_THE_HUB}
+        default=None,
+        metadata={
+            "help": "csv, tsv, jsonl or parquet file to train on.",
+            "in_place_of": (*_ON_THE_HUB, *_BESIDE_TRAINING),
+        },
     )
     validation_file: str | None = field(default=None, metadata={"help": "File for thresholds and the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "File for the numbers that are reported."})
@@ -53,6 +58,9 @@ class DataArguments:
         default=0.0, metadata={"help": "Share of the training rows to validate on where there is no such split."}
     )
     test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
+    split_seed: int | None = field(
+        default=None, metadata={"help": "Seed of that division; that of training if unset."}
+    )
 
 
 @dataclass
