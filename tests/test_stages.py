@@ -213,6 +213,24 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     torch.testing.assert_close(places["bytes"], (1 - share) * other, rtol=1e-4, atol=1e-6)
 
 
+def test_an_encoder_with_fewer_layers_is_frozen_as_a_whole_in_its_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: dict[str, int] = {}
+    optimizers = StackedEmotionTrainer.create_optimizer
+
+    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+        frozen[Path(str(self.args.output_dir)).name] = self.args.num_frozen_layers
+        return optimizers(self, model)
+
+    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    size = {"vocab_size": 200, "hidden_size": 16, "num_attention_heads": 2}
+    static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
+    layers = {"bytes": {**size, "num_hidden_layers": 3}, "low": {**size, "num_hidden_layers": 1}, "words": static}
+    train.main([str(write_recipe(tmp_path, **FAST, encoders=layers, num_frozen_layers=2))])
+    assert frozen == {"encoder_bytes": 2, "encoder_low": -1, "encoder_words": -1, "head": 0}
+
+
 @pytest.mark.slow
 def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
@@ -429,15 +447,23 @@ def kill(recipe: Path, method: str, count: int, *overrides: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "fp32"},
+        {"precision": "bf16"},
+        # Each epoch of the head is better than the one before, if only just.
+        {"early_stopping_patience": 1, "metric_for_best_model": "loss", "head_learning_rate": 5e-4},
+    ],
+)
 def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
 ) -> None:
     """Eight steps an epoch: killed within stage 1, while a checkpoint is written there, and within the head's."""
     fields = {"training_mode": "staged", "head_num_train_epochs": 3, "head_per_device_train_batch_size": 8}
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    options = fields | {"precision": precision, "dropout": 0.2}
+    options = fields | {"dropout": 0.2} | changes
     run(write_recipe(tmp_path / "whole", **options), capsys)
     recipe = write_recipe(tmp_path / "killed", **options)
     stages = tmp_path / "killed" / "output" / "checkpoints" / "stages"

@@ -32,6 +32,7 @@ from modeling_stacked_emotion import (
 from ..batching import LENGTH_COLUMN, EmotionDataCollator
 from ..checkpoints import last_complete_checkpoint
 from ..encoder_classifiers import MEAN_STATE, format_shares, start_from_classifiers
+from ..parameters import split_encoder
 from ..precision import write_precision
 from ..stratification import iterative_stratification
 from ..trainer import StackedEmotionTrainer
@@ -253,7 +254,11 @@ def _train_encoder(run: _Run, name: str, folds: np.ndarray, fold: int | None = N
     set_seed(run.args.seed)
     model = encoder_classifier(run.model, name, encoder)
     collator = EmotionDataCollator(_single_tokenizer(run.tokenizer, name))
-    metrics = _train(run, _stage_name(name, fold), model, _digests(rows), rows, collator)
+    num_frozen = run.args.num_frozen_layers
+    if num_frozen > 0 and num_frozen > len(split_encoder(encoder)[0]):
+        # All of an encoder that has fewer layers, as beside deeper ones.
+        num_frozen = -1
+    metrics = _train(run, _stage_name(name, fold), model, _digests(rows), rows, collator, num_frozen_layers=num_frozen)
     if fold is None:
         run.classifiers[name] = model.classifier.cpu()
     return metrics
@@ -305,6 +310,9 @@ def _train(
     if run.trainer.is_world_process_zero():
         stage.begin(resume=bool(args.resume_from_checkpoint))
     run.trainer.accelerator.wait_for_everyone()
+    checkpoint = last_complete_checkpoint(stage.folder)
+    # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
+    args.eval_on_start = bool(args.eval_on_start) and checkpoint is None
     stage_trainer = run.make_trainer(
         stage=name,
         model=model,
@@ -314,7 +322,7 @@ def _train(
         data_collator=collator,
     )
     start = copy.deepcopy(model.state_dict()) if may_keep_start else {}
-    outcome = stage_trainer.train(resume_from_checkpoint=last_complete_checkpoint(stage.folder))
+    outcome = stage_trainer.train(resume_from_checkpoint=checkpoint)
     # So that the Trainer of the next stage does not wrap what this one has wrapped.
     stage_trainer.accelerator.unwrap_model(stage_trainer.model, keep_fp32_wrapper=False)
     if may_keep_start and _start_was_better(stage_trainer):
