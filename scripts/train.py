@@ -187,6 +187,7 @@ def _build_model(
     from transformers import AutoConfig, AutoTokenizer
 
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+    from trainer_ext.parameters import num_positions
 
     with TemporaryDirectory() as scratch:
         encoders: dict[str, str] = {}
@@ -216,6 +217,12 @@ def _build_model(
             word_dropout=arguments.word_dropout,
             prior_probability=arguments.prior_probability,
         )
+    for name, encoder in model.stacked_emotion.encoders.items():
+        limit = num_positions(encoder)
+        if limit is not None and arguments.max_tokens > limit:
+            raise ValueError(
+                f"`max_tokens` is {arguments.max_tokens}, but encoder {name!r} takes at most {limit} tokens. Lower it."
+            )
     return tokenizer, model
 
 

@@ -15,7 +15,14 @@ from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, Pre
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from trainer_ext.lora import add_lora
-from trainer_ext.parameters import count_parameters, find_encoders, freeze_layers, layers_from_top, split_encoder
+from trainer_ext.parameters import (
+    count_parameters,
+    find_encoders,
+    freeze_layers,
+    layers_from_top,
+    num_positions,
+    split_encoder,
+)
 from trainer_ext.scratch_encoders import ScratchEncoder
 from trainer_ext.trainer import StackedEmotionTrainer
 from trainer_ext.training_args import StackedEmotionTrainingArguments
@@ -134,6 +141,21 @@ def test_wrappers_are_looked_through(tmp_path: Path) -> None:
     arguments = StackedEmotionTrainingArguments(str(tmp_path), precision="fp32", lora_r=2)
     for wrapped in (model, DataParallel(model), torch.compile(model), add_lora(model, arguments)):
         assert find_encoders(wrapped) == {"bert": encoder}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    # The first rows of the table may be those of padding, and of what is before it.
+    [("bert", 42), ("distilbert", 42), ("roberta", 41), ("mpnet", 40), ("modernbert", None)],
+)
+def test_positions_of_stock_encoders(architecture: str, expected: int | None) -> None:
+    model = stock_model(architecture, max_position_embeddings=42)
+    (encoder,) = find_encoders(model).values()
+    assert num_positions(encoder) == expected
+    encoder(torch.full((1, expected or 60), 5))
+    if expected is not None:
+        with pytest.raises((IndexError, RuntimeError)):
+            encoder(torch.full((1, expected + 1), 5))
 
 
 def test_a_model_without_a_base_is_all_head() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -294,6 +295,18 @@ def test_texts_are_tokenized_and_collated_by_default(setup: Setup, tmp_path: Pat
     expected = make_trainer(setup, tmp_path).evaluate()
     assert found["eval_loss"] == pytest.approx(expected["eval_loss"], abs=1e-6)
     assert found["eval_macro_f1"] == expected["eval_macro_f1"]
+
+
+def test_of_several_gpus_in_one_process_one_is_used(
+    ours: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("trainer_ext"), "propagate", True)
+    model, tokenizer = ours
+    args = StackedEmotionTrainingArguments(str(tmp_path), precision="fp32")
+    args._n_gpu = 2
+    trainer = StackedEmotionTrainer(model, args, eval_dataset=encode(tokenizer, 2))
+    assert (trainer.args.n_gpu, trainer.args.train_batch_size) == (1, args.per_device_train_batch_size)
+    assert "One of 2 GPUs is used: `accelerate launch` uses all." in caplog.text
 
 
 def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, tmp_path: Path) -> None:

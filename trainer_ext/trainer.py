@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
@@ -38,6 +39,8 @@ from .losses.hybrid import HybridLoss, LabelStatistics
 from .parameters import find_encoders, freeze_layers, layers_from_top
 from .precision import read_precision, write_precision
 from .training_args import StackedEmotionTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 # Column of the rows that learn from a teacher; see `trainer_ext.distillation`.
 TEACHER_COLUMN = "teacher_logits"
@@ -90,11 +93,16 @@ class StackedEmotionTrainer(Trainer):
         distillation_loss: DistillationLoss | None = None,
         **kwargs: Any,
     ) -> None:
+        args = args or StackedEmotionTrainingArguments()
+        if args.n_gpu > 1:
+            # `nn.DataParallel` cannot join outputs that are as wide as the longest text of each GPU.
+            logger.warning(f"One of {args.n_gpu} GPUs is used: `accelerate launch` uses all.")
+            args._n_gpu = 1
         if data_collator is None and processing_class is not None:
             data_collator = EmotionDataCollator(processing_class)
         super().__init__(
             model=model,
-            args=args or StackedEmotionTrainingArguments(),
+            args=args,
             data_collator=data_collator,
             train_dataset=_tokenized(train_dataset, processing_class),
             eval_dataset=_tokenized(eval_dataset, processing_class),
