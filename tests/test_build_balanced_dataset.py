@@ -182,6 +182,22 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(roberta_teacher: Path, tmp
         assert len(first()) + len(second()) == num_shards
 
 
+@pytest.mark.parametrize(("num_writes", "last"), [(1, "human/shard_00000.parquet"), (7, "tweets/shard_00000.parquet")])
+def test_killed_run_of_another_recipe_leaves_none_of_its_rows(
+    roberta_teacher: Path, tmp_path: Path, num_writes: int, last: str
+) -> None:
+    recipe = write_balanced_recipe(tmp_path, roberta_teacher)
+    build(recipe)
+    expected = contents(tmp_path / "output")
+    with pytest.MonkeyPatch.context() as patch:
+        written = kill_after(num_writes, patch)
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe, "--shard_size", "16")
+    assert written()[-1] == last
+    build(recipe)
+    assert expected.items() <= contents(tmp_path / "output").items()
+
+
 @pytest.mark.slow
 def test_killed_process_leaves_what_goes_on_to_the_same_bytes(roberta_teacher: Path, tmp_path: Path) -> None:
     for name in ("whole", "killed"):

@@ -54,6 +54,14 @@ def test_finished_stage_forgets_shards_of_a_longer_run(tmp_path: Path) -> None:
     ]
 
 
+def test_stage_is_not_finished_once_a_shard_is_written_anew(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, SCHEMA)
+    stage.write(0, "k", table("a"))
+    stage.finish(1, "stage")
+    stage.write(0, "other", table("b"))
+    assert stage.num_shards("stage") is None
+
+
 def test_digest_depends_on_every_part() -> None:
     keys = {digest(1, "a"), digest(1, "b"), digest("1", "a"), digest(1, ["a"]), digest({"x": 1, "y": 2})}
     assert len(keys) == 5

@@ -27,7 +27,8 @@ class Stage:
     The output of a stage: the shards `shard_00000.parquet`, ... of a folder.
 
     A shard stands under its name only when it is complete, and holds a key of all that it was made from. One with
-    another key counts as absent and is written anew.
+    another key counts as absent and is written anew. `finished.json` says that all are there, until one is
+    written.
 
     Args:
         folder (`Path`): Made when the first shard is written.
@@ -58,6 +59,8 @@ class Stage:
         Raises:
             OSError: The disk is full or the folder cannot be written.
         """
+        # Before the shard: a kill between the two leaves no note that is wrong.
+        self._note.unlink(missing_ok=True)
         metadata = {_KEY: key.encode(), _COUNTS: json.dumps(counts or {}).encode()}
         write_parquet(self.path(index), table.cast(self.schema).replace_schema_metadata(metadata))
 
@@ -78,13 +81,16 @@ class Stage:
         for number, path in enumerate(sorted(self.folder.glob("shard_*.parquet"))):
             if number >= num_shards:
                 path.unlink()
-        write_text(self.folder / "finished.json", json.dumps({"key": key, "num_shards": num_shards}) + "\n")
+        write_text(self._note, json.dumps({"key": key, "num_shards": num_shards}) + "\n")
 
     def num_shards(self, key: str | None = None) -> int | None:
         """The number of shards, or `None` if the stage is not finished or was not made from what `key` stands for."""
-        path = self.folder / "finished.json"
-        noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        noted = json.loads(self._note.read_text(encoding="utf-8")) if self._note.is_file() else {}
         return noted.get("num_shards") if key in (None, noted.get("key")) else None
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "finished.json"
 
     def _metadata(self, index: int) -> dict[bytes, bytes]:
         return dict(pq.read_schema(self.path(index)).metadata)
