@@ -19,6 +19,7 @@ from hub.dataset.finishing import write_balanced_dataset
 
 FILES = [
     "README.md",
+    "finished.json",
     "label_counts.png",
     "report.json",
     "test.parquet",
@@ -64,11 +65,10 @@ def test_order_of_the_candidates_changes_no_row(tmp_path: Path, monkeypatch: pyt
     shuffled = everything.take(np.random.default_rng(0).permutation(everything.num_rows))
     pq.write_table(shuffled, tmp_path / "all.parquet")
     second = finish(tmp_path / "b", [tmp_path / "all.parquet"])
-    assert first.pop("key") != second.pop("key")
     assert first == second
     changed = {name for name, data in contents(tmp_path / "a").items() if data != contents(tmp_path / "b")[name]}
     # All of the first source stays in the order it came in.
-    assert changed == {"report.json", "train_augmented.parquet"}
+    assert changed == {"finished.json", "train_augmented.parquet"}
     # Only the rows are of interest here; a figure takes a second.
     monkeypatch.setattr(finishing, "figure_bytes", lambda figure: b"")
     other = finish(tmp_path / "c", files, seed=1)
@@ -79,7 +79,6 @@ def test_order_of_the_candidates_changes_no_row(tmp_path: Path, monkeypatch: pyt
 def test_finished_data_set_is_not_selected_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = candidate_files(tmp_path)
     report = finish(tmp_path / "out", files)
-    before = contents(tmp_path / "out")
 
     def selecting(*args: Any, **kwargs: Any) -> Any:
         raise InterruptedError
@@ -96,10 +95,20 @@ def test_finished_data_set_is_not_selected_again(tmp_path: Path, monkeypatch: py
         for change in changes:
             with pytest.raises(InterruptedError):
                 finish(tmp_path / "out", files, **change)
-    # What a kill before the last move leaves.
-    (tmp_path / "out" / "report.json").unlink()
-    assert finish(tmp_path / "out", files) == report
-    assert contents(tmp_path / "out") == before
+
+
+def test_files_that_are_gone_or_edited_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finishing, "figure_bytes", lambda figure: b"figure")
+    files, out = candidate_files(tmp_path), tmp_path / "out"
+    report = finish(out, files)
+    before = contents(out)
+    for name in FILES:
+        (out / name).unlink()
+        assert finish(out, files) == report
+        assert contents(out) == before
+        (out / name).write_bytes(before[name][:-9])
+        assert finish(out, files) == report
+        assert contents(out) == before
 
 
 @pytest.mark.parametrize(("name", "value", "least"), [("target", 0, 1), ("max_copies", 0, 1), ("tolerance", -0.5, 0)])

@@ -21,10 +21,19 @@ from .plots import draw_label_counts, figure_bytes
 from .pool import read_pool
 from .report import build_report
 from .schema import LABEL_NAMES
-from .shards import digest
+from .shards import digest, write_text
 
 # To be raised whenever the selection or what is written changes.
 _VERSION = 3
+_FILES = (
+    "train.parquet",
+    "train_augmented.parquet",
+    "validation.parquet",
+    "test.parquet",
+    REPORT_NAME,
+    "README.md",
+    "label_counts.png",
+)
 
 
 def write_balanced_dataset(
@@ -44,7 +53,7 @@ def write_balanced_dataset(
     """
     Select from candidates and write `train.parquet`, `validation.parquet`, `test.parquet`, `train_augmented.parquet`
     (see [`augmented_rows`]), `report.json`, the card `README.md` and its figure `label_counts.png`. Nothing is done
-    where they were written from the same before.
+    where they were written from the same before and stand as they were written, which `finished.json` says.
 
     Args:
         folder (`str`): Where the files go.
@@ -71,14 +80,13 @@ def write_balanced_dataset(
         {split: sha256(json.dumps(table.to_pylist()).encode()).hexdigest() for split, table in evaluation.items()},
         [name, settings, given, cleaning, yields],
     )
-    path = Path(folder) / REPORT_NAME
-    written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if written.get("key") == key:
-        return dict(written)
+    path = Path(folder) / "finished.json"
+    if path.is_file() and path.read_text(encoding="utf-8") == _note(path.parent, key):
+        return dict(json.loads((path.parent / REPORT_NAME).read_text(encoding="utf-8")))
     pool = read_pool(candidates, len(LABEL_NAMES), seed=seed)
     selection = select_balanced(pool, target=target, tolerance=tolerance, max_copies=max_copies)
     train = selected_rows(candidates, selection)
-    report = {"key": key} | build_report(
+    report = build_report(
         pool,
         selection,
         train,
@@ -99,4 +107,12 @@ def write_balanced_dataset(
             "label_counts.png": figure_bytes(draw_label_counts(report)),
         },
     )
+    write_text(path, _note(path.parent, key))
     return report
+
+
+def _note(folder: Path, key: str) -> str:
+    """What the files of a folder were made from, and their digests."""
+    paths = [folder / name for name in _FILES]
+    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+    return json.dumps({"key": key, "files": digests}, indent=2) + "\n"
