@@ -31,7 +31,8 @@ def candidate_files(folder: Path) -> list[Path]:
     rows = [human(i, [NEUTRAL]) for i in range(20)] + [human(20 + i, [JOY]) for i in range(9)]
     rows += [human(29 + i, [ANGER]) for i in range(8)] + [human(37 + i, [ANGER, GRIEF]) for i in range(3)]
     written = [{"text": f"written {i}", "labels": [GRIEF], "source": "written"} for i in range(6)]
-    written[0] |= {"human_votes": '{"ann": ["grief"]}'}
+    # As a text that a model wrote and people reviewed.
+    written[0] |= {"human_votes": '{"ann": ["grief"]}', "teacher": "some-writer"}
     tweets = [
         {
             "text": f"tweet {i}",

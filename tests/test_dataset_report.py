@@ -70,6 +70,7 @@ def test_report_counts_labels_by_source(tmp_path: Path) -> None:
     assert report["ratio"] == {"before": None, "after": None}
     # The labels of goemotions and of the written text with votes, of all 43.
     assert report["human_label_ratio"] == round(36 / 43, 4)
+    # Not who wrote what people labelled.
     assert report["teachers"] == [{"teacher": "someone/teacher", "teacher_revision": REVISION, "rows": 2}]
     assert report["prompts"] == []
     assert (report["target"], report["max_count"], report["copied_rows"]) == (10, 12, 0)
@@ -130,7 +131,7 @@ def test_card_shows_the_numbers_of_the_report(tmp_path: Path) -> None:
     assert "| grief | 3 | 19 | 10 | 3 | 6 | 1 | 0 | 0 |" in card
     assert "| `sentiment140` | 2 | 20 | none stated, for research |" in card
     teacher = f"2 by [someone/teacher](https://huggingface.co/someone/teacher) (revision `{REVISION}`)."
-    assert f"Rows with labels of a teacher, a classifier: {teacher}" in card
+    assert f"Rows with labels of a teacher, a model: {teacher}" in card
     assert "People gave 83.7% of the labels" in card
     assert "The target is 10 texts for every label, at most 12. The target was given." in card
     assert "Texts that are lacking to it: `admiration` 10, `amusement` 10," in card
@@ -147,6 +148,9 @@ def test_card_shows_the_numbers_of_the_report(tmp_path: Path) -> None:
     assert "Sentiment140 states no licence for the tweets" in card
     assert "demszky2020goemotions" in card
     assert "go2009twitter" in card
+    assert "some-writer" not in card
+    assert "| the model that gave the labels or, of a generated text, wrote it; its score for" in card
+    assert "where people reviewed the row: its labels are theirs |" in card
     assert "$" not in card
     assert "`copy`" not in card
 

@@ -174,7 +174,7 @@ def _teachers(teachers: Sequence[Mapping[str, Any]]) -> str:
     if not teachers:
         return "No row has labels of a teacher."
     named = (f"{entry['rows']:,} by {_linked(entry['teacher'])}{_revision(entry)}" for entry in teachers)
-    return f"Rows with labels of a teacher, a classifier: {', '.join(named)}."
+    return f"Rows with labels of a teacher, a model: {', '.join(named)}."
 
 
 def _linked(teacher: str) -> str:

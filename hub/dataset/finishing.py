@@ -24,7 +24,7 @@ from .schema import LABEL_NAMES
 from .shards import digest, write_text
 
 # To be raised whenever the selection or what is written changes.
-_VERSION = 3
+_VERSION = 4
 _FILES = (
     "train.parquet",
     "train_augmented.parquet",

@@ -47,8 +47,9 @@ def build_report(
 
     Returns:
         `dict[str, Any]`: `ratio` is the most frequent label's count over the least frequent's, `human_label_ratio` the
-        share of the labels that people gave, `co_occurrence` the mean absolute difference of the cosines of all pairs
-        of labels from those of the first source, after the selection and of all candidates.
+        share of the labels that people gave, `teachers` the rows whose labels each model gave, `co_occurrence` the
+        mean absolute difference of the cosines of all pairs of labels from those of the first source, after the
+        selection and of all candidates.
 
     Raises:
         ValueError: A training text is also in validation or test.
@@ -88,7 +89,7 @@ def build_report(
         "human_label_ratio": _human_label_ratio(train),
         "co_occurrence": _co_occurrence(pool, selection, label_names),
         "gaps": selection.gaps,
-        "teachers": _value_counts(train, ["teacher", "teacher_revision"]),
+        "teachers": _value_counts(train.filter(pc.invert(_is_human(train))), ["teacher", "teacher_revision"]),
         "prompts": _value_counts(train, ["prompt_id"]),
         "cleaning": {source: dict(counts) for source, counts in (cleaning or {}).items()},
         "yields": dict(yields or {}),
@@ -116,9 +117,13 @@ def _ratio(counts: npt.NDArray[np.int64]) -> float | None:
     return round(float(counts.max() / counts.min()), 4) if counts.min() else None
 
 
-def _human_label_ratio(train: pa.Table) -> float:
+def _is_human(train: pa.Table) -> pa.ChunkedArray:
     """The first source is labelled by people, other rows only where they carry votes."""
-    human = pc.or_(pc.equal(train["source"], SOURCES[0]), pc.is_valid(train["human_votes"])).to_numpy()
+    return pc.or_(pc.equal(train["source"], SOURCES[0]), pc.is_valid(train["human_votes"]))
+
+
+def _human_label_ratio(train: pa.Table) -> float:
+    human = _is_human(train).to_numpy()
     num_labels = pc.list_value_length(train["labels"]).to_numpy()
     return round(float(num_labels[human].sum() / num_labels.sum()), 4)
 
