@@ -9,7 +9,7 @@ ACCEPTANCE_RULES = ("precision", "flat")
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
-_IN_FILES = ("train_file", "validation_file", "test_file")
+_BESIDE_TRAINING = ("validation_file", "test_file")
 _TWEETS = ("tweets_file", "tweets_dataset_name", "tweets_dataset_revision")
 
 
@@ -19,12 +19,14 @@ class BalancedDatasetArguments:
 
     output_dir: str = field(metadata={"help": "Where the data set goes; its `work` folder keeps the stages."})
     dataset_name: str | None = field(
-        default=None, metadata={"help": "Hub id of GoEmotions.", "in_place_of": (*_ON_THE_HUB, *_IN_FILES)}
+        default=None,
+        metadata={"help": "Hub id of GoEmotions.", "in_place_of": (*_ON_THE_HUB, "train_file", *_BESIDE_TRAINING)},
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Its configuration, `simplified`."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
     train_file: str | None = field(
-        default=None, metadata={"help": "GoEmotions from files: train.tsv.", "in_place_of": _ON_THE_HUB}
+        default=None,
+        metadata={"help": "GoEmotions from files: train.tsv.", "in_place_of": (*_ON_THE_HUB, *_BESIDE_TRAINING)},
     )
     validation_file: str | None = field(default=None, metadata={"help": "Likewise dev.tsv; kept as it is."})
     test_file: str | None = field(default=None, metadata={"help": "Likewise test.tsv; kept as it is."})

@@ -53,7 +53,8 @@ def write_balanced_dataset(
     """
     Select from candidates and write `train.parquet`, `validation.parquet`, `test.parquet`, `train_augmented.parquet`
     (see [`augmented_rows`]), `report.json`, the card `README.md` and its figure `label_counts.png`. Nothing is done
-    where they were written from the same before and stand as they were written, which `finished.json` says.
+    where they were written from the same before and stand as they were written, which `finished.json` says; the card
+    may have been edited.
 
     Args:
         folder (`str`): Where the files go.
@@ -112,7 +113,11 @@ def write_balanced_dataset(
 
 
 def _note(folder: Path, key: str) -> str:
-    """What the files of a folder were made from, and their digests."""
+    """What the files of a folder were made from, and their digests; of the card only that it is there."""
     paths = [folder / name for name in _FILES]
-    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+    digests = {
+        path.name: sha256(b"" if path.suffix == ".md" else path.read_bytes()).hexdigest()
+        for path in paths
+        if path.is_file()
+    }
     return json.dumps({"key": key, "files": digests}, indent=2) + "\n"
