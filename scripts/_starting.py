@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training begins with: the data, and the rows to learn from."""
+"""What a training begins with: the data, the rows to learn from, and no reports of an earlier model."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,12 @@ import numpy as np
 
 from scripts._errors import user_errors
 from trainer_ext.batching import tokenize_dataset
+from trainer_ext.checkpoints import find_checkpoint
 from trainer_ext.data import EmotionData, load_emotion_data
 from trainer_ext.distillation import add_teacher, distillation_rows, read_unlabelled, teacher_columns, teacher_logits
 from trainer_ext.prediction import load_classifier
 from trainer_ext.recipe import DataArguments, TeacherArguments
+from trainer_ext.trainer import StackedEmotionTrainer
 from trainer_ext.training_args import StackedEmotionTrainingArguments
 
 
@@ -67,3 +70,17 @@ def taught_rows(
     batch_size, precision = training.per_device_eval_batch_size, training.chosen_precision
     logits = teacher_logits(teachers, data.label_names, rows["text"][:], cache, batch_size, precision)
     return TaughtRows(rows, logits)
+
+
+def remove_reports(folder: Path, trainer: StackedEmotionTrainer) -> None:
+    """
+    Those of an earlier run, unless this one goes on from a checkpoint. The stages of a staged training have folders of
+    their own within `folder`, which stay: those of a stage that is complete are not made again.
+    """
+    args = trainer.args
+    if not trainer.is_world_process_zero() or find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)):
+        return
+    if args.training_mode == "joint":
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.glob("*.*"):
+        path.unlink()

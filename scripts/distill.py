@@ -150,6 +150,7 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
 def _train(
     recipe: _Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[dict[str, float], Any]:
+    from scripts._starting import remove_reports
     from trainer_ext.batching import tokenize_dataset
     from trainer_ext.checkpoints import checkpoint_folder, find_checkpoint
     from trainer_ext.trainer import StackedEmotionTrainer
@@ -172,6 +173,7 @@ def _train(
         )
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"Training {millions:.2f} million parameters in {training.chosen_precision} on {training.device}.")
+    remove_reports(Path(training.output_dir).parent / "reports", trainer)
     checkpoint = find_checkpoint(training.resume_from_checkpoint, str(training.output_dir))
     outcome = trainer.train(resume_from_checkpoint=checkpoint)
     results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}

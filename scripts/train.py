@@ -264,6 +264,7 @@ def _make_trainer(
     recipe: Recipe, data: EmotionData, encoded: Mapping[str, datasets.Dataset], tokenizer: Any, model: Any
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
+    from scripts._starting import remove_reports
     from trainer_ext.checkpoints import checkpoint_folder
     from trainer_ext.parameters import count_parameters
     from trainer_ext.trainer import StackedEmotionTrainer
@@ -275,12 +276,14 @@ def _make_trainer(
     training.output_dir = checkpoint_folder(str(training.output_dir))
 
     def make_trainer(stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
-        return StackedEmotionTrainer(
+        trainer = StackedEmotionTrainer(
             processing_class=tokenizer,
             distillation_loss=recipe.distillation.create_loss(),
             callbacks=_reports(reports / stage, data) if training.evaluation_reports else None,
             **arguments,
         )
+        remove_reports(reports / stage, trainer)
+        return trainer
 
     with user_errors():
         trainer = make_trainer(

@@ -239,6 +239,9 @@ def distilled(
     texts = [{"text": row["text"]} for row in make_rows(40, seed=9)]
     unlabelled = write_rows(folder / "more.jsonl", texts)
     fields = {"unlabelled_file": str(unlabelled), "distillation_temperature": 2}
+    for name in ("reports/label_correlation_9.png", "label_statistics.json"):
+        (folder / "output" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "output" / name).write_bytes(b"of an earlier model")
     recipe = write_distillation(folder, teacher_folder, student_folder, **fields)
     results = distill.main([str(recipe), "--distillation_weight", "0.6"])
     return folder, results
@@ -249,6 +252,7 @@ def test_distilled_folder_is_a_stock_model(distilled: tuple[Path, dict[str, floa
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "training_summary.json"} <= names
     assert not {name for name in names if name.endswith(".py") or name.startswith("checkpoint")}
+    assert not names & {"reports", "label_statistics.json"}
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["model_type"] == "bert"
     assert config["problem_type"] == "multi_label_classification"

@@ -28,10 +28,14 @@ def test_folder_loads_and_what_else_was_there_stays(
     (target / "bert_wp_tokenizer" / "old.json").write_text("old")
     (target / "README.md").write_text("old")
     (target / "notes.txt").write_text("mine")
+    for name in ("reliability.png", "label_statistics.json"):
+        (target / name).write_text("of an earlier model")
     assert write_model_folder(target, model, tokenizer, {"README.md": "nouveau é", "a.png": b"\x89\r\n"}) == target
     assert (target / "a.png").read_bytes() == b"\x89\r\n"
     assert (target / "README.md").read_text(encoding="utf-8") == "nouveau é"
     assert (target / "notes.txt").read_text() == "mine"
+    assert not (target / "reliability.png").exists()
+    assert not (target / "label_statistics.json").exists()
     assert not (target / "bert_wp_tokenizer" / "old.json").exists()
     loaded = StackedEmotionForSequenceClassification.from_pretrained(target)
     assert (loaded.classifier.weight == model.classifier.weight).all()

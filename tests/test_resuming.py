@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from recipe_samples import write_recipe
 from safetensors.torch import load_file
 
 from scripts import train
+from scripts._starting import remove_reports
 from trainer_ext import training_args
 from trainer_ext.precision import read_precision, write_precision
 from trainer_ext.training_args import StackedEmotionTrainingArguments
@@ -106,6 +108,18 @@ def test_resumed_run_keeps_what_was_measured(tmp_path: Path, bf16_is_faster: Non
     resumed = arguments(tmp_path, resume_from_checkpoint=True if resume is True else str(checkpoint))
     assert (resumed.chosen_precision, resumed.mixed_precision) == ("fp32", "no")
     assert arguments(tmp_path).chosen_precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("resume", "is_main", "kept"), [(False, True, []), (False, False, ["a.png"]), (True, True, ["a.png"])]
+)
+def test_resumed_run_keeps_its_reports(tmp_path: Path, resume: bool, is_main: bool, kept: list[str]) -> None:
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    (reports / "a.png").touch()
+    args = arguments(tmp_path / "checkpoints", resume_from_checkpoint=str(tmp_path) if resume else True)
+    remove_reports(reports, SimpleNamespace(args=args, is_world_process_zero=lambda: is_main))  # type: ignore[arg-type]
+    assert [path.name for path in reports.glob("*")] == kept
 
 
 def test_a_wish_comes_before_what_the_checkpoint_was_trained_in(tmp_path: Path, bf16_is_faster: None) -> None:

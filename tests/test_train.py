@@ -231,6 +231,18 @@ def test_without_validation_the_thresholds_are_one_half(tmp_path: Path, capsys: 
     assert not (tmp_path / "output" / "checkpoints").exists()
 
 
+def test_reports_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    for name in ("label_correlation_999.png", "encoder_words/label_correlation_9.png"):
+        (output / "reports" / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / "reports" / name).write_bytes(b"of an earlier model")
+    (output / "reliability.png").write_bytes(b"of an earlier model")
+    fields = {"validation_file": None, "test_file": None, "num_train_epochs": 1, "encoders": ONE_ENCODER}
+    train.main([str(write_recipe(tmp_path, **fields))])
+    assert not [name for name in snapshot(output) if name.endswith(".png")]
+    assert (output / "label_statistics.json").is_file()
+
+
 def test_without_test_the_table_is_that_of_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, num_train_epochs=1, encoders=ONE_ENCODER, test_file=None)
     results = train.main([str(recipe)])

@@ -10,6 +10,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+# What a training leaves beside the model, if it has the data for it.
+REPORTS = ("label_statistics.json", "reliability.png")
+
 
 def write_model_folder(
     folder: str | os.PathLike[str], model: Any, tokenizer: Any, files: Mapping[str, str | bytes]
@@ -21,7 +24,8 @@ def write_model_folder(
     what was there before.
 
     Args:
-        folder (`str`): The repository's folder; what else is in it stays.
+        folder (`str`): The repository's folder; what else is in it stays, but for tokenizers and reports of an earlier
+            model.
         model ([`PreTrainedModel`]): Saved as safetensors.
         tokenizer: Its tokenizer.
         files (`dict[str, str | bytes]`): File name to text, such as the card, or bytes, such as a picture.
@@ -37,9 +41,11 @@ def write_model_folder(
         tokenizer.save_pretrained(partial)
         for name, content in files.items():
             (partial / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        # Tokenizers of encoders that an earlier model in this folder had.
-        for stale in {path.name for path in target.glob("*_tokenizer")} - {path.name for path in partial.iterdir()}:
+        written = {path.name for path in partial.iterdir()}
+        for stale in {path.name for path in target.glob("*_tokenizer")} - written:
             shutil.rmtree(target / stale)
+        for stale in set(REPORTS) - written:
+            (target / stale).unlink(missing_ok=True)
         for entry in sorted(partial.iterdir()):
             destination = target / entry.name
             if entry.is_dir() and destination.exists():

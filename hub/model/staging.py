@@ -20,6 +20,7 @@ import modeling_stacked_emotion
 
 from .card import evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
+from .folder import REPORTS
 from .summary import SUMMARY_NAME, TrainingSummary, read_summary
 from .widget import widget_examples
 
@@ -27,7 +28,6 @@ HERE = Path(__file__).parent
 
 _CODE = sorted(Path(modeling_stacked_emotion.__file__).parent.glob("*_stacked_emotion.py"))
 _NEEDED = ("config.json", "tokenizer_config.json", "eval_results.json")
-_REPORTS = ("label_statistics.json", "reliability.png")
 _TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "spm.model"),
@@ -175,7 +175,7 @@ def _complete(
 
 def _files(source: Path, config: Any) -> list[str]:
     """What is copied, as paths within the folder."""
-    files = [*_NEEDED, *_weights(source), *_present(source, [*_REPORTS, *_TOKENIZER_FILES])]
+    files = [*_NEEDED, *_weights(source), *_present(source, [*REPORTS, *_TOKENIZER_FILES])]
     for name in config.encoders if is_custom(config) else ():
         tokenizer = f"{name}_tokenizer"
         if not (source / tokenizer / "tokenizer_config.json").is_file():
