@@ -266,7 +266,9 @@ def test_distilled_folder_is_a_stock_model(distilled: tuple[Path, dict[str, floa
     assert summary["num_texts"]["train"] == 60
     assert 0 < summary["num_texts"]["unlabelled"] <= 40
     assert summary["settings"]["distillation_weight"] == 0.6
-    assert "trust_remote_code" not in (folder / "README.md").read_text(encoding="utf-8")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "trust_remote_code" not in card
+    assert "The probabilities are calibrated on the validation split, in the model's weights." in card
 
 
 def test_stock_pipeline_gives_calibrated_probabilities(distilled: tuple[Path, dict[str, float]]) -> None:

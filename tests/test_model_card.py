@@ -119,9 +119,32 @@ def test_calibration_error() -> None:
     config = our_config(calibration_scale=[1.0, 2.0], calibration_bias=[0.0, 0.5])
     _, body = card(RESULTS | errors, config=config)
     assert "Expected calibration error, mean over the labels: 0.013, before calibration 0.250." in body
+    errors.popitem()
+    assert "before calibration unknown." in card(RESULTS | errors, config=config)[1]
     _, body = card(RESULTS | errors)
     assert "The probabilities are not calibrated; expected calibration error, mean over the labels: 0.013." in body
     assert "calibration error" not in card()[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (stock_config(), "in the model's weights"),
+        (our_config(calibration_scale=[2.0, 2.0], calibration_bias=[0.0, 0.0]), "by a scale in `config.json`"),
+        (
+            our_config(calibration_scale=[1.0, 2.0], calibration_bias=[0.0, 0.0]),
+            "by a scale per label in `config.json`",
+        ),
+        (
+            our_config(calibration_scale=[2.0, 2.0], calibration_bias=[0.0, 0.5]),
+            "by a scale and a bias per label in `config.json`",
+        ),
+    ],
+)
+def test_place_of_the_calibration(config: Any, place: str) -> None:
+    errors = {"test_macro_calibration_error": 0.0125, "test_macro_calibration_error_uncalibrated": 0.25}
+    _, body = card(RESULTS | errors, config=config)
+    assert f"The probabilities are calibrated on the validation split, {place}. Expected" in body
 
 
 def test_settings_and_versions() -> None:

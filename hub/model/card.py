@@ -267,11 +267,18 @@ def _calibration(config: Any, results: Mapping[str, float], split: str) -> str:
     if key not in results:
         return ""
     error = _number(results[key])
-    if getattr(config, "calibration_scale", None) is None:
+    scale = getattr(config, "calibration_scale", None)
+    if scale is None and f"{key}_uncalibrated" not in results:
         return f"The probabilities are not calibrated; expected calibration error, mean over the labels: {error}."
     before = _number(results[f"{key}_uncalibrated"]) if f"{key}_uncalibrated" in results else "unknown"
+    if scale is None:
+        place = "in the model's weights"
+    elif any(config.calibration_bias):
+        place = "by a scale and a bias per label in `config.json`"
+    else:
+        place = f"by a scale{' per label' if len(set(scale)) > 1 else ''} in `config.json`"
     return (
-        "The probabilities are calibrated on the validation split, by a scale and a bias per label in `config.json`. "
+        f"The probabilities are calibrated on the validation split, {place}. "
         f"Expected calibration error, mean over the labels: {error}, before calibration {before}."
     )
 
