@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from hub.model.card import render_card
+from hub.model.card import are_tuned, render_card
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, TrainingSummary
 from trainer_ext import evaluation
@@ -66,7 +66,8 @@ def evaluate_splits(
         if split == "test" or "test" not in data.splits:
             baseline = always_frequent_baseline(labels["train"], labels[split], label_names=names)
             results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
-            print(f"\nResults on {split} (thresholds from validation):\n")
+            origin = "thresholds from validation" if are_tuned(thresholds) else "every threshold 0.5"
+            print(f"\nResults on {split} ({origin}):\n")
             print(evaluation.results_table(split, results, names, baseline))
             columns = {"uncalibrated": calibrated_probabilities(logits, None)}
             if calibration is not None:

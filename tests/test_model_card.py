@@ -107,9 +107,21 @@ def test_a_training_without_evaluation_says_so() -> None:
     assert "| metric |" not in body
 
 
+@pytest.mark.parametrize("thresholds", [None, [0.5, 0.5]])
+@pytest.mark.parametrize("results", [RESULTS, {"validation_macro_f1": 0.9}])
+def test_thresholds_that_nothing_has_chosen_are_one_half(
+    thresholds: list[float] | None, results: dict[str, float]
+) -> None:
+    _, body = card(results, config=our_config(thresholds=thresholds))
+    assert "A label is predicted\nwhere its probability reaches its threshold; here 0.5 for every label.\n" in body
+    assert "| metric | at 0.5 |\n|---|---|\n| `macro_f1` | 0." in body
+    assert [len(table(body)[key]) for key in ("macro_f1", "joy")] == [1, 5]
+    assert "chosen" not in body
+    assert "tuned" not in body
+
+
 def test_thresholds_of_one_half_are_named() -> None:
     _, body = card()
-    assert "here 0.5 for every label." in body
     assert table(body)["joy"][1] == "0.500"
     assert "probabilities = model(**batch).logits.sigmoid()\npredicted = probabilities >= 0.5\n" in body
 
@@ -190,18 +202,21 @@ def test_metadata_is_accepted_by_the_hub_library() -> None:
 
 
 def test_evaluation_entries_are_accepted_by_the_hub_library() -> None:
-    entries = evaluation_entries(RESULTS, SUMMARY, "user/repo")
+    config = our_config(thresholds=[0.3, 0.5])
+    entries = evaluation_entries(config, RESULTS, SUMMARY, "user/repo")
     assert entries is not None
     (entry,) = parse_eval_result_entries(entries)
     assert (entry.dataset_id, entry.task_id, entry.value) == ("user/emotions", "plain", 0.5123)
     assert entry.dataset_revision == "1" * 40
     assert entry.source_url == "https://huggingface.co/user/repo"
-    (entry,) = parse_eval_result_entries(
-        evaluation_entries(RESULTS, replace(SUMMARY, dataset_config=None, dataset_revision="main"), "user/repo") or []
-    )
+    assert entry.notes == "macro-F1 on the test split; thresholds per label from the validation split"
+    other = replace(SUMMARY, dataset_config=None, dataset_revision="main")
+    untuned = our_config(thresholds=[0.5, 0.5])
+    (entry,) = parse_eval_result_entries(evaluation_entries(untuned, RESULTS, other, "user/repo") or [])
     assert (entry.task_id, entry.dataset_revision) == ("default", None)
-    assert evaluation_entries({"validation_macro_f1": 0.9}, SUMMARY, "user/repo") is None
-    assert evaluation_entries(RESULTS, replace(SUMMARY, dataset=None), "user/repo") is None
+    assert entry.notes == "macro-F1 on the test split; every threshold 0.5"
+    assert evaluation_entries(config, {"validation_macro_f1": 0.9}, SUMMARY, "user/repo") is None
+    assert evaluation_entries(config, RESULTS, replace(SUMMARY, dataset=None), "user/repo") is None
 
 
 def test_examples_go_to_the_widget_and_to_a_table() -> None:

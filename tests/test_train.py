@@ -227,7 +227,10 @@ def test_without_validation_the_thresholds_are_one_half(tmp_path: Path, capsys: 
     assert config.get("calibration_scale") is None
     assert not [key for key in results if key.startswith("validation_")]
     assert results["test_macro_f1"] == results["test_macro_f1_at_0.5"]
-    assert "every threshold is 0.5" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "every threshold is 0.5" in said
+    assert "Results on test (every threshold 0.5):" in said
+    assert "here 0.5 for every label." in (tmp_path / "output" / "README.md").read_text(encoding="utf-8")
     assert not (tmp_path / "output" / "checkpoints").exists()
 
 

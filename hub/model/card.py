@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ def render_card(
     labels = label_names(config)
     encoders = {key: find_encoder(origin) for key, origin in summary.encoders.items()}
     label_rows = _label_rows(config, labels, results, split)
+    tuned = are_tuned(decision_thresholds(config))
     published = revision is not None and with_code
     template = _environment().get_template("card_template.md")
     return template.render(
@@ -92,11 +93,14 @@ def render_card(
         split=split,
         sizes={key: f"{value:,}" for key, value in summary.num_texts.items()},
         sizes_text=", ".join(f"{value:,} {key}" for key, value in summary.num_texts.items()),
-        rows=[[f"`{key}`", *_pair(results, f"{split}_{key}")] for key in _METRICS if f"{split}_{key}" in results],
+        tuned=tuned,
+        rows=[
+            [f"`{key}`", *_values(results, f"{split}_{key}", tuned)] for key in _METRICS if f"{split}_{key}" in results
+        ],
         baseline=_number(results[key]) if (key := f"{split}_macro_f1_always_frequent") in results else None,
         label_rows=[_label_cells(row) for row in label_rows],
         calibration=_calibration(config, results, split),
-        thresholds_text=_thresholds_text(config, results),
+        thresholds_text=_thresholds_text(tuned, split),
         rare=_names([row[0] for row in label_rows if row[1] < _FEW_TEXTS]),
         few_texts=_FEW_TEXTS,
         weak_f1=_WEAK_F1,
@@ -112,7 +116,7 @@ def render_card(
 
 
 def evaluation_entries(
-    results: Mapping[str, float], summary: TrainingSummary, repo_id: str
+    config: Any, results: Mapping[str, float], summary: TrainingSummary, repo_id: str
 ) -> list[dict[str, Any]] | None:
     """
     The content of `.eval_results/*.yaml`: macro-F1 on the test split of a data set of the Hub.
@@ -126,6 +130,8 @@ def evaluation_entries(
     if not summary.dataset or "test_macro_f1" not in results:
         return None
     revision = summary.dataset_revision or ""
+    tuned = are_tuned(decision_thresholds(config))
+    thresholds = "thresholds per label from the validation split" if tuned else "every threshold 0.5"
     entry = EvalResultEntry(
         dataset_id=summary.dataset,
         task_id=summary.dataset_config or "default",
@@ -133,7 +139,7 @@ def evaluation_entries(
         dataset_revision=revision if re.fullmatch(r"[0-9a-f]{40}", revision) else None,
         source_url=f"https://huggingface.co/{repo_id}",
         source_name="Model card",
-        notes="macro-F1 on the test split; thresholds per label from the validation split",
+        notes=f"macro-F1 on the test split; {thresholds}",
     )
     return eval_result_entries_to_yaml([entry])
 
@@ -141,6 +147,11 @@ def evaluation_entries(
 def results_split(results: Mapping[str, float]) -> str:
     """The split whose results are reported: `test` if there was one."""
     return "test" if "test_macro_f1" in results else "validation"
+
+
+def are_tuned(thresholds: Iterable[float]) -> bool:
+    """Whether they were chosen on validation data; where nothing was chosen, every threshold is 0.5."""
+    return any(threshold != 0.5 for threshold in thresholds)
 
 
 def is_custom(config: Any) -> bool:
@@ -254,10 +265,10 @@ def _example_row(example: Mapping[str, Any]) -> dict[str, str]:
     return {"text": example["text"], "emotions": emotions or "none over its threshold"}
 
 
-def _thresholds_text(config: Any, results: Mapping[str, float]) -> str:
-    if not getattr(config, "thresholds", None):
+def _thresholds_text(tuned: bool, split: str) -> str:
+    if not tuned:
         return "here 0.5 for every label."
-    if results_split(results) == "validation":
+    if split == "validation":
         return "the thresholds were chosen on this very split, so the numbers at them are a little too good."
     return "the thresholds were chosen on the validation split, never on test."
 
@@ -301,9 +312,10 @@ def _label_cells(row: Sequence[Any]) -> list[str]:
     return [_cell(row[0]), *("–" if value is None else _number(value) for value in row[1:])]
 
 
-def _pair(results: Mapping[str, float], key: str) -> list[str]:
+def _values(results: Mapping[str, float], key: str, tuned: bool) -> list[str]:
+    """At the thresholds, and at 0.5 where they are others."""
     at_default = results.get(f"{key}_at_0.5")
-    return [_number(results[key]), "–" if at_default is None else _number(at_default)]
+    return [_number(results[key]), *(["–" if at_default is None else _number(at_default)] if tuned else [])]
 
 
 def _requirements(config: Any) -> str:

@@ -101,7 +101,7 @@ def stage_model(
 
         export_onnx(source, folder)
     (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
-    entries = evaluation_entries(results, summary, repo_id)
+    entries = evaluation_entries(config, results, summary, repo_id)
     if entries and with_code:
         (folder / ".eval_results").mkdir()
         name = str(summary.dataset).rpartition("/")[2]
