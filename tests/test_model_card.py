@@ -105,6 +105,8 @@ def test_a_training_without_evaluation_says_so() -> None:
     assert "model-index" not in metadata
     assert "metrics" not in metadata
     assert "| metric |" not in body
+    limits = body.partition("## Limits")[2]
+    assert not [words for words in ("The table", "Fewer than", "F1 is below") if words in limits]
 
 
 @pytest.mark.parametrize("thresholds", [None, [0.5, 0.5]])
