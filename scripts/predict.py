@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --input or stdin")
     parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--input", metavar="FILE", help="text file, UTF-8, one text per line")
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of bars and colours")
+    parser.add_argument("--json", action="store_true", help="JSON lines, UTF-8, instead of bars and colours")
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
     parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
@@ -61,9 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         _check(options)
         name = options.model or mini_model()
-    # Where the terminal cannot show a character, its code is better than no answer.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        if options.json:
+            sys.stdout.reconfigure(encoding="utf-8")
+        else:
+            # Where the terminal cannot show a character, its code is better than no answer.
+            sys.stdout.reconfigure(errors="backslashreplace")
     with ExitStack() as stack:
         with user_errors():
             texts = _texts(options, stack)

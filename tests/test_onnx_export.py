@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -140,7 +141,11 @@ def test_files_are_the_same_each_time_and_name_no_path(exported: Path, tmp_path:
 
 def run_example(folder: Path, texts: list[str], *options: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-c", WITHOUT_TORCH, str(folder / "onnx_example.py"), *texts, *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, check=False)
+    # JSON is UTF-8, whatever the terminal is.
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", cwd=folder.parent, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

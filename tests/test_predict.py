@@ -154,6 +154,17 @@ def test_highlight_stands_on_its_word_and_the_text_does_not_command_the_terminal
     assert "mhappy\x1b[0m" in shown
 
 
+@pytest.mark.parametrize(("form", "shown"), [("json", "so sad 😢"), ("bars", r"so sad \U0001f622")])
+def test_standard_output_that_is_not_utf8(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, form: str, shown: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    predict.main(["--model", str(trained.folder), *(["--json"] if form == "json" else []), "so sad 😢"])
+    said = written.getvalue().decode("utf-8")
+    assert (json.loads(said)["text"] if form == "json" else said.splitlines()[0]) == shown
+
+
 # ---------------------------------------------------------------------------------------------- hard texts
 
 HARD = {

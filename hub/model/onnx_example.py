@@ -5,13 +5,15 @@ Emotions of texts by the ONNX files of this folder, with neither torch nor trans
     pip install numpy onnxruntime regex tokenizers
     python onnx_example.py "thank you so much!" "what a day"
 
-Prints a JSON object for each text: the labels at or above their thresholds, best first, and the words that decided.
+Prints a JSON object for each text, in UTF-8: the labels at or above their thresholds, best first, and the words that
+decided.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -156,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT")
     parser.add_argument("--file", default="model_int8.onnx", help="of onnx/ (default: model_int8.onnx)")
     options = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     classifier = OnnxClassifier(Path(__file__).resolve().parent, f"onnx/{options.file}")
     for answer in classifier(options.texts):
         print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
