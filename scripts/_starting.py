@@ -82,5 +82,7 @@ def remove_reports(folder: Path, trainer: StackedEmotionTrainer) -> None:
         return
     if args.training_mode == "joint":
         shutil.rmtree(folder, ignore_errors=True)
+    elif not args.polish_num_train_epochs:
+        shutil.rmtree(folder / "polish", ignore_errors=True)
     for path in folder.glob("*.*"):
         path.unlink()

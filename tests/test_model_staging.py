@@ -180,6 +180,14 @@ def test_the_last_correlation_figure_is_shown(source: Path, tmp_path: Path) -> N
     folder = stage(source, tmp_path / "folder")
     assert (folder / "label_correlation.png").read_bytes() == b"step 1000"
     assert "(label_correlation.png)" in (folder / "README.md").read_text(encoding="utf-8")
+    # Of a model trained in stages those of the whole stack, not of an encoder alone.
+    for path in reports.glob("*.png"):
+        path.unlink()
+    for last, expected in (("encoder_bytes", []), ("head", [b"head"]), ("polish", [b"polish"])):
+        (reports / last).mkdir()
+        (reports / last / "label_correlation_20.png").write_bytes(last.encode())
+        folder = stage(source, tmp_path / f"after_{last}")
+        assert [path.read_bytes() for path in folder.glob("label_correlation.png")] == expected
 
 
 def test_weights_in_several_files(

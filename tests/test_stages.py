@@ -262,19 +262,21 @@ def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFix
     run(recipe, capsys)
     first = weights(tmp_path)
     reports = tmp_path / "output" / "reports"
-    old = [reports / "old_99.png", *(reports / stage / "old_99.png" for stage in STAGES)]
+    # The model has not been polished.
+    (reports / "polish").mkdir()
+    old = [reports / "old_99.png", *(reports / stage / "old_99.png" for stage in ("polish", *STAGES))]
     for path in old:
         path.touch()
     again, written = run(recipe, capsys)
     assert again == dict.fromkeys(STAGES, "complete already")
     assert written == "0 of 4 files to write"
     assert same(weights(tmp_path), first)
-    assert [path.exists() for path in old] == [False, True, True, True]
+    assert [path.exists() for path in old] == [False, False, True, True, True]
     # What has no effect on the weights repeats nothing; the head's settings repeat the head alone.
     again, written = run(recipe, capsys, "--head_num_train_epochs=3", "--logging_steps=7", "--resume_from_checkpoint")
     assert again == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
     assert written == "0 of 4 files to write"
-    assert [path.exists() for path in old] == [False, True, True, False]
+    assert [path.exists() for path in old] == [False, False, True, True, False]
     # The encoder that the recipe names last in another width: the first one stays, with its features.
     again, written = run(recipe, capsys, "--encoders.bytes.hidden_size=24")
     assert again == {"encoder_bytes": "training", "encoder_words": "complete already", "head": "training"}

@@ -204,9 +204,11 @@ def _needed(source: Path, names: Sequence[str]) -> list[str]:
 
 
 def _copy_figures(source: Path, folder: Path) -> list[str]:
-    """The figures that the card shows; of the reports of every evaluation the last."""
-    reports = (source / "reports").glob("label_correlation_*.png")
-    last = max(reports, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
-    if last:
-        shutil.copyfile(last, folder / "label_correlation.png")
+    """The figures that the card shows; of the reports of all evaluations, or those of the last stage, the last."""
+    for stage in ("", "polish", "head"):
+        reports = (source / "reports" / stage).glob("label_correlation_*.png")
+        last = max(reports, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
+        if last:
+            shutil.copyfile(last, folder / "label_correlation.png")
+            break
     return sorted(path.name for path in folder.glob("*.png"))
