@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,11 +51,11 @@ def _predict(recipe: Recipe, folder: Path) -> None:
     import numpy as np
 
     from modeling_stacked_emotion import decision_thresholds
-    from trainer_ext.data import load_emotion_data
+    from scripts._starting import load_data
     from trainer_ext.prediction import load_classifier, predict_probabilities
 
     with user_errors():
-        data = load_emotion_data(**asdict(recipe.data), seed=recipe.training.seed)
+        data = load_data(recipe.data, recipe.training.seed)
     model, tokenizer = load_classifier(str(folder))
     batch_size = recipe.training.per_device_eval_batch_size
     probabilities: dict[str, np.ndarray] = {
