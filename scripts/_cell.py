@@ -16,25 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import train
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from scripts._finishing import SplitEvaluation
-    from trainer_ext.data import EmotionData
+    from trainer_ext.data.loading import EmotionData
     from trainer_ext.recipe import Recipe
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Leave `eval_results.json` and `cell.npz` in the `output_dir` of the recipe."""
     recipe_path, *overrides = sys.argv[1:] if argv is None else argv
 
-    from trainer_ext.cells import CELL_FILE
+    from trainer_ext.comparison.runs import CELL_FILE
     from trainer_ext.recipe import load_recipe
 
-    with user_errors():
-        recipe = load_recipe(recipe_path, overrides)
+    recipe = load_recipe(recipe_path, overrides)
     folder = Path(str(recipe.training.output_dir))
     if not (folder / "eval_results.json").exists():
 
@@ -52,10 +53,9 @@ def _predict(recipe: Recipe, folder: Path) -> None:
 
     from modeling_stacked_emotion import decision_thresholds
     from scripts._starting import load_data
-    from trainer_ext.prediction import load_classifier, predict_probabilities
+    from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
-    with user_errors():
-        data = load_data(recipe.data, recipe.training.seed)
+    data = load_data(recipe.data, recipe.training.seed)
     model, tokenizer = load_classifier(str(folder))
     batch_size = recipe.training.per_device_eval_batch_size
     probabilities: dict[str, np.ndarray] = {
@@ -71,11 +71,10 @@ def _write_cell(
 ) -> None:
     import numpy as np
 
-    from trainer_ext.cells import CELL_FILE, Cell, split_arrays
+    from trainer_ext.comparison.runs import CELL_FILE, Cell, split_arrays
 
-    with user_errors():
-        if "test" not in data.splits:
-            raise ValueError("A comparison needs a test split: give a `test_file`.")
+    if "test" not in data.splits:
+        raise InputError("A comparison needs a test split: give a `test_file`.")
     arrays = {
         "label_names": np.array(data.label_names),
         "train_counts": split_arrays(data, "train")[0].sum(axis=0),

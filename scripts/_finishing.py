@@ -14,14 +14,14 @@ import transformers
 from hub.model.card import are_tuned, render_card
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, TrainingSummary
-from trainer_ext import evaluation
-from trainer_ext.calibration import Calibration, calibrated_probabilities
-from trainer_ext.data import EmotionData
-from trainer_ext.figures import figure_png
-from trainer_ext.metrics import always_frequent_baseline
-from trainer_ext.prediction import predict_logits
+from trainer_ext.data.loading import EmotionData
+from trainer_ext.evaluation import results as evaluation
+from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
+from trainer_ext.evaluation.metrics import always_frequent_baseline
+from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.recipe import DataArguments, DecisionArguments, TeacherArguments
-from trainer_ext.reliability import reliability_figure
+from trainer_ext.reports.figures import figure_png
+from trainer_ext.reports.reliability import reliability_figure
 
 _TEACHING = ("distillation_weight", "distillation_temperature")
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import sklearn.metrics as sk
 
 from hub.metric.staging import stage_metric
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.evaluation.metrics import multilabel_metrics
 
 # As many as all of GoEmotions.
 _NUM_SAMPLES, _NUM_LABELS = 54_263, 28

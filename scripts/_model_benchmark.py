@@ -21,11 +21,11 @@ from transformers import PreTrainedModel
 
 from modeling_stacked_emotion import decision_thresholds, label_names
 from scripts._timing import seconds
-from trainer_ext.batching import LENGTH_COLUMN, EmotionDataCollator, tokenize_dataset
-from trainer_ext.data import read_file
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.data.batching import LENGTH_COLUMN, EmotionDataCollator, tokenize_dataset
+from trainer_ext.data.loading import read_file
+from trainer_ext.evaluation.metrics import multilabel_metrics
+from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 from trainer_ext.precision import autocast
-from trainer_ext.prediction import load_classifier, predict_probabilities
 
 _TRAINING_BATCHES = 8
 _LEARNING_RATE = 1e-6

@@ -16,10 +16,10 @@ import torch
 from hub.model.onnx_export import FOLDER, FP32_FILE, INT8_FILE, export_onnx
 from modeling_stacked_emotion import decision_thresholds, label_names
 from scripts._timing import seconds
-from trainer_ext.calibration import calibrated_probabilities
-from trainer_ext.data import read_file
-from trainer_ext.metrics import multilabel_metrics
-from trainer_ext.prediction import load_classifier
+from trainer_ext.data.loading import read_file
+from trainer_ext.evaluation.calibration import calibrated_probabilities
+from trainer_ext.evaluation.metrics import multilabel_metrics
+from trainer_ext.evaluation.prediction import load_classifier
 
 _Batch = dict[str, torch.Tensor]
 _Side = Callable[[_Batch], np.ndarray]

@@ -18,6 +18,8 @@ from queue import SimpleQueue
 from statistics import mean
 from typing import Any
 
+from trainer_ext.errors import InputError
+
 _SETTINGS_FILE = "settings.json"
 
 
@@ -57,7 +59,7 @@ def check_settings(runs: Sequence[Run]) -> None:
     for run in runs:
         record = run.folder / _SETTINGS_FILE
         if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != run.settings():
-            raise ValueError(
+            raise InputError(
                 f"{run} was begun with other settings, those in {record}: remove {run.folder} to train it with the "
                 f"new ones, or only {_SETTINGS_FILE} to keep it as it is, or name another `--output_dir`."
             )

@@ -11,15 +11,21 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 
-from scripts._errors import user_errors
-from trainer_ext.batching import tokenize_dataset
-from trainer_ext.checkpoints import find_checkpoint
-from trainer_ext.data import EmotionData, load_emotion_data
-from trainer_ext.distillation import add_teacher, distillation_rows, read_unlabelled, teacher_columns, teacher_logits
-from trainer_ext.prediction import load_classifier
+from trainer_ext.data.batching import tokenize_dataset
+from trainer_ext.data.loading import EmotionData, load_emotion_data
+from trainer_ext.errors import InputError, reading
+from trainer_ext.evaluation.prediction import load_classifier
 from trainer_ext.recipe import DataArguments, TeacherArguments
-from trainer_ext.trainer import StackedEmotionTrainer
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.stages.distillation import (
+    add_teacher,
+    distillation_rows,
+    read_unlabelled,
+    teacher_columns,
+    teacher_logits,
+)
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.checkpoints import find_checkpoint
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 
 def load_data(arguments: DataArguments, seed: int) -> EmotionData:
@@ -53,17 +59,16 @@ def taught_rows(
         return TaughtRows(train, None)
     unlabelled: list[str] = []
     teachers = []
-    with user_errors():
-        if training.world_size > 1:
-            raise ValueError("Distillation runs in one process: start it without `accelerate launch`.")
-        if arguments.unlabelled_file:
-            # What the student is measured on, it must not have seen.
-            known = [text for split in data.splits.values() for text in split["text"]]
-            unlabelled = read_unlabelled(arguments.unlabelled_file, text_column, known)
-        for folder in arguments.teachers:
-            with user_errors(f"teacher {folder} cannot be loaded"):
-                teachers.append(load_classifier(folder))
-            teacher_columns(teachers[-1][0], data.label_names)
+    if training.world_size > 1:
+        raise InputError("Distillation runs in one process: start it without `accelerate launch`.")
+    if arguments.unlabelled_file:
+        # What the student is measured on, it must not have seen.
+        known = [text for split in data.splits.values() for text in split["text"]]
+        unlabelled = read_unlabelled(arguments.unlabelled_file, text_column, known)
+    for folder in arguments.teachers:
+        with reading(f"teacher {folder} cannot be loaded"):
+            teachers.append(load_classifier(folder))
+        teacher_columns(teachers[-1][0], data.label_names)
     rows = distillation_rows(train, unlabelled, len(data.label_names))
     print(f"{len(teachers)} to learn from: {len(rows):,} texts, {len(unlabelled):,} of them without labels.")
     cache = arguments.teacher_cache_dir or Path(str(training.output_dir)) / "teacher_logits"

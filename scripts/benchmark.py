@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from hub.model.mini import mini_model
-from scripts._errors import user_errors
+from scripts._command import command
 from scripts._timing import seconds
+from trainer_ext.errors import InputError
 
 DATASET_SIZES = (100_000, 400_000, 1_600_000)
 DEFAULT_TEXTS = Path(__file__).resolve().parent / "data" / "english" / "train.jsonl"
@@ -82,25 +83,25 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Measure and print; returns the numbers."""
     options = make_parser().parse_args(argv)
     lists = (options.models, options.balanced_dataset)
     if options.labelling or options.onnx or options.metric or any(values is not None for values in lists):
-        with user_errors():
-            results = _measure_other(options)
-            _write(results, options)
+        results = _measure_other(options)
+        _write(results, options)
         return results
 
     import torch
     import transformers
 
-    from trainer_ext.data import read_file
+    from trainer_ext.data.loading import read_file
     from trainer_ext.precision import fastest_precision
 
     transformers.logging.disable_progress_bar()
     transformers.set_seed(0)
-    with user_errors(), tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         texts = read_file(options.texts, label_names=options.label_names)[0]["text"][: options.num_texts]
         encoders = _encoders(options.encoders, list(texts), Path(scratch))
         own_tokenizers, tokenizer, model = _load(encoders)
@@ -156,7 +157,7 @@ def _measure_other(options: argparse.Namespace) -> dict[str, float]:
         models = options.models or [mini_model()]
         return _model_benchmark.measure_models(models, options.texts, *sizes, precision, options.rounds)
     if not options.tweets:
-        raise ValueError("--labelling needs --tweets, the Sentiment140 file.")
+        raise InputError("--labelling needs --tweets, the Sentiment140 file.")
     return _dataset_benchmark.measure_labelling(
         options.labelling, options.tweets, options.num_texts, precision, options.rounds
     )
@@ -168,12 +169,12 @@ def _write(results: dict[str, float], options: argparse.Namespace) -> None:
 
 
 def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:
-    from trainer_ext.scratch_encoders import ScratchEncoder
+    from trainer_ext.encoders.scratch import ScratchEncoder
 
     if named:
         pairs = [entry.partition("=") for entry in named]
         if wrong := [name for name, separator, folder in pairs if not (name and separator and folder)]:
-            raise ValueError(f"--encoders takes NAME=FOLDER, got {wrong[0]!r}.")
+            raise InputError(f"--encoders takes NAME=FOLDER, got {wrong[0]!r}.")
         return {name: folder for name, _, folder in pairs}
     size: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "max_tokens": 512}
     kinds = {"words": ("bert", "wordpiece"), "bytes": ("roberta", "byte_bpe"), "pieces": ("electra", "unigram")}
@@ -311,7 +312,7 @@ def _epoch_pair(
     import numpy as np
     import torch
 
-    from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+    from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
     from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, plan_features, write_features
     from trainer_ext.stages.staged_training import encoder_classifier, without_encoders
 

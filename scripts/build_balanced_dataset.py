@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hub.dataset.arguments import BalancedDatasetArguments
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the stages that are not done; returns what is in `sources.json`."""
     options, overrides = make_parser().parse_known_args(argv)
@@ -72,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     from trainer_ext.recipe import load_fields
 
     transformers.logging.disable_progress_bar()
-    with user_errors():
-        groups = {"dataset": BalancedDatasetArguments}
-        arguments: BalancedDatasetArguments = load_fields(options.recipe, groups, overrides)["dataset"]
-        state = PartialState(timeout=_PATIENCE)
-        stages = Stages.of(Path(arguments.output_dir) / "work")
-        return _build(arguments, stages, state)
+    groups = {"dataset": BalancedDatasetArguments}
+    arguments: BalancedDatasetArguments = load_fields(options.recipe, groups, overrides)["dataset"]
+    state = PartialState(timeout=_PATIENCE)
+    stages = Stages.of(Path(arguments.output_dir) / "work")
+    return _build(arguments, stages, state)
 
 
 def _build(arguments: BalancedDatasetArguments, stages: Stages, state: Any) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _read_inputs(arguments: BalancedDatasetArguments) -> _Inputs:
     from hub.dataset.candidates import Validation
     from hub.dataset.schema import LABEL_NAMES
     from hub.dataset.sources import human_rows, read_candidates
-    from trainer_ext.data import load_emotion_data, read_file
+    from trainer_ext.data.loading import load_emotion_data, read_file
 
     data = load_emotion_data(
         dataset_name=arguments.dataset_name,
@@ -130,7 +131,7 @@ def _read_inputs(arguments: BalancedDatasetArguments) -> _Inputs:
     )
     missing = [split for split in ("validation", "test") if split not in data.splits]
     if missing:
-        raise ValueError(f"GoEmotions needs its {missing[0]} split, which stays as it is: set `{missing[0]}_file`.")
+        raise InputError(f"GoEmotions needs its {missing[0]} split, which stays as it is: set `{missing[0]}_file`.")
     parts = [("goemotions", data.splits["train"])]
     parts += [("written", read_file(path, label_names=LABEL_NAMES)[0]) for path in arguments.written_files]
     human = [human_rows(rows["text"], np.asarray(rows["labels"], dtype=bool), source) for source, rows in parts]

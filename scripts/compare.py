@@ -31,12 +31,13 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scripts._errors import user_errors
+from scripts._command import command
 from scripts._runs import Run, check_settings, gpus, train_runs
+from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
-    from trainer_ext.cells import Cell
-    from trainer_ext.comparison import Summary
+    from trainer_ext.comparison.runs import Cell
+    from trainer_ext.comparison.variants import Summary
     from trainer_ext.recipe import Recipe
 
 _FIRST_SEED = 1
@@ -76,7 +77,7 @@ def _check_test_split(recipes: Iterable[Recipe]) -> None:
     for recipe in recipes:
         data = recipe.data
         if not (data.dataset_name or data.test_file or data.test_ratio):
-            raise ValueError("A comparison needs a test split: give a `test_file` or a `test_ratio`.")
+            raise InputError("A comparison needs a test split: give a `test_file` or a `test_ratio`.")
 
 
 class _Ensemble(NamedTuple):
@@ -95,53 +96,53 @@ class _Comparison:
     ensembles: dict[str, _Ensemble]
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Summary:
     """Run what is missing, compare, write; returns the content of `comparison.json`."""
     options, overrides = make_parser().parse_known_args(argv)
 
     from trainer_ext.recipe import load_recipe
 
-    with user_errors():
-        _check(options, overrides)
-        path = Path(options.comparison)
-        comparison = _load_comparison(path)
-        output = Path(options.output_dir or f"outputs/{path.stem}")
-        needs = {variant: _references(fields) for variant, fields in comparison.variants.items()}
-        order = _order(path, needs)
-        if options.variants:
-            comparison = _only(comparison, options.variants, needs, path)
-            order = [variant for variant in order if variant in comparison.variants]
-        # A slip in any variant is found before the first one is trained.
-        recipes = {
-            variant: load_recipe(
-                comparison.recipe, [*overrides, *_arguments(fields), "--output_dir", str(output / variant)]
-            )
-            for variant, fields in comparison.variants.items()
-        }
-        precision = _precision(output, next(iter(recipes.values())))
-        runs = [
-            Run(
-                variant,
+    _check(options, overrides)
+    path = Path(options.comparison)
+    comparison = _load_comparison(path)
+    output = Path(options.output_dir or f"outputs/{path.stem}")
+    needs = {variant: _references(fields) for variant, fields in comparison.variants.items()}
+    order = _order(path, needs)
+    if options.variants:
+        comparison = _only(comparison, options.variants, needs, path)
+        order = [variant for variant in order if variant in comparison.variants]
+    # A slip in any variant is found before the first one is trained.
+    recipes = {
+        variant: load_recipe(
+            comparison.recipe, [*overrides, *_arguments(fields), "--output_dir", str(output / variant)]
+        )
+        for variant, fields in comparison.variants.items()
+    }
+    precision = _precision(output, next(iter(recipes.values())))
+    runs = [
+        Run(
+            variant,
+            seed,
+            output / variant / f"seed_{seed}",
+            comparison.recipe,
+            _overrides(
+                overrides,
+                _resolve(comparison.variants[variant], output, seed),
+                recipes[variant],
                 seed,
-                output / variant / f"seed_{seed}",
-                comparison.recipe,
-                _overrides(
-                    overrides,
-                    _resolve(comparison.variants[variant], output, seed),
-                    recipes[variant],
-                    seed,
-                    precision,
-                ),
-                [output / other / f"seed_{seed}" for other in sorted(needs[variant])],
-            )
-            # Seed by seed: so all variants can be compared early.
-            for seed in range(_FIRST_SEED, _FIRST_SEED + options.seeds)
-            for variant in order
-        ]
-        missing = [run for run in runs if not _cell_file(run).exists()]
-        if not options.no_train:
-            check_settings(runs)
-            _check_test_split(recipes.values())
+                precision,
+            ),
+            [output / other / f"seed_{seed}" for other in sorted(needs[variant])],
+        )
+        # Seed by seed: so all variants can be compared early.
+        for seed in range(_FIRST_SEED, _FIRST_SEED + options.seeds)
+        for variant in order
+    ]
+    missing = [run for run in runs if not _cell_file(run).exists()]
+    if not options.no_train:
+        check_settings(runs)
+        _check_test_split(recipes.values())
     print(f"{len(runs) - len(missing)} runs are finished, {len(missing)} to do.", flush=True)
     if options.no_train:
         print("".join(f"Missing: {run}\n" for run in missing), end="", flush=True)
@@ -150,19 +151,18 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         (output / _PRECISION_FILE).write_text(precision, encoding="utf-8")
         if failures := train_runs(missing, options.jobs or len(gpus()) or 1):
             raise SystemExit("\n".join(f"error: {failure}" for failure in failures))
-    with user_errors():
-        summary = _compare(runs, comparison.ensembles, recipes)
+    summary = _compare(runs, comparison.ensembles, recipes)
     _write(output, summary)
     return summary
 
 
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
     if any(part == "--seed" or part.startswith("--seed=") for part in overrides):
-        raise ValueError("--seed is that of one run, and a comparison has several: give their number as --seeds.")
+        raise InputError("--seed is that of one run, and a comparison has several: give their number as --seeds.")
     for name in ("seeds", "jobs"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}.")
+            raise InputError(f"--{name} must be at least 1, got {value}.")
 
 
 def _load_comparison(path: Path) -> _Comparison:
@@ -172,12 +172,12 @@ def _load_comparison(path: Path) -> _Comparison:
         raise FileNotFoundError(f"There is no comparison {path}.")
     values = parse_yaml(path.read_bytes(), str(path))
     if not isinstance(values, dict) or values.keys() - {"ensembles"} != {"recipe", "variants"}:
-        raise ValueError(
+        raise InputError(
             f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else."
         )
     variants, ensembles = values["variants"], values.get("ensembles", {})
     if not isinstance(variants, dict) or not all(isinstance(fields, dict) for fields in variants.values()):
-        raise ValueError(f"{path}: `variants` must map names to mappings of fields, got {variants!r}.")
+        raise InputError(f"{path}: `variants` must map names to mappings of fields, got {variants!r}.")
     return _Comparison(str(path.parent / values["recipe"]), variants, _read_ensembles(path, ensembles, list(variants)))
 
 
@@ -187,12 +187,12 @@ def _read_ensembles(path: Path, values: Any, variants: Sequence[str]) -> dict[st
         weighted = isinstance(value, dict) and [*value] == ["weighted"]
         ensembles[name] = _Ensemble(value["weighted"] if weighted else value, weighted)
     if not isinstance(values, dict) or not all(isinstance(members, list) for members, _ in ensembles.values()):
-        raise ValueError(
+        raise InputError(
             f"{path}: `ensembles` must map names to lists of variants, or to `weighted` and a list, got {values!r}."
         )
     for name, (members, _) in ensembles.items():
         if name in variants or not members or not set(members) <= set(variants):
-            raise ValueError(
+            raise InputError(
                 f"{path}: an ensemble must have a name of its own and consist of some of the variants "
                 f"{', '.join(variants)}, got {name}: {members}."
             )
@@ -222,17 +222,17 @@ def _order(path: Path, needs: Mapping[str, set[str]]) -> list[str]:
     """The variants, each behind those that it needs."""
     for variant, others in needs.items():
         if unknown := sorted(others - needs.keys()):
-            raise ValueError(f"{path}: {variant} speaks of the variant {unknown[0]!r}; there are {', '.join(needs)}.")
+            raise InputError(f"{path}: {variant} speaks of the variant {unknown[0]!r}; there are {', '.join(needs)}.")
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise ValueError(f"{path}: variants need one another: {' -> '.join(error.args[1])}.") from None
+        raise InputError(f"{path}: variants need one another: {' -> '.join(error.args[1])}.") from None
 
 
 def _only(comparison: _Comparison, names: Sequence[str], needs: Mapping[str, set[str]], path: Path) -> _Comparison:
     """The comparison of the named variants and those that they need, with ensembles of these alone."""
     if unknown := [name for name in names if name not in needs]:
-        raise ValueError(f"{path} has no variant {unknown[0]!r}; there are {', '.join(needs)}.")
+        raise InputError(f"{path} has no variant {unknown[0]!r}; there are {', '.join(needs)}.")
     kept, waiting = set[str](), {*names}
     while waiting:
         kept |= waiting
@@ -265,14 +265,14 @@ def _precision(output: Path, recipe: Recipe) -> str:
 
 
 def _cell_file(run: Run) -> Path:
-    from trainer_ext.cells import CELL_FILE
+    from trainer_ext.comparison.runs import CELL_FILE
 
     return run.folder / CELL_FILE
 
 
 def _compare(runs: Sequence[Run], ensembles: Mapping[str, _Ensemble], recipes: Mapping[str, Recipe]) -> Summary:
-    from trainer_ext.cells import Cell, mean_cell
-    from trainer_ext.comparison import compare_variants
+    from trainer_ext.comparison.runs import Cell, mean_cell
+    from trainer_ext.comparison.variants import compare_variants
 
     cells: dict[str, dict[int, Cell]] = {variant: {} for variant in recipes}
     for run in runs:
@@ -280,7 +280,7 @@ def _compare(runs: Sequence[Run], ensembles: Mapping[str, _Ensemble], recipes: M
             cells[run.variant][run.seed] = Cell.load(_cell_file(run))
     first = next(iter(cells))
     if not cells[first]:
-        raise ValueError(f"No run of {first} is finished, with which the others are compared: leave out `--no_train`.")
+        raise InputError(f"No run of {first} is finished, with which the others are compared: leave out `--no_train`.")
     for name, (members, weighted) in ensembles.items():
         options = recipes[members[0]].model
         cells[name] = {
@@ -291,9 +291,9 @@ def _compare(runs: Sequence[Run], ensembles: Mapping[str, _Ensemble], recipes: M
 
 
 def _write(output: Path, summary: Summary) -> None:
-    from trainer_ext.comparison import class_rows, comparison_rows
-    from trainer_ext.comparison_figures import draw_classes, draw_gains
-    from trainer_ext.figures import figure_png
+    from trainer_ext.comparison.figures import draw_classes, draw_gains
+    from trainer_ext.comparison.variants import class_rows, comparison_rows
+    from trainer_ext.reports.figures import figure_png
 
     rows = comparison_rows(summary)
     lines = ["| " + " | ".join(row) + " |" for row in rows]

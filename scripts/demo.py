@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hub.model.mini import mini_model
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, MissingPackageError, reading
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -33,24 +34,23 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model and serve the app until interrupted."""
     options = make_parser().parse_args(argv)
-    with user_errors():
-        if options.port is not None and not 1 <= options.port <= 65535:
-            raise ValueError(f"--port must be in [1, 65535], got {options.port}.")
-        name = options.model or mini_model()
-        try:
-            from hub.demo.app import EmotionModel, launch
-        except ModuleNotFoundError as error:
-            raise ImportError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise InputError(f"--port must be in [1, 65535], got {options.port}.")
+    name = options.model or mini_model()
+    try:
+        from hub.demo.app import EmotionModel, launch
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
     has_code = not Path(name).is_dir() or any(Path(name).glob("modeling_*.py"))
     if not has_code:
         import modeling_stacked_emotion  # noqa: F401  (registers its classes)
-    with user_errors(f"--model {name} cannot be loaded"):
+    with reading(f"--model {name} cannot be loaded"):
         model = EmotionModel(name, options.revision, trust_remote_code=has_code)
-    with user_errors():
-        launch(model, server_port=options.port, share=options.share == "true")
+    launch(model, server_port=options.port, share=options.share == "true")
 
 
 if __name__ == "__main__":

@@ -20,15 +20,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, reading
 
 if TYPE_CHECKING:
     from hub.model.summary import TrainingSummary
     from scripts._starting import TaughtRows
-    from trainer_ext.data import EmotionData
-    from trainer_ext.distillation import StudentArguments
+    from trainer_ext.data.loading import EmotionData
     from trainer_ext.recipe import DataArguments, TeacherArguments
-    from trainer_ext.training_args import StackedEmotionTrainingArguments
+    from trainer_ext.stages.distillation import StudentArguments
+    from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 # The student is one encoder, trained as a whole.
 _NO_MEANING = ("training_mode", "lora_r")
@@ -60,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Distil, evaluate, save; returns the results that are in `eval_results.json`."""
     options, overrides = make_parser().parse_known_args(argv)
@@ -68,14 +70,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     from scripts._finishing import evaluate_splits, save_model
     from scripts._starting import load_data, taught_rows
-    from trainer_ext.distillation import fold_calibration
+    from trainer_ext.stages.distillation import fold_calibration
 
     transformers.logging.disable_progress_bar()
-    with user_errors():
-        recipe = _load_recipe(options.recipe, overrides)
-        data = load_data(recipe.data, recipe.training.seed)
-        transformers.set_seed(recipe.training.seed)
-        tokenizer, model = _build_student(recipe, data)
+    recipe = _load_recipe(options.recipe, overrides)
+    data = load_data(recipe.data, recipe.training.seed)
+    transformers.set_seed(recipe.training.seed)
+    tokenizer, model = _build_student(recipe, data)
     taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
     results, student = _train(recipe, data, taught, tokenizer, model)
     batch_size = recipe.training.per_device_eval_batch_size
@@ -93,9 +94,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
-    from trainer_ext.distillation import StudentArguments
     from trainer_ext.recipe import DataArguments, TeacherArguments, load_fields
-    from trainer_ext.training_args import StackedEmotionTrainingArguments
+    from trainer_ext.stages.distillation import StudentArguments
+    from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
     groups = {
         "data": DataArguments,
@@ -107,9 +108,9 @@ def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
     for name in _NO_MEANING:
         entry = StackedEmotionTrainingArguments.__dataclass_fields__[name]
         if getattr(recipe.training, name) != entry.default:
-            raise ValueError(f"`{name}` has no meaning in distillation: leave it out.")
+            raise InputError(f"`{name}` has no meaning in distillation: leave it out.")
     if not recipe.distillation.teachers:
-        raise ValueError("The recipe names no `teacher`: give it a folder or a Hub id.")
+        raise InputError("The recipe names no `teacher`: give it a folder or a Hub id.")
     return recipe
 
 
@@ -118,8 +119,8 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
     import transformers
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from trainer_ext.pruned_encoders import pruned_encoder
-    from trainer_ext.scratch_encoders import scratch_encoder
+    from trainer_ext.encoders.pruned import pruned_encoder
+    from trainer_ext.encoders.scratch import scratch_encoder
 
     arguments = recipe.student
     with TemporaryDirectory() as scratch:
@@ -129,7 +130,7 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
             origin = str(encoder.build(data.splits["train"]["text"], scratch))
         # The report of transformers says that an encoder has no classifier yet.
         transformers.logging.set_verbosity_error()
-        with user_errors(f"student {origin} cannot be loaded"):
+        with reading(f"student {origin} cannot be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(origin)
             model = AutoModelForSequenceClassification.from_pretrained(
                 origin,
@@ -140,7 +141,7 @@ def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
             )
     transformers.logging.set_verbosity_warning()
     if arguments.max_tokens > tokenizer.model_max_length:
-        raise ValueError(
+        raise InputError(
             f"`max_tokens` is {arguments.max_tokens}, but the student takes at most {tokenizer.model_max_length}."
         )
     tokenizer.model_max_length = arguments.max_tokens
@@ -151,9 +152,9 @@ def _train(
     recipe: _Recipe, data: EmotionData, taught: TaughtRows, tokenizer: Any, model: Any
 ) -> tuple[dict[str, float], Any]:
     from scripts._starting import remove_reports
-    from trainer_ext.batching import tokenize_dataset
-    from trainer_ext.checkpoints import checkpoint_folder, find_checkpoint
-    from trainer_ext.trainer import StackedEmotionTrainer
+    from trainer_ext.data.batching import tokenize_dataset
+    from trainer_ext.training.checkpoints import checkpoint_folder, find_checkpoint
+    from trainer_ext.training.trainer import StackedEmotionTrainer
 
     training = recipe.training
     training.output_dir = checkpoint_folder(str(training.output_dir))
@@ -162,15 +163,14 @@ def _train(
         validation, _ = tokenize_dataset(data.splits["validation"], tokenizer)
     else:
         training.eval_strategy, training.load_best_model_at_end = "no", False
-    with user_errors():
-        trainer = StackedEmotionTrainer(
-            model=model,
-            args=training,
-            processing_class=tokenizer,
-            train_dataset=taught.tokenized(tokenizer)[0],
-            eval_dataset=validation,
-            distillation_loss=recipe.distillation.create_loss(),
-        )
+    trainer = StackedEmotionTrainer(
+        model=model,
+        args=training,
+        processing_class=tokenizer,
+        train_dataset=taught.tokenized(tokenizer)[0],
+        eval_dataset=validation,
+        distillation_loss=recipe.distillation.create_loss(),
+    )
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"Training {millions:.2f} million parameters in {training.chosen_precision} on {training.device}.")
     remove_reports(Path(training.output_dir).parent / "reports", trainer)

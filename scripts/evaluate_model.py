@@ -14,7 +14,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, reading
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Predict, measure, print the table; returns the flat results."""
     options = make_parser().parse_args(argv)
@@ -44,20 +46,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from tqdm import tqdm
 
     from modeling_stacked_emotion import decision_thresholds, label_names
-    from trainer_ext.data import read_file
-    from trainer_ext.evaluation import evaluate_split, results_json, results_table
-    from trainer_ext.prediction import load_classifier, predict_probabilities
+    from trainer_ext.data.loading import read_file
+    from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
+    from trainer_ext.evaluation.results import evaluate_split, results_json, results_table
 
     transformers.logging.disable_progress_bar()
-    with user_errors():
-        _check(options)
-    with user_errors(f"--model {options.model} cannot be loaded"):
+    _check(options)
+    with reading(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, options.device)
-    with user_errors():
-        names = label_names(model.config)
-        rows, _ = read_file(
-            options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
-        )
+    names = label_names(model.config)
+    rows, _ = read_file(
+        options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
+    )
     texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
     thresholds = np.asarray(decision_thresholds(model.config))
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 def _check(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
-        raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
+        raise InputError(f"--batch_size must be at least 1, got {options.batch_size}.")
     if options.json and not Path(options.json).parent.is_dir():
         raise FileNotFoundError(f"--json {options.json}: there is no folder {Path(options.json).parent}.")
 

@@ -15,7 +15,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, reading
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -28,19 +29,19 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Export; a model that says anything else as ONNX is refused."""
     options = make_parser().parse_args(argv)
-    with user_errors():
-        if not options.model.is_dir():
-            raise ValueError(f"{options.model} is no folder; give that of a trained model.")
+    if not options.model.is_dir():
+        raise InputError(f"{options.model} is no folder; give that of a trained model.")
     import transformers
 
     from hub.model.onnx_export import FOLDER, export_onnx, write_graph
     from hub.model.quick import GRAPH_FILE
 
     transformers.logging.disable_progress_bar()
-    with user_errors(f"{options.model} cannot be exported"):
+    with reading(f"{options.model} cannot be exported"):
         if options.standalone:
             export_onnx(options.model, options.model)
         else:

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
 from hub.model.quick import quick_classifier
-from scripts._errors import EXIT_BAD_INPUT, user_errors
+from scripts._command import EXIT_BAD_INPUT, command
+from trainer_ext.errors import InputError, reading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,12 +56,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Classify and print, text by text."""
     options = make_parser().parse_args(argv)
-    with user_errors():
-        _check(options)
-        name = options.model or mini_model()
+    _check(options)
+    name = options.model or mini_model()
     if isinstance(sys.stdout, io.TextIOWrapper):
         if options.json:
             sys.stdout.reconfigure(encoding="utf-8")
@@ -68,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             # Where the terminal cannot show a character, its code is better than no answer.
             sys.stdout.reconfigure(errors="backslashreplace")
     with ExitStack() as stack:
-        with user_errors():
-            texts = _texts(options, stack)
+        texts = _texts(options, stack)
         classifier = quick_classifier(name) if options.device is None else None
         if classifier is None:
             answers = _answers(name, texts, options)
@@ -104,10 +104,10 @@ def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> It
     import transformers
 
     from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
-    from trainer_ext.prediction import iter_predictions, load_classifier
+    from trainer_ext.evaluation.prediction import iter_predictions, load_classifier
 
     transformers.logging.disable_progress_bar()
-    with user_errors(f"--model {name} cannot be loaded"):
+    with reading(f"--model {name} cannot be loaded"):
         model, tokenizer = load_classifier(name, options.device)
     return (
         describe_emotions(
@@ -123,17 +123,17 @@ def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> It
     )
 
 
-class UnreadableTextError(ValueError):
+class UnreadableTextError(InputError):
     """A line that is no text; names file and row."""
 
 
 def _check(options: argparse.Namespace) -> None:
     if options.texts and options.input:
-        raise ValueError("Give texts as arguments or a file with --input, not both.")
+        raise InputError("Give texts as arguments or a file with --input, not both.")
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
-        raise ValueError(f"--threshold must be in [0, 1], got {options.threshold}.")
+        raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
     if options.batch_size < 1 or options.top_words < 0:
-        raise ValueError("--batch_size must be at least 1 and --top_words at least 0.")
+        raise InputError("--batch_size must be at least 1 and --top_words at least 0.")
 
 
 def _texts(options: argparse.Namespace, stack: ExitStack) -> Iterable[str]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, reading
 
 if TYPE_CHECKING:
     from hub.publishing.publish import Plan, Published
@@ -108,10 +109,11 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trained_on", metavar="ID", help="Hub id of a data set that training read from files")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> list[Published]:
     """Stage, validate, publish; returns what was published, in this order."""
     options = make_parser().parse_args(argv)
-    with user_errors(), _staging_folder(options) as root:
+    with _staging_folder(options) as root:
         jobs = _jobs(options)
         for job in jobs:
             _stage(job, options, root / job.folder_name)
@@ -137,7 +139,7 @@ def _staging_folder(options: argparse.Namespace) -> Iterator[Path]:
 
 def _jobs(options: argparse.Namespace) -> list[_Job]:
     if options.create_pr and options.tag:
-        raise ValueError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
+        raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
     if options.command == "all":
         model_id = f"{options.namespace}/{options.name}"
         return [
@@ -186,7 +188,7 @@ def _stage_model(job: _Job, options: argparse.Namespace, folder: Path) -> None:
 
     encoders = dict(entry.partition("=")[::2] for entry in options.encoder)
     if not all(encoders.values()):
-        raise ValueError(f"--encoder must be NAME=ID, got {' '.join(options.encoder)}.")
+        raise InputError(f"--encoder must be NAME=ID, got {' '.join(options.encoder)}.")
     assert job.source is not None
     languages = stage_model(
         job.source,
@@ -220,7 +222,7 @@ def _validate(jobs: list[_Job], root: Path) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise ValueError(f"{len(problems)} problems in what was staged, and nothing was published; mend them first.")
+        raise InputError(f"{len(problems)} problems in what was staged, and nothing was published; mend them first.")
 
 
 def _repo_type(job: _Job) -> str:
@@ -250,7 +252,7 @@ def _publish(job: _Job, options: argparse.Namespace, folder: Path) -> Published:
     from hub.publishing.publish import publish
 
     repo_type = _repo_type(job)
-    with user_errors(f"{repo_type} {job.repo_id}"):
+    with reading(f"{repo_type} {job.repo_id}"):
         done = publish(
             folder,
             job.repo_id,

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import predict
+from scripts._command import command
 
 HERE = Path(__file__).resolve().parent
 LANGUAGES = {"en": "english", "ar": "arabic"}
@@ -60,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on the embedded texts, then load the saved folder in a fresh process elsewhere and classify."""
     options = make_parser().parse_args(argv)

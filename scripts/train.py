@@ -22,7 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from scripts._errors import user_errors
+from scripts._command import command
+from trainer_ext.errors import InputError, reading
 
 if TYPE_CHECKING:
     import datasets
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
     from scripts._finishing import SplitEvaluation
     from scripts._starting import TaughtRows
-    from trainer_ext.data import EmotionData
+    from trainer_ext.data.loading import EmotionData
     from trainer_ext.recipe import ModelArguments, Recipe
-    from trainer_ext.trainer import StackedEmotionTrainer
-    from trainer_ext.training_args import StackedEmotionTrainingArguments
+    from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+    from trainer_ext.training.trainer import StackedEmotionTrainer
 
 
 _CARD_SETTINGS = (
@@ -64,6 +65,7 @@ def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(
     argv: Sequence[str] | None = None, keep: Callable[[EmotionData, SplitEvaluation], None] | None = None
 ) -> dict[str, float]:
@@ -78,29 +80,27 @@ def main(
 
     from modeling_stacked_emotion import round_weights
     from scripts._starting import load_data, taught_rows
-    from trainer_ext.lora import add_lora, merge_lora, save_adapter
+    from trainer_ext.encoders.trained import trained_classifiers
     from trainer_ext.recipe import load_recipe
-    from trainer_ext.trained_encoders import trained_classifiers
+    from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
 
     transformers.logging.disable_progress_bar()
-    with user_errors():
-        recipe = load_recipe(options.recipe, overrides)
-        if recipe.training.process_index:
-            _be_quiet()
-        _check(recipe)
-        data = load_data(recipe.data, recipe.training.seed)
-        if "validation" not in data.splits:
-            print("No validation split: the last epoch is kept, and every threshold is 0.5.")
-        transformers.set_seed(recipe.training.seed)
-        tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
-        classifiers = trained_classifiers(recipe.model.encoders, data.label_names)
+    recipe = load_recipe(options.recipe, overrides)
+    if recipe.training.process_index:
+        _be_quiet()
+    _check(recipe)
+    data = load_data(recipe.data, recipe.training.seed)
+    if "validation" not in data.splits:
+        print("No validation split: the last epoch is kept, and every threshold is 0.5.")
+    transformers.set_seed(recipe.training.seed)
+    tokenizer, model = _build_model(recipe.model, data, recipe.training.seed)
+    classifiers = trained_classifiers(recipe.model.encoders, data.label_names)
     taught = taught_rows(recipe.distillation, data, recipe.data.text_column, recipe.training)
     encoded = _encode(data, taught, tokenizer)
     if recipe.training.training_mode == "joint":
         _start(model, classifiers, tokenizer, encoded.get("validation"), recipe.training)
     if recipe.training.lora_r:
-        with user_errors():
-            model = add_lora(model, recipe.training)
+        model = add_lora(model, recipe.training)
     trainer, make_trainer = _make_trainer(recipe, data, encoded, tokenizer, model)
     results = _train(trainer, make_trainer, classifiers)
     trained = trainer.whole_model()
@@ -136,21 +136,21 @@ def _check(recipe: Recipe) -> None:
     """What would be found out only when training begins, or after it."""
     training = recipe.training
     if not recipe.model.encoders:
-        raise ValueError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
+        raise InputError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
     folder = Path(str(training.output_dir))
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
-        raise ValueError(f"`output_dir` must be a folder, but {existing} is a file.")
+        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
     for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
         if getattr(training, field) < 1:
-            raise ValueError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
+            raise InputError(f"`{field}` must be at least 1, got {getattr(training, field)}.")
     if unknown := sorted({*(training.encoder_learning_rates or {})} - {*recipe.model.encoders}):
         known = ", ".join(recipe.model.encoders)
-        raise ValueError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
+        raise InputError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
     if training.encoder_loss_weight and len(recipe.model.encoders) > 1 and not recipe.model.skip_connection:
-        raise ValueError("`encoder_loss_weight` needs `skip_connection: true`: without, no encoder has logits alone.")
+        raise InputError("`encoder_loss_weight` needs `skip_connection: true`: without, no encoder has logits alone.")
     if recipe.distillation.teachers and training.training_mode == "staged":
-        raise ValueError("`teacher` is for `training_mode: joint`, got staged.")
+        raise InputError("`teacher` is for `training_mode: joint`, got staged.")
     checkpoint = training.resume_from_checkpoint
     if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
@@ -160,10 +160,10 @@ def _build_encoder(
     name: str, origin: Any, texts: Sequence[str], folder: Path, normalization: str, seed: int
 ) -> str | Path:
     """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
-    from trainer_ext.pruned_encoders import pruned_encoder
-    from trainer_ext.scratch_encoders import scratch_encoder
-    from trainer_ext.trained_encoders import trained_encoder
-    from trainer_ext.word_vectors import static_words
+    from trainer_ext.encoders.pruned import pruned_encoder
+    from trainer_ext.encoders.scratch import scratch_encoder
+    from trainer_ext.encoders.static_words import static_words
+    from trainer_ext.encoders.trained import trained_encoder
 
     words = static_words(origin, name)
     if words is not None:
@@ -172,7 +172,7 @@ def _build_encoder(
     trained = trained_encoder(origin, name)
     if trained is not None:
         print(f"Encoder {name}: from the trained model {trained.trained}.")
-        with user_errors(f"encoder {name!r}, {trained.trained}, cannot be loaded"):
+        with reading(f"encoder {name!r}, {trained.trained}, cannot be loaded"):
             return trained.build(folder, normalization)
     pruned = pruned_encoder(origin, name)
     if pruned is not None:
@@ -187,7 +187,7 @@ def _build_model(
     from transformers import AutoConfig, AutoTokenizer
 
     from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-    from trainer_ext.parameters import num_positions
+    from trainer_ext.training.layers import num_positions
 
     with TemporaryDirectory() as scratch:
         encoders: dict[str, str] = {}
@@ -195,32 +195,33 @@ def _build_model(
             texts = data.splits["train"]["text"]
             normalization = arguments.normalizations.get(name, "none")
             encoders[name] = str(_build_encoder(name, origin, texts, Path(scratch) / name, normalization, seed))
-            with user_errors(f"encoder {name!r}, {origin}, cannot be loaded"):
+            with reading(f"encoder {name!r}, {origin}, cannot be loaded"):
                 AutoConfig.from_pretrained(encoders[name])
                 AutoTokenizer.from_pretrained(encoders[name])
-        tokenizer = StackedEmotionTokenizer.from_encoders(
-            encoders, arguments.normalizations, arguments.max_words, arguments.max_tokens
-        )
-        model = StackedEmotionForSequenceClassification.from_encoders(
-            encoders,
-            attn_implementation=arguments.attn_implementation,
-            id2label=dict(enumerate(data.label_names)),
-            mixer=arguments.mixer,
-            meta_hidden_size=arguments.meta_hidden_size,
-            convolution_widths=arguments.convolution_widths,
-            convolution_hidden_size=arguments.convolution_hidden_size,
-            lstm_hidden_size=arguments.lstm_hidden_size,
-            lstm_num_layers=arguments.lstm_num_layers,
-            pooling=arguments.pooling,
-            skip_connection=arguments.skip_connection,
-            dropout=arguments.dropout,
-            word_dropout=arguments.word_dropout,
-            prior_probability=arguments.prior_probability,
-        )
+        with reading():
+            tokenizer = StackedEmotionTokenizer.from_encoders(
+                encoders, arguments.normalizations, arguments.max_words, arguments.max_tokens
+            )
+            model = StackedEmotionForSequenceClassification.from_encoders(
+                encoders,
+                attn_implementation=arguments.attn_implementation,
+                id2label=dict(enumerate(data.label_names)),
+                mixer=arguments.mixer,
+                meta_hidden_size=arguments.meta_hidden_size,
+                convolution_widths=arguments.convolution_widths,
+                convolution_hidden_size=arguments.convolution_hidden_size,
+                lstm_hidden_size=arguments.lstm_hidden_size,
+                lstm_num_layers=arguments.lstm_num_layers,
+                pooling=arguments.pooling,
+                skip_connection=arguments.skip_connection,
+                dropout=arguments.dropout,
+                word_dropout=arguments.word_dropout,
+                prior_probability=arguments.prior_probability,
+            )
     for name, encoder in model.stacked_emotion.encoders.items():
         limit = num_positions(encoder)
         if limit is not None and arguments.max_tokens > limit:
-            raise ValueError(
+            raise InputError(
                 f"`max_tokens` is {arguments.max_tokens}, but encoder {name!r} takes at most {limit} tokens. Lower it."
             )
     return tokenizer, model
@@ -228,7 +229,7 @@ def _build_model(
 
 def _encode(data: EmotionData, taught: TaughtRows, tokenizer: Any) -> dict[str, datasets.Dataset]:
     """The rows of training and, if there is one, validation split as the Trainer takes them."""
-    from trainer_ext.batching import tokenize_dataset
+    from trainer_ext.data.batching import tokenize_dataset
 
     encoded = {"train": taught.tokenized(tokenizer)}
     if "validation" in data.splits:
@@ -247,9 +248,9 @@ def _start(
     training: StackedEmotionTrainingArguments,
 ) -> None:
     """From the classifiers of encoders that were trained alone, if there are any and the run begins at its start."""
-    from trainer_ext.batching import EmotionDataCollator
-    from trainer_ext.checkpoints import checkpoint_folder, find_checkpoint
-    from trainer_ext.encoder_classifiers import format_shares, start_from_classifiers
+    from trainer_ext.data.batching import EmotionDataCollator
+    from trainer_ext.encoders.start import format_shares, start_from_classifiers
+    from trainer_ext.training.checkpoints import checkpoint_folder, find_checkpoint
 
     if find_checkpoint(training.resume_from_checkpoint, checkpoint_folder(str(training.output_dir))):
         return
@@ -265,9 +266,9 @@ def _make_trainer(
 ) -> tuple[StackedEmotionTrainer, Callable[..., StackedEmotionTrainer]]:
     """The Trainer of the whole model, and what makes the Trainers of the stages."""
     from scripts._starting import remove_reports
-    from trainer_ext.checkpoints import checkpoint_folder
-    from trainer_ext.parameters import count_parameters
-    from trainer_ext.trainer import StackedEmotionTrainer
+    from trainer_ext.training.checkpoints import checkpoint_folder
+    from trainer_ext.training.layers import count_parameters
+    from trainer_ext.training.trainer import StackedEmotionTrainer
 
     training = recipe.training
     if "validation" not in encoded:
@@ -285,13 +286,12 @@ def _make_trainer(
         remove_reports(reports / stage, trainer)
         return trainer
 
-    with user_errors():
-        trainer = make_trainer(
-            model=model,
-            args=training,
-            train_dataset=encoded["train"],
-            eval_dataset=encoded.get("validation"),
-        )
+    trainer = make_trainer(
+        model=model,
+        args=training,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded.get("validation"),
+    )
     num_trained, num_parameters = count_parameters(model)
     share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
     processes = f" in {training.world_size} processes" if training.world_size > 1 else ""
@@ -305,21 +305,20 @@ def _train(
     classifiers: Mapping[str, nn.Linear],
 ) -> dict[str, float]:
     """Train in the mode of the recipe; returns time, speed and loss."""
-    from trainer_ext.checkpoints import find_checkpoint
     from trainer_ext.stages.staged_training import train_staged
+    from trainer_ext.training.checkpoints import find_checkpoint
 
     args = trainer.args
     if args.training_mode == "staged":
-        with user_errors():
-            return train_staged(trainer, make_trainer, print, classifiers)
+        return train_staged(trainer, make_trainer, print, classifiers)
     outcome = trainer.train(resume_from_checkpoint=find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)))
     return {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
 
 
 def _reports(folder: Path, data: EmotionData) -> list[Any]:
-    from trainer_ext.callbacks.class_report import ClassReportCallback
-    from trainer_ext.callbacks.label_correlation import LabelCorrelationCallback
-    from trainer_ext.trainer import dataset_labels
+    from trainer_ext.reports.class_report import ClassReportCallback
+    from trainer_ext.reports.label_correlation import LabelCorrelationCallback
+    from trainer_ext.training.trainer import dataset_labels
 
     counts = dataset_labels(data.splits["train"]).sum(axis=0)
     return [
@@ -331,7 +330,7 @@ def _reports(folder: Path, data: EmotionData) -> list[Any]:
 def _evaluate(recipe: Recipe, data: EmotionData, tokenizer: Any, model: Any) -> SplitEvaluation:
     """Both splits, in fp32; calibration and thresholds from validation and the statistics go into the config."""
     from scripts._finishing import evaluate_splits
-    from trainer_ext.trainer import dataset_labels
+    from trainer_ext.training.trainer import dataset_labels
 
     found = evaluate_splits(recipe.model, data, tokenizer, model, recipe.training.per_device_eval_batch_size)
     model.config.thresholds = found.thresholds.tolist()

@@ -21,7 +21,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._errors import user_errors
+from scripts._command import command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,19 +45,19 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--api_key_variable", default="OPENAI_API_KEY", help="environment variable of the key")
     export = commands.add_parser("export", help="write a CSV file for annotators")
     review = commands.add_parser("review", help="read the annotators' files")
-    for command in (export, review):
-        command.add_argument("--candidates", required=True, metavar="PARQUET", help="what `generate` wrote")
+    for voting in (export, review):
+        voting.add_argument("--candidates", required=True, metavar="PARQUET", help="what `generate` wrote")
     review.add_argument("--votes", required=True, nargs="+", metavar="CSV", help="one file of each annotator")
-    for command in (generate, export, review):
-        command.add_argument("--output", required=True, help="the file to write")
+    for step in (generate, export, review):
+        step.add_argument("--output", required=True, help="the file to write")
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the commands."""
     options = make_parser().parse_args(argv)
-    with user_errors():
-        {"generate": _generate, "export": _export, "review": _review}[options.command](options)
+    {"generate": _generate, "export": _export, "review": _review}[options.command](options)
 
 
 def _generate(options: argparse.Namespace) -> None:

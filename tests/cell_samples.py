@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer_ext.cells import Cell
+from trainer_ext.comparison.runs import Cell
 
 NAMES = ["joy", "anger", "fear", "grief", "pride"]
 # The order of frequency is not that of the labels.

@@ -23,8 +23,8 @@ import torch
 from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer, split_words
-from trainer_ext.scratch_encoders import ScratchEncoder
-from trainer_ext.word_vectors import StaticWords
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.static_words import StaticWords
 
 logging.disable_progress_bar()
 # The models are tiny: threads would only wait for each other.

@@ -25,12 +25,12 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from transformers.trainer_utils import set_seed
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.batching import EmotionDataCollator
-from trainer_ext.evaluation import compute_validation_metrics
+from trainer_ext.data.batching import EmotionDataCollator
+from trainer_ext.evaluation.results import compute_validation_metrics
+from trainer_ext.evaluation.thresholds import tune_thresholds
 from trainer_ext.losses.gathering import gather_batch
-from trainer_ext.thresholds import tune_thresholds
-from trainer_ext.trainer import StackedEmotionTrainer
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 # Seven batches of eight.
 NUM_TRAIN_ROWS = 56

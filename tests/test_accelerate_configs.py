@@ -13,7 +13,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
 from trainer_ext.precision import fastest_precision
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "scripts" / "accelerate"

@@ -263,7 +263,7 @@ def test_bad_options_are_an_error(name: str, options: dict[str, Any], message: s
 
 @pytest.mark.parametrize("value", ["1e-1", None, [2.0]])
 def test_options_that_are_no_numbers_are_an_error(value: Any) -> None:
-    with pytest.raises(TypeError, match=r"^`base_loss_options`: `gamma` must be a number, got .*\.$"):
+    with pytest.raises(ValueError, match=r"^`base_loss_options`: `gamma` must be a number, got .*\.$"):
         make("focal", {"gamma": value})
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler
 from transformers import AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionTokenizer
-from trainer_ext.batching import LENGTH_COLUMN, EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.data.batching import LENGTH_COLUMN, EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
 
 FIELDS = ("input_ids", "attention_mask", "word_ids")
 

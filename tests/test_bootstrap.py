@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer_ext.bootstrap import (
+from trainer_ext.evaluation.bootstrap import (
     bootstrap_average_precision,
     bootstrap_f1,
     bootstrap_metrics,
@@ -15,7 +15,7 @@ from trainer_ext.bootstrap import (
     mean_over_resampled_runs,
     percentile_interval,
 )
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.evaluation.metrics import multilabel_metrics
 
 
 def arrays(num_samples: int = 60, num_labels: int = 4, num_runs: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from trainer_ext.calibration import (
+from trainer_ext.evaluation.calibration import (
     CALIBRATION_METHODS,
     Calibration,
     calibrated_probabilities,

@@ -10,13 +10,13 @@ import pytest
 from cell_samples import NAMES, make_cell
 from datasets import Dataset
 
-from trainer_ext.calibration import fit_calibration
-from trainer_ext.cells import Cell, check_same_texts, mean_cell, split_arrays
-from trainer_ext.data import EmotionData
-from trainer_ext.encoder_classifiers import fit_shares
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.comparison.runs import Cell, check_same_texts, mean_cell, split_arrays
+from trainer_ext.data.loading import EmotionData
+from trainer_ext.encoders.start import fit_shares
+from trainer_ext.evaluation.calibration import fit_calibration
+from trainer_ext.evaluation.metrics import multilabel_metrics
+from trainer_ext.evaluation.thresholds import tune_thresholds
 from trainer_ext.recipe import ModelArguments
-from trainer_ext.thresholds import tune_thresholds
 
 
 def test_saved_cell_comes_back(tmp_path: Path) -> None:

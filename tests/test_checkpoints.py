@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_ext.checkpoints import find_checkpoint, last_complete_checkpoint
+from trainer_ext.training.checkpoints import find_checkpoint, last_complete_checkpoint
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "modeling_stacked_emotion.py")
 

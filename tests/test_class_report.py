@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from transformers import TrainerState, TrainingArguments
 
-from trainer_ext.callbacks.class_report import ClassReportCallback, class_report
-from trainer_ext.thresholds import tune_thresholds
+from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.reports.class_report import ClassReportCallback, class_report
 
 NAMES = ["anger", "joy", "غضب", "fear", "love"]
 COUNTS = [40, 900, 7, 0, 130]

@@ -23,11 +23,11 @@ from recipe_samples import write_recipe
 from scripts import compare
 from scripts._runs import Run
 from scripts._starting import load_data
-from trainer_ext import training_args
-from trainer_ext.cells import Cell, mean_cell
-from trainer_ext.comparison import compare_variants
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.comparison.runs import Cell, mean_cell
+from trainer_ext.comparison.variants import compare_variants
+from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.recipe import ModelArguments, load_recipe
+from trainer_ext.training import arguments as training_args
 
 ROOT = Path(compare.__file__).parent.parent
 COMPARISONS = sorted((ROOT / "scripts" / "comparisons").glob("*.yaml"))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from cell_samples import COUNTS, NAMES, make_cell, make_variants
 
-from trainer_ext.bootstrap import holm_correction
-from trainer_ext.cells import Cell
-from trainer_ext.comparison import SUMMARY, TESTED, Summary, class_rows, compare_variants, comparison_rows
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.comparison.runs import Cell
+from trainer_ext.comparison.variants import SUMMARY, TESTED, Summary, class_rows, compare_variants, comparison_rows
+from trainer_ext.evaluation.bootstrap import holm_correction
+from trainer_ext.evaluation.metrics import multilabel_metrics
 
 NUM_RESAMPLES = 200
 

@@ -8,10 +8,10 @@ import pytest
 from cell_samples import make_variants
 from matplotlib.collections import LineCollection, PathCollection
 
-from trainer_ext.callbacks.plots import GROUPS
-from trainer_ext.comparison import Summary, compare_variants
-from trainer_ext.comparison_figures import draw_classes, draw_gains
-from trainer_ext.figures import figure_png
+from trainer_ext.comparison.figures import draw_classes, draw_gains
+from trainer_ext.comparison.variants import Summary, compare_variants
+from trainer_ext.reports.figures import figure_png
+from trainer_ext.reports.plots import GROUPS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from loss_samples import CASES, LABELS, extreme_logits, random_logits
 
-from trainer_ext.label_statistics import CORRELATION_METHODS, label_correlation
+from trainer_ext.evaluation.label_statistics import CORRELATION_METHODS, label_correlation
 from trainer_ext.losses.correlation import CORRELATION_TERMS, make_correlation_term
 
 NAMES = [name for name in CORRELATION_TERMS if name != "none"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.data: the splits of local files and Hub datasets share one set of labels."""
+"""Tests of trainer_ext.data.loading: the splits of local files and Hub datasets share one set of labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from emotion_samples import (
     write_parquet,
 )
 
-from trainer_ext.data import GOEMOTIONS_LABELS, DataError, EmotionData, load_emotion_data, read_file, read_texts
+from trainer_ext.data.loading import (
+    GOEMOTIONS_LABELS,
+    DataError,
+    EmotionData,
+    load_emotion_data,
+    read_file,
+    read_texts,
+)
 
 
 def test_goemotions_names_are_known_when_all_28_ids_occur(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from candidate_samples import GRIEF, NEUTRAL, REVISION, candidate_files, make_ta
 from hub.dataset.balancing import Selection
 from hub.dataset.folder import augmented_rows, dataset_rows, selected_rows, write_dataset_folder
 from hub.dataset.schema import LABEL_NAMES
-from trainer_ext.data import load_emotion_data
+from trainer_ext.data.loading import load_emotion_data
 
 
 def make_selection(indices: list[int], copies: list[int]) -> Selection:

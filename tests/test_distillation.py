@@ -15,12 +15,16 @@ import yaml
 from recipe_samples import LABELS, make_rows, write_recipe, write_rows
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-import trainer_ext.distillation as distillation
+import trainer_ext.stages.distillation as distillation
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import distill, evaluate_model, train
-from trainer_ext.batching import tokenize_dataset
-from trainer_ext.calibration import Calibration
-from trainer_ext.distillation import (
+from trainer_ext.data.batching import tokenize_dataset
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.evaluation.calibration import Calibration
+from trainer_ext.evaluation.prediction import predict_logits
+from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
+from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
+from trainer_ext.stages.distillation import (
     add_teacher,
     cached_logits,
     distillation_rows,
@@ -29,12 +33,8 @@ from trainer_ext.distillation import (
     teacher_columns,
     teacher_logits,
 )
-from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
-from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
-from trainer_ext.prediction import predict_logits
-from trainer_ext.scratch_encoders import ScratchEncoder
-from trainer_ext.trainer import StackedEmotionTrainer
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 STUDENT = ScratchEncoder(
     vocab_size=200, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, max_tokens=128, dropout=0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.encoder_classifiers: shares, and a stack that starts as the mean of its encoders."""
+"""Tests of trainer_ext.encoders.start: shares, and a stack that starts as the mean of its encoders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import nn
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import train
-from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
-from trainer_ext.encoder_classifiers import fit_shares, format_shares, mean_state_classifier, start_from_classifiers
-from trainer_ext.prediction import load_classifier, predict_logits
-from trainer_ext.trained_encoders import trained_classifiers
+from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
+from trainer_ext.encoders.start import fit_shares, format_shares, mean_state_classifier, start_from_classifiers
+from trainer_ext.encoders.trained import trained_classifiers
+from trainer_ext.evaluation.prediction import load_classifier, predict_logits
 
 PLAIN: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
 

@@ -14,7 +14,7 @@ from recipe_samples import LABELS, make_rows, write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from scripts import evaluate_model
-from trainer_ext.calibration import calibration_metrics
+from trainer_ext.evaluation.calibration import calibration_metrics
 
 if TYPE_CHECKING:
     from trained_model import Trained

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from trainer_ext.calibration import CALIBRATION_METHODS, calibration_metrics, fit_calibration
-from trainer_ext.evaluation import (
+from trainer_ext.evaluation.calibration import CALIBRATION_METHODS, calibration_metrics, fit_calibration
+from trainer_ext.evaluation.metrics import always_frequent_baseline, multilabel_metrics
+from trainer_ext.evaluation.results import (
     THRESHOLD_STRATEGIES,
     choose_calibration,
     choose_thresholds,
@@ -18,8 +19,7 @@ from trainer_ext.evaluation import (
     results_table,
     uncalibrated_errors,
 )
-from trainer_ext.metrics import always_frequent_baseline, multilabel_metrics
-from trainer_ext.thresholds import tune_thresholds
+from trainer_ext.evaluation.thresholds import tune_thresholds
 
 NAMES = ["anger", "joy", "حزن"]
 SUMMARY = [

@@ -30,11 +30,11 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.callbacks.class_report import ClassReportCallback
-from trainer_ext.callbacks.evaluation import EvaluationCallback
-from trainer_ext.callbacks.label_correlation import LabelCorrelationCallback
-from trainer_ext.callbacks.trackers import log_figure
-from trainer_ext.trainer import StackedEmotionTrainer
+from trainer_ext.reports.class_report import ClassReportCallback
+from trainer_ext.reports.evaluation import EvaluationCallback
+from trainer_ext.reports.label_correlation import LabelCorrelationCallback
+from trainer_ext.reports.trackers import log_figure
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 NAMES = list(LABELS.values())
 COUNTS = [int(count) for count in np.sum(ROWS, axis=0)]

@@ -18,7 +18,7 @@ import torch
 from conftest import LABELS
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.batching import EmotionDataCollator, tokenize_dataset
+from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.stages import feature_cache
 from trainer_ext.stages.feature_cache import (
     EncoderFeatures,

@@ -18,7 +18,7 @@ from model_samples import LABELS, save_classifier
 
 from hub.model.staging import stage_model
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.prediction import predict_probabilities
+from trainer_ext.evaluation.prediction import predict_probabilities
 
 TEXTS = ["I am so happy today!", "", "أنا سعيد جدا اليوم ❤️"]
 THRESHOLDS = [0.01, 0.02, 0.03, 0.99]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from loss_samples import CASES, LABEL_COUNTS, LABELS, NUM_SAMPLES, extreme_logits, random_logits
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
-from trainer_ext.label_statistics import label_correlation
+from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.base import BASE_LOSSES, make_base_loss
 from trainer_ext.losses.contrastive import ContrastiveTerm
 from trainer_ext.losses.correlation import CORRELATION_TERMS, make_correlation_term

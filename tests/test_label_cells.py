@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.label_cells: names, ids and vectors in one column give one matrix, wrong cells are named."""
+"""Tests of trainer_ext.data.labels: names, ids and vectors in one column give one matrix, wrong cells are named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from emotion_samples import (
     write_parquet,
 )
 
-from trainer_ext.data import DataError, read_file
+from trainer_ext.data.loading import DataError, read_file
 
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=LABELS))}

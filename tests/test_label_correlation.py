@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 from transformers import TrainerState, TrainingArguments
 
-from trainer_ext.callbacks.label_correlation import (
+from trainer_ext.evaluation.label_statistics import label_correlation
+from trainer_ext.reports.label_correlation import (
     LabelCorrelationCallback,
     cluster_order,
     label_correlation_report,
 )
-from trainer_ext.label_statistics import label_correlation
 
 NAMES = ["anger", "joy", "غضب", "fear"]
 

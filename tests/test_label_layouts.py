@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.label_layouts: text and label columns are found, wrong ones named with row and column."""
+"""Tests of trainer_ext.data.layouts: text and label columns are found, wrong ones named with row and column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from emotion_samples import LABELS, MATRIX, NAMES, TEXTS, check, message, write, write_jsonl, write_parquet
 
-from trainer_ext.data import DataError, read_file
+from trainer_ext.data.loading import DataError, read_file
 
 
 @pytest.mark.parametrize("kind", [int, float, bool])

@@ -12,7 +12,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from trainer_ext.label_statistics import CLASS_WEIGHTS, CORRELATION_METHODS, class_weights, label_correlation
+from trainer_ext.evaluation.label_statistics import (
+    CLASS_WEIGHTS,
+    CORRELATION_METHODS,
+    class_weights,
+    label_correlation,
+)
 
 
 def make_labels(seed: int, num_samples: int = 60) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ SIBLINGS = {"modeling_stacked_emotion", "trainer_ext", "hub", "scripts", "tests"
 ALLOWED = {
     "modeling_stacked_emotion": set(),
     "trainer_ext": {"modeling_stacked_emotion"},
-    "hub": {"modeling_stacked_emotion"},
+    "hub": {"modeling_stacked_emotion", "trainer_ext"},
     "scripts": {"modeling_stacked_emotion", "trainer_ext", "hub"},
 }
 COMMANDS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
@@ -130,7 +130,7 @@ def test_readme_names_commands_options_and_files_that_exist() -> None:
     assert set(commands) <= set(COMMANDS)
     recipes = re.findall(r"scripts/recipes/\w+\.yaml", README)
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    folders = re.findall(r"^\| `(\w+/)` \|", README, flags=re.MULTILINE)
+    folders = re.findall(r"^\| `([\w/]+/)` \|", README, flags=re.MULTILINE)
     assert len(recipes) > 2
     assert len(links) > 3
     assert len(folders) > 3

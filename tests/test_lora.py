@@ -19,12 +19,12 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import train
-from trainer_ext.batching import EmotionDataCollator
-from trainer_ext.lora import add_lora, merge_lora, save_adapter
-from trainer_ext.parameters import count_parameters
-from trainer_ext.prediction import load_classifier
-from trainer_ext.scratch_encoders import ScratchEncoder
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.data.batching import EmotionDataCollator
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.evaluation.prediction import load_classifier
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.layers import count_parameters
+from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
 
 # `PeftModel` asks for a property that transformers has given another name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

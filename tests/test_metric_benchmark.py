@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scripts import _metric_benchmark, benchmark
-from trainer_ext.metrics import multilabel_metrics
+from trainer_ext.evaluation.metrics import multilabel_metrics
 
 
 @pytest.fixture(autouse=True)

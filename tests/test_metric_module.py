@@ -24,8 +24,8 @@ from hypothesis.extra.numpy import arrays
 
 from hub.metric.staging import stage_metric
 from hub.metric.tests import probability_test_cases, test_cases
-from trainer_ext.bootstrap import bootstrap_metrics, percentile_interval
-from trainer_ext.metrics import SUMMARY_METRICS, multilabel_metrics
+from trainer_ext.evaluation.bootstrap import bootstrap_metrics, percentile_interval
+from trainer_ext.evaluation.metrics import SUMMARY_METRICS, multilabel_metrics
 
 REPO_ID = "user/multilabel_emotion"
 GOLD = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
@@ -310,7 +310,7 @@ def test_staging_fills_the_folder_with_the_same_bytes(folder: Path, tmp_path: Pa
     assert contents == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     root = Path(__file__).resolve().parent.parent
     for name in ("bootstrap.py", "metrics.py"):
-        assert contents[name] == (root / "trainer_ext" / name).read_bytes()
+        assert contents[name] == (root / "trainer_ext" / "evaluation" / name).read_bytes()
     assert "$" not in contents["README.md"].decode()
 
 

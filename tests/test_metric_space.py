@@ -18,7 +18,7 @@ import yaml
 from huggingface_hub import SpaceCard
 
 from hub.metric.staging import stage_metric
-from trainer_ext.metrics import SUMMARY_METRICS, multilabel_metrics
+from trainer_ext.evaluation.metrics import SUMMARY_METRICS, multilabel_metrics
 
 REPO_ID = "user/multilabel_emotion"
 STARTS_WITHIN = 120.0

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics
 
-from trainer_ext import metrics as metrics_module
-from trainer_ext.metrics import always_frequent_baseline, format_metrics_table, multilabel_metrics
+from trainer_ext.evaluation import metrics as metrics_module
+from trainer_ext.evaluation.metrics import always_frequent_baseline, format_metrics_table, multilabel_metrics
 
 IntArray = npt.NDArray[np.int64]
 

@@ -23,8 +23,8 @@ from hub.model.quick import quick_classifier
 from hub.model.staging import stage_model
 from hub.validation.snippets import python_blocks
 from scripts import demo, export_onnx, predict
-from trainer_ext import prediction
-from trainer_ext.prediction import load_classifier, predict_probabilities
+from trainer_ext.evaluation import prediction
+from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude"}

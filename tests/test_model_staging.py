@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from hub.model.staging import stage_model
 from hub.model.widget import TEXTS, widget_examples
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.prediction import predict_probabilities
+from trainer_ext.evaluation.prediction import predict_probabilities
 
 if TYPE_CHECKING:
     from trained_model import Trained

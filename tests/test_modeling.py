@@ -20,7 +20,7 @@ from modeling_stacked_emotion import (
     StackedEmotionTokenizer,
 )
 from modeling_stacked_emotion.configuration_stacked_emotion import POOLINGS
-from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
 
 Classifier = StackedEmotionForSequenceClassification
 Batch = dict[str, torch.Tensor]

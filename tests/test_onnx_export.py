@@ -186,7 +186,8 @@ def test_graph_reads_its_weights_from_the_file_beside_it(exported: Path, tmp_pat
     inputs, _ = torch_outputs(exported, corpus[:5])
     whole, shared = (onnxruntime.InferenceSession(path) for path in (standalone, tmp_path / "model.onnx"))
     for one, other in zip(whole.run(None, inputs), shared.run(None, inputs), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        # Two units in the last place of fp32 at the largest logit.
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
     # Other weights in the file are other weights of the graph.
     weights.write_bytes(bytes(weights.stat().st_size))
     changed = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(["logits"], inputs)[0]

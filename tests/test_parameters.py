@@ -14,8 +14,9 @@ from torch.nn.parallel import DataParallel
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
-from trainer_ext.lora import add_lora
-from trainer_ext.parameters import (
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.layers import (
     count_parameters,
     find_encoders,
     freeze_layers,
@@ -23,9 +24,8 @@ from trainer_ext.parameters import (
     num_positions,
     split_encoder,
 )
-from trainer_ext.scratch_encoders import ScratchEncoder
-from trainer_ext.trainer import StackedEmotionTrainer
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training.lora import add_lora
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 SIZES = {
     "hidden_size": 16,

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from trainer_ext.callbacks.plots import draw_class_scatter, draw_heat_maps
-from trainer_ext.callbacks.report import write_report
+from trainer_ext.reports.callback import write_report
+from trainer_ext.reports.plots import draw_class_scatter, draw_heat_maps
 
 
 def make_matrix(num_labels: int, scale: float, seed: int = 0) -> npt.NDArray[np.float64]:

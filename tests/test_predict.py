@@ -15,7 +15,7 @@ import pytest
 from recipe_samples import LABELS, make_rows
 
 from scripts import predict
-from trainer_ext.prediction import load_classifier, predict_probabilities
+from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
 if TYPE_CHECKING:
     from trained_model import Trained

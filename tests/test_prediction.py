@@ -16,7 +16,7 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
+from trainer_ext.evaluation.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
 
 # Very different lengths, in no order.
 TEXTS = [CORPUS[0] * 9, "hi", *CORPUS[3:6], "", CORPUS[1] * 5, "😂", CORPUS[40], "a " * 300, CORPUS[7], "ok"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.pruned_encoders: what is left of an encoder does what it did before."""
+"""Tests of trainer_ext.encoders.pruned: what is left of an encoder does what it did before."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, FunnelConfig
 
 from scripts import train
 from scripts._finishing import summarise
-from trainer_ext.pruned_encoders import PrunedEncoder, pruned_encoder
+from trainer_ext.encoders.pruned import PrunedEncoder, pruned_encoder
+from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.recipe import DataArguments, TeacherArguments
-from trainer_ext.scratch_encoders import ScratchEncoder
 
 ARCHITECTURES = ("bert", "distilbert", "electra", "modernbert")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -173,7 +173,7 @@ def test_wrong_number(field: str, value: Any) -> None:
 def test_wrong_field() -> None:
     with pytest.raises(ValueError, match=r"Encoder 'cut': unknown fields \['layers'\]; expected some of pruned, num"):
         pruned_encoder({"pruned": "some/encoder", "layers": 2}, "cut")
-    with pytest.raises(TypeError, match="`pruned` must be the Hub id or folder of an encoder, got None"):
+    with pytest.raises(ValueError, match="`pruned` must be the Hub id or folder of an encoder, got None"):
         pruned_encoder({"pruned": None}, "cut")
     assert pruned_encoder({"architecture": "bert"}, "cut") is None
     assert pruned_encoder("some/encoder", "cut") is None

@@ -26,7 +26,7 @@ def write(folder: Path, **files: str) -> Path:
             "import hub.staging",
             "model.py:3: imports hub, which is neither in the folder nor named in requirements.txt",
         ),
-        ("from trainer_ext.metrics import x", "model.py:3: imports trainer_ext, which is neither"),
+        ("from trainer_ext.evaluation.metrics import x", "model.py:3: imports trainer_ext, which is neither"),
         ("def f():\n    import sklearn", "model.py:4: imports sklearn, which is neither"),
         ("try:\n    import flair\nexcept ImportError:\n    pass", "model.py:4: imports flair, which is neither"),
         ("if TYPE_CHECKING:\n    from peft import LoraConfig", "model.py:4: imports peft, which is neither"),

@@ -11,7 +11,7 @@ import pytest
 from recipe_samples import LABELS, make_rows
 from transformers import BertConfig, BertForSequenceClassification
 
-from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

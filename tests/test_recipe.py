@@ -12,8 +12,10 @@ import pytest
 from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
-from trainer_ext.data import read_file
-from trainer_ext.pruned_encoders import pruned_encoder
+from trainer_ext.data.loading import read_file
+from trainer_ext.encoders.pruned import pruned_encoder
+from trainer_ext.encoders.scratch import scratch_encoder
+from trainer_ext.encoders.static_words import static_words
 from trainer_ext.recipe import (
     COMMON_FIELDS,
     DataArguments,
@@ -23,9 +25,7 @@ from trainer_ext.recipe import (
     format_fields,
     load_recipe,
 )
-from trainer_ext.scratch_encoders import scratch_encoder
-from trainer_ext.training_args import StackedEmotionTrainingArguments
-from trainer_ext.word_vectors import static_words
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
 # That of a distillation has fields of its own; see test_distillation.py.

@@ -11,8 +11,8 @@ from matplotlib import image
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from trainer_ext.figures import figure_png
-from trainer_ext.reliability import reliability_figure
+from trainer_ext.reports.figures import figure_png
+from trainer_ext.reports.reliability import reliability_figure
 
 
 def make_data() -> tuple[np.ndarray, np.ndarray]:

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from scripts import train
 from scripts._starting import remove_reports
-from trainer_ext import training_args
 from trainer_ext.precision import read_precision, write_precision
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training import arguments as training_args
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 # Eight steps an epoch: checkpoints lie within it.
@@ -45,7 +45,7 @@ def train_and_kill(recipe: Path, output: Path) -> Path:
     checkpoint = output / "checkpoints" / f"checkpoint-{KILL_AT}"
     # Steps so slow that the kill comes in the middle.
     code = (
-        "import time\nfrom scripts import train\nfrom trainer_ext.trainer import StackedEmotionTrainer as T\n"
+        "import time\nfrom scripts import train\nfrom trainer_ext.training.trainer import StackedEmotionTrainer as T\n"
         "step = T.training_step\n"
         "def slow(self, *args, **kwargs):\n"
         f"    time.sleep(30 if self.state.global_step == {KILL_AT + 2} else 0)\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.scratch_encoders: what is built from texts alone is an encoder like any other."""
+"""Tests of trainer_ext.encoders.scratch: what is built from texts alone is an encoder like any other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from trainer_ext.scratch_encoders import TOKENIZERS, ScratchEncoder, scratch_encoder
+from trainer_ext.encoders.scratch import TOKENIZERS, ScratchEncoder, scratch_encoder
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -86,7 +86,7 @@ def test_case_is_kept_where_asked_for(corpus: list[str], tmp_path: Path) -> None
 BUILD_ALL = """
 import json, sys
 import torch
-from trainer_ext.scratch_encoders import TOKENIZERS, ScratchEncoder
+from trainer_ext.encoders.scratch import TOKENIZERS, ScratchEncoder
 texts, sizes = json.load(sys.stdin)
 for kind in TOKENIZERS:
     torch.manual_seed(1)

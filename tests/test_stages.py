@@ -21,11 +21,11 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 from scripts import train
-from trainer_ext.prediction import load_classifier, predict_probabilities
+from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 from trainer_ext.recipe import load_recipe
 from trainer_ext.stages import feature_cache, staged_training
 from trainer_ext.stages.stage import Stage, load_weights
-from trainer_ext.trainer import StackedEmotionTrainer
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["encoder_bytes", "encoder_words", "head"]
@@ -431,7 +431,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from scripts import train
-from trainer_ext.trainer import StackedEmotionTrainer
+from trainer_ext.training.trainer import StackedEmotionTrainer
 torch.set_num_threads(1)
 method, count = sys.argv[1], int(sys.argv[2])
 original = getattr(StackedEmotionTrainer, method)

@@ -15,7 +15,7 @@ from modeling_stacked_emotion import StackedEmotionTokenizer, StaticWordsTokeniz
 from modeling_stacked_emotion import static_tokenizer_stacked_emotion as module
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
-from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
 
 TEXTS = [
     "I am so happy today!",

@@ -20,7 +20,7 @@ from modeling_stacked_emotion import (
     StaticWordsTokenizer,
     round_weights,
 )
-from trainer_ext.parameters import count_parameters, freeze_layers
+from trainer_ext.training.layers import count_parameters, freeze_layers
 
 TEXTS = ["I am so happy today!", "unhappily unhappily yours", "", "أنا سعيد جدا اليوم 🎉 xyzzy"]
 TABLE = "stacked_emotion.encoders.words.table"

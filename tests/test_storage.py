@@ -23,10 +23,10 @@ from modeling_stacked_emotion import (
     round_weights,
 )
 from scripts import train
-from trainer_ext.calibration import calibrated_probabilities
-from trainer_ext.data import load_emotion_data
-from trainer_ext.evaluation import evaluate_split
-from trainer_ext.prediction import load_classifier, predict_logits
+from trainer_ext.data.loading import load_emotion_data
+from trainer_ext.evaluation.calibration import calibrated_probabilities
+from trainer_ext.evaluation.prediction import load_classifier, predict_logits
+from trainer_ext.evaluation.results import evaluate_split
 
 TEXTS = ["I am so happy today!", "", "أنا سعيد جدا اليوم 🎉 xyzzy"]
 

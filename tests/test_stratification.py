@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.stratification."""
+"""Tests of trainer_ext.data.stratification."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from trainer_ext.stratification import iterative_stratification
+from trainer_ext.data.stratification import iterative_stratification
 
 
 def naive_stratification(labels: np.ndarray, ratios: list[float], seed: int) -> list[int]:

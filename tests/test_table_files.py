@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of trainer_ext.table_files: every format read to the same table, broken files named with row and column."""
+"""Tests of trainer_ext.data.tables: every format read to the same table, broken files named with row and column."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from emotion_samples import COLUMNS_CSV, LABELS, check, message, write, write_parquet
 
-from trainer_ext.data import read_file
-from trainer_ext.table_files import DataError, read_table, short_list
+from trainer_ext.data.loading import read_file
+from trainer_ext.data.tables import DataError, read_table, short_list
 
 
 @pytest.mark.parametrize("content", [COLUMNS_CSV, "\ufeff" + COLUMNS_CSV, COLUMNS_CSV.replace("\n", "\r\n")])

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import f1_score
 
-from trainer_ext.metrics import multilabel_metrics
-from trainer_ext.thresholds import cross_validated_shrinkage, tune_thresholds
+from trainer_ext.evaluation.metrics import multilabel_metrics
+from trainer_ext.evaluation.thresholds import cross_validated_shrinkage, tune_thresholds
 
 
 def make_data(seed: int, num_decimals: int = 2) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

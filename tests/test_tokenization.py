@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from modeling_stacked_emotion import NORMALIZATIONS, StackedEmotionConfig, StackedEmotionTokenizer
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize, split_words
-from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
 
 KINDS = {"wp": ("wordpiece", 600), "bpe": ("bpe", 450), "bb": ("byte_bpe", 420), "uni": ("unigram", 350)}
 Own = dict[str, PreTrainedTokenizerFast]

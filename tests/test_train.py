@@ -16,10 +16,15 @@ from safetensors.torch import load_file, save_file
 
 from modeling_stacked_emotion import split_words
 from scripts import train
-from trainer_ext.calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
-from trainer_ext.label_statistics import label_correlation
-from trainer_ext.prediction import load_classifier, predict_logits, predict_probabilities
-from trainer_ext.thresholds import tune_thresholds
+from trainer_ext.evaluation.calibration import (
+    Calibration,
+    calibrated_probabilities,
+    calibration_metrics,
+    fit_calibration,
+)
+from trainer_ext.evaluation.label_statistics import label_correlation
+from trainer_ext.evaluation.prediction import load_classifier, predict_logits, predict_probabilities
+from trainer_ext.evaluation.thresholds import tune_thresholds
 
 if TYPE_CHECKING:
     from trained_model import Trained

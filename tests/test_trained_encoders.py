@@ -13,9 +13,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import train
-from trainer_ext.prediction import load_classifier
-from trainer_ext.trained_encoders import TrainedEncoder, trained_encoder
-from trainer_ext.word_vectors import StaticWords
+from trainer_ext.encoders.static_words import StaticWords
+from trainer_ext.encoders.trained import TrainedEncoder, trained_encoder
+from trainer_ext.evaluation.prediction import load_classifier
 
 
 @pytest.fixture(scope="module")
@@ -111,5 +111,5 @@ def test_only_mappings_with_the_field_are_taken() -> None:
     assert trained_encoder({"trained": "folder"}, "a") == TrainedEncoder("folder")
     with pytest.raises(ValueError, match=r"Encoder 'a': unknown fields \['layers'\]; expected some of trained, enc"):
         trained_encoder({"trained": "folder", "layers": 3}, "a")
-    with pytest.raises(TypeError, match="`trained` and `encoder` must be strings, got 3 and None"):
+    with pytest.raises(ValueError, match="`trained` and `encoder` must be strings, got 3 and None"):
         trained_encoder({"trained": 3}, "a")

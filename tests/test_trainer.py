@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext import training_args
-from trainer_ext.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
-from trainer_ext.evaluation import VALIDATION_METRICS, compute_validation_metrics
-from trainer_ext.label_statistics import class_weights, label_correlation
-from trainer_ext.metrics import multilabel_metrics
-from trainer_ext.prediction import predict_probabilities
-from trainer_ext.thresholds import tune_thresholds
-from trainer_ext.trainer import StackedEmotionTrainer
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.evaluation.label_statistics import class_weights, label_correlation
+from trainer_ext.evaluation.metrics import multilabel_metrics
+from trainer_ext.evaluation.prediction import predict_probabilities
+from trainer_ext.evaluation.results import VALIDATION_METRICS, compute_validation_metrics
+from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.training import arguments as training_args
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 # What can be learnt from the tokens: punctuation, script, emoji, the first person.
 ROWS = [

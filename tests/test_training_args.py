@@ -14,13 +14,14 @@ import torch
 import yaml
 from transformers import HfArgumentParser
 
-from trainer_ext import precision, training_args
-from trainer_ext.label_statistics import label_correlation
+from trainer_ext import precision
+from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.base import FocalLoss
 from trainer_ext.losses.correlation import LaplacianTerm
 from trainer_ext.precision import fastest_precision
 from trainer_ext.recipe import load_recipe
-from trainer_ext.training_args import StackedEmotionTrainingArguments
+from trainer_ext.training import arguments as training_args
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +219,7 @@ def test_bad_fields_of_the_loss_are_an_error_of_one_line(tmp_path: Path, fields:
 def test_words_in_place_of_numbers_are_an_error_of_one_line(tmp_path: Path, fields: str, message: str) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"{fields}\nprecision: fp32\nuse_cpu: true\n", encoding="utf-8")
-    with pytest.raises(TypeError, match=rf"^{message}\.$"):
+    with pytest.raises(ValueError, match=rf"^{message}\.$"):
         load_recipe(str(recipe))
 
 

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.callbacks.unfreezing import GradualUnfreezingCallback
-from trainer_ext.scratch_encoders import ScratchEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.training.unfreezing import GradualUnfreezingCallback
 
 Weights = dict[str, torch.Tensor]
 # Two steps an epoch, one more layer at each step: the head, then three parts of `high`, two of `low`.

@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 
 from modeling_stacked_emotion import StaticWordsConfig, StaticWordsTokenizer
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
-from trainer_ext import word_vectors as module
-from trainer_ext.word_vectors import (
+from trainer_ext.encoders import static_words as module
+from trainer_ext.encoders.static_words import (
     StaticWords,
     WordVectors,
     build_table,

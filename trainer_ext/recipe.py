@@ -17,10 +17,11 @@ import yaml
 
 from modeling_stacked_emotion import WEIGHTS_DTYPES
 
-from .calibration import CALIBRATION_METHODS
-from .evaluation import THRESHOLD_STRATEGIES
+from .errors import InputError
+from .evaluation.calibration import CALIBRATION_METHODS
+from .evaluation.results import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
-from .training_args import StackedEmotionTrainingArguments
+from .training.arguments import StackedEmotionTrainingArguments
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
@@ -29,7 +30,7 @@ _BESIDE_TRAINING = ("validation_file", "test_file")
 
 @dataclass
 class DataArguments:
-    """Where the texts and labels come from: the Hub or files, never both. See `trainer_ext.data` for the layouts."""
+    """Where the texts and labels come from: the Hub or files, never both. The layouts: `trainer_ext.data`."""
 
     dataset_name: str | None = field(
         default=None,
@@ -82,17 +83,17 @@ class DecisionArguments:
     def __post_init__(self) -> None:
         # Needed only when training is over: too late to hear of a slip.
         if self.calibration not in ("none", *CALIBRATION_METHODS):
-            raise ValueError(
+            raise InputError(
                 f"`calibration` must be one of none, {', '.join(CALIBRATION_METHODS)}, got {self.calibration!r}."
             )
         if self.threshold_strategy not in THRESHOLD_STRATEGIES:
-            raise ValueError(
+            raise InputError(
                 f"`threshold_strategy` must be one of {', '.join(THRESHOLD_STRATEGIES)}, "
                 f"got {self.threshold_strategy!r}."
             )
         shrinkage = self.threshold_shrinkage
         if shrinkage != "auto" and (isinstance(shrinkage, str) or not shrinkage >= 0):
-            raise ValueError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
+            raise InputError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
 
 
 @dataclass
@@ -134,7 +135,7 @@ class ModelArguments(DecisionArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weights_dtype not in WEIGHTS_DTYPES:
-            raise ValueError(
+            raise InputError(
                 f"`weights_dtype` must be one of {', '.join(WEIGHTS_DTYPES)}, got {self.weights_dtype!r}."
             )
         if self.only_encoders is not None:
@@ -142,7 +143,7 @@ class ModelArguments(DecisionArguments):
 
     def _leave_out_encoders(self, names: list[str]) -> None:
         if not names or not set(names) <= set(self.encoders):
-            raise ValueError(f"`only_encoders` must name some of {', '.join(self.encoders)}, got {names}.")
+            raise InputError(f"`only_encoders` must name some of {', '.join(self.encoders)}, got {names}.")
         self.encoders = {name: origin for name, origin in self.encoders.items() if name in names}
         self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
 
@@ -172,7 +173,7 @@ class TeacherArguments:
     def __post_init__(self) -> None:
         self.create_loss()
         if self.unlabelled_file and not self.teacher:
-            raise ValueError("Only a `teacher` can make use of `unlabelled_file`: give one, or leave it out.")
+            raise InputError("Only a `teacher` can make use of `unlabelled_file`: give one, or leave it out.")
 
     @property
     def teachers(self) -> list[str]:
@@ -251,7 +252,7 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         raise FileNotFoundError(f"There is no recipe {path}.")
     values = parse_yaml(file.read_bytes(), path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
+        raise InputError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
     named = _apply_overrides(values, overrides)
     _drop_replaced(values, named, groups)
@@ -263,7 +264,7 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
-            raise ValueError(f"{path}: unknown field `{name}`{hint}")
+            raise InputError(f"{path}: unknown field `{name}`{hint}")
         group, annotation = known[name]
         arguments[group][name] = _checked(name, annotation, value)
     return {group: cls(**arguments[group]) for group, cls in groups.items()}
@@ -276,7 +277,7 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> set[st
     while position < len(overrides):
         option = overrides[position]
         if not option.startswith("--"):
-            raise ValueError(f"Expected `--field value`, got {option!r}.")
+            raise InputError(f"Expected `--field value`, got {option!r}.")
         name, has_value, text = option[2:].partition("=")
         named.add(name)
         position += 1
@@ -290,7 +291,7 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> set[st
         target = values
         for parent in parents:
             if not isinstance(target.setdefault(parent, {}), dict):
-                raise ValueError(f"`--{name}`: `{parent}` is not a mapping.")
+                raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
             target = target[parent]
         # A path may hold what YAML takes for a comment or a mapping.
         is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
@@ -311,7 +312,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _annotations(cls: type) -> dict[str, Any]:
@@ -337,7 +338,7 @@ def _checked(name: str, annotation: Any, value: Any) -> Any:
         return value
     if str in kinds and type(value) in (int, float):
         return str(value)
-    raise ValueError(f"`{name}` must be of type {inspect.formatannotation(annotation)}, got {value!r}.")
+    raise InputError(f"`{name}` must be of type {inspect.formatannotation(annotation)}, got {value!r}.")
 
 
 def format_fields() -> str:

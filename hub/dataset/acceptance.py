@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer_ext.errors import InputError
+
 from .labelling import scores_array
 from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
 from .shards import Stage, digest
@@ -90,9 +92,9 @@ def choose_cut_offs(
         ValueError: An argument is out of its range.
     """
     if not 0 < least_precision <= precision < 1:
-        raise ValueError(f"Expected 0 < `least_precision` <= `precision` < 1, got {least_precision} and {precision}.")
+        raise InputError(f"Expected 0 < `least_precision` <= `precision` < 1, got {least_precision} and {precision}.")
     if min_support < 1:
-        raise ValueError(f"`min_support` must be at least 1, got {min_support}.")
+        raise InputError(f"`min_support` must be at least 1, got {min_support}.")
     columns = zip(labels.T, np.asarray(scores, dtype=np.float64).T, strict=True)
     return [_cut_off(gold, column, precision, least_precision, min_support, z) for gold, column in columns]
 
@@ -129,7 +131,7 @@ def wilson_lower_bound(shares: FloatArray, counts: npt.NDArray[np.int64], z: flo
 def flat_cut_offs(value: float) -> list[CutOff]:
     """The same cut-off for all labels; in the paper (arXiv 2511.14073) a score above 0.7."""
     if not 0 < value < 1:
-        raise ValueError(f"`flat_cut_off` must be between 0 and 1, got {value}.")
+        raise InputError(f"`flat_cut_off` must be between 0 and 1, got {value}.")
     return [CutOff(value)] * len(LABEL_NAMES)
 
 

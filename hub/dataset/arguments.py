@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainer_ext.errors import InputError
+
 ACCEPTANCE_RULES = ("precision", "flat")
 
 # Given on the command line, one source takes the place of the other in a recipe.
@@ -77,12 +79,12 @@ class BalancedDatasetArguments:
 
     def __post_init__(self) -> None:
         if self.acceptance not in ACCEPTANCE_RULES:
-            raise ValueError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
+            raise InputError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise ValueError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
+            raise InputError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
         # Needed only when all is labelled: too late to hear of a slip.
         if not 0 < self.least_precision <= self.wanted_precision < 1 or not 0 < self.flat_cut_off < 1:
-            raise ValueError(
+            raise InputError(
                 "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, "
                 f"got {self.least_precision}, {self.wanted_precision} and {self.flat_cut_off}."
             )
@@ -98,6 +100,6 @@ class BalancedDatasetArguments:
         for name, value in least.items():
             given = getattr(self, name)
             if given is not None and given < value:
-                raise ValueError(f"`{name}` must be at least {value}, got {given}.")
+                raise InputError(f"`{name}` must be at least {value}, got {given}.")
         if self.tweets_file and self.tweets_dataset_name:
-            raise ValueError("`tweets_file` and `tweets_dataset_name` are both given: leave one of them out.")
+            raise InputError("`tweets_file` and `tweets_dataset_name` are both given: leave one of them out.")

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
+from trainer_ext.errors import InputError
+
 from .pool import Pool
 
 _NUM_CLASSES = 10
@@ -95,7 +97,7 @@ def select_balanced(
     """
     if (target is not None and target < 1) or tolerance < 0 or max_copies < 1:
         expected = "`target` and `max_copies` of at least 1 and `tolerance` of at least 0"
-        raise ValueError(f"Expected {expected}, got {target}, {max_copies} and {tolerance}. Correct the recipe.")
+        raise InputError(f"Expected {expected}, got {target}, {max_copies} and {tolerance}. Correct the recipe.")
     groups = _Groups.of(pool)
     supply = pool.labels.sum(axis=0, dtype=np.int64)
     chosen = target or _largest_target(groups, tolerance, max_copies, supply)
@@ -157,7 +159,7 @@ class _Groups:
 def _largest_target(groups: _Groups, tolerance: float, max_copies: int, supply: npt.NDArray[np.int64]) -> int:
     """The largest T that allows counts from T to (1 + tolerance) T, from one linear program with T as a variable."""
     if not supply.any():
-        raise ValueError("Expected candidates with labels to choose the target, got none. Check what was accepted.")
+        raise InputError("Expected candidates with labels to choose the target, got none. Check what was accepted.")
     num_groups, num_labels = groups.labels.shape
     counts = sparse.csr_array(groups.labels.T.astype(np.float64))
     ones = np.ones((num_labels, 1))

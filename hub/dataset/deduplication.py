@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from trainer_ext.errors import InputError, MissingPackageError
+
 from .shards import digest
 
 _SHINGLE_SIZE = 5
@@ -74,7 +76,7 @@ class EvaluationTexts:
 
     def __init__(self, texts: pa.Array, threshold: float) -> None:
         if not 0.7 <= threshold <= 1:
-            raise ValueError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {threshold}.")
+            raise InputError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {threshold}.")
         self.threshold = threshold
         self._hashes: HashArray = np.sort(exact_hashes(texts))
         self.key = digest(hashlib.sha256(self._hashes.tobytes()).hexdigest(), threshold)
@@ -168,7 +170,7 @@ def _import_rensa() -> Any:
     try:
         import rensa
     except ImportError as error:
-        raise ImportError('Near duplicates need rensa: pip install "stacked-emotion[data]".') from error
+        raise MissingPackageError('Near duplicates need rensa: pip install "stacked-emotion[data]".') from error
     return rensa
 
 

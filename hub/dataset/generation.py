@@ -18,6 +18,8 @@ import yaml
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
+from trainer_ext.errors import InputError
+
 from .schema import CANDIDATE_SCHEMA
 from .shards import Stage, digest
 
@@ -67,7 +69,7 @@ class Prompts:
             prompts.messages(next(iter(prompts.labels)), 1, 0, 0)
         except (TypeError, KeyError, AttributeError) as error:
             expected = "`system`, `request` with known fields, `labels`, `topics` and `voices`"
-            raise ValueError(f"{file}: expected {expected}, got: {error}. Compare it with prompts/v1.yaml.") from error
+            raise InputError(f"{file}: expected {expected}, got: {error}. Compare it with prompts/v1.yaml.") from error
         return prompts
 
     def messages(self, label: str, num_texts: int, seed: int, number: int) -> list[dict[str, str]]:
@@ -170,11 +172,11 @@ def generate_texts(
     """
     unknown = [label for label in num_texts if label not in prompts.labels]
     if unknown or not num_texts:
-        raise ValueError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
+        raise InputError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
 
     if num_per_request < 1 or num_workers < 1:
         got = f"{num_per_request} and {num_workers}"
-        raise ValueError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
+        raise InputError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
 
     def run(label: str) -> tuple[pa.Table, dict[str, int]]:
         stage = Stage(Path(output_dir) / label, CANDIDATE_SCHEMA)
@@ -196,7 +198,7 @@ def _generate(
     dropped = number = 0
     while len(seen) < wanted:
         if number == num_allowed:
-            raise ValueError(
+            raise InputError(
                 f"{endpoint.model}: expected {wanted} texts of {label!r}, got {len(seen)} from {number} replies "
                 f"with {dropped} unusable or repeated ones. Use another model or other prompts."
             )

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer_ext.errors import InputError, MissingPackageError
+
 from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
 from .shards import write_text
 
@@ -70,7 +72,7 @@ def import_reviews(
     repeated = [name for name, count in Counter(path.stem for path in paths).items() if count > 1]
     if len(paths) < 2 or repeated:
         got = f"two files of {repeated[0]!r}" if repeated else f"{len(paths)}"
-        raise ValueError(
+        raise InputError(
             f"Expected the files of two or more annotators, named after them, got {got}. Rename or add one."
         )
     texts = {_id(text): text for text in candidates["text"].to_pylist()}
@@ -117,11 +119,11 @@ def _read_review(path: Path, texts: Mapping[str, str], label_names: Sequence[str
         else:
             review[key] = sorted({ids[name.lower()] for name in names})
             continue
-        raise ValueError(f"{path}, row {row}: {problem}.")
+        raise InputError(f"{path}, row {row}: {problem}.")
     missing = [key for key in texts if key not in review]
     if missing:
         first = f"{missing[0]!r} ({texts[missing[0]]!r:.40})"
-        raise ValueError(
+        raise InputError(
             f"{path}: expected all {len(texts)} exported texts, got {len(review)}, without {first}; "
             "restore the rows from the export and label them."
         )
@@ -141,12 +143,12 @@ def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
             lines.append((end + 1, cells))
             end = reader.line_num
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected well-formed CSV in UTF-8, got: {error}. Save it as CSV UTF-8.") from error
+        raise InputError(f"{path}: expected well-formed CSV in UTF-8, got: {error}. Save it as CSV UTF-8.") from error
     if tuple(header) != _COLUMNS:
-        raise ValueError(f"{path}, row 1: expected the columns {', '.join(_COLUMNS)}, got {header}. Keep the header.")
+        raise InputError(f"{path}, row 1: expected the columns {', '.join(_COLUMNS)}, got {header}. Keep the header.")
     for row, cells in lines:
         if cells and len(cells) != len(_COLUMNS):
-            raise ValueError(
+            raise InputError(
                 f"{path}, row {row}: expected {len(_COLUMNS)} cells, got {len(cells)}; quote labels with commas."
             )
     return [(row, dict(zip(header, cells, strict=True))) for row, cells in lines if cells]
@@ -183,7 +185,7 @@ def _alpha(votes: npt.NDArray[np.bool_]) -> float | None:
     try:
         import krippendorff
     except ImportError as error:
-        raise ImportError('Agreement needs krippendorff: pip install "stacked-emotion[data]"') from error
+        raise MissingPackageError('Agreement needs krippendorff: pip install "stacked-emotion[data]"') from error
     decisions = votes.reshape(len(votes), -1)
     if decisions.all() or not decisions.any():
         return None

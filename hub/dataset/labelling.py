@@ -17,6 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+from trainer_ext.errors import InputError
 
 from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
 from .shards import Stage, digest
@@ -137,7 +138,7 @@ def load_teacher(
 
 def _label_columns(teacher: str, config: Any) -> list[int]:
     if config.problem_type != "multi_label_classification":
-        raise ValueError(
+        raise InputError(
             f"The teacher {teacher} must be a multi-label classifier, its `problem_type` is {config.problem_type!r}: "
             "choose another one."
         )
@@ -145,7 +146,7 @@ def _label_columns(teacher: str, config: Any) -> list[int]:
     missing = [name for name in LABEL_NAMES if name not in names]
     others = [name for name in names if name not in LABEL_NAMES]
     if missing or others:
-        raise ValueError(
+        raise InputError(
             f"The teacher {teacher} must have the 28 labels of GoEmotions: it lacks {', '.join(missing) or 'none'} "
             f"and has beside them {', '.join(others) or 'none'}; choose another one or rename its labels."
         )

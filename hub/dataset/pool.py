@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer_ext.errors import InputError
+
 from .schema import SOURCES
 
 
@@ -58,7 +60,7 @@ def read_pool(
             for batch in parquet.iter_batches(columns=["text", "labels", "source", "confidence"]):
                 parts.append(_read_columns(os.fspath(file), batch, num_labels, seed, list(priorities)))
     if not parts:
-        raise ValueError("Expected candidates to select from, got none. Check the sources and what was accepted.")
+        raise InputError("Expected candidates to select from, got none. Check the sources and what was accepted.")
     labels, sources, confidence, keys = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Pool(labels, sources, confidence, keys, tuple(priorities))
 
@@ -69,11 +71,11 @@ def _read_columns(
     names = batch["source"].dictionary_encode()
     unknown = sorted(set(names.dictionary.to_pylist()) - set(priorities))
     if unknown:
-        raise ValueError(f"{file}: expected the sources {priorities}, got {unknown[0]!r}. Add it to `priorities`.")
+        raise InputError(f"{file}: expected the sources {priorities}, got {unknown[0]!r}. Add it to `priorities`.")
     positions = np.array([priorities.index(name) for name in names.dictionary.to_pylist()], dtype=np.uint8)
     ids = batch["labels"].flatten().to_numpy()
     if ids.size and ids.max() >= num_labels:
-        raise ValueError(f"{file}: expected label ids below {num_labels}, got {ids.max()}. Label the rows again.")
+        raise InputError(f"{file}: expected label ids below {num_labels}, got {ids.max()}. Label the rows again.")
     lengths = batch["labels"].value_lengths().to_numpy()
     labels = np.zeros((len(batch), num_labels), dtype=np.bool_)
     labels[np.repeat(np.arange(len(batch)), lengths), ids] = True

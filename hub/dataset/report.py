@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer_ext.errors import InputError
+
 from .balancing import Selection, co_occurrence
 from .pool import Pool
 from .schema import SOURCES
@@ -102,7 +104,7 @@ def _check_apart(train: pa.Table, evaluation: Mapping[str, pa.Table]) -> None:
     for split, table in evaluation.items():
         shared = texts.intersection(table["text"].to_pylist())
         if shared:
-            raise ValueError(
+            raise InputError(
                 f"Expected no training text in {split}, got {len(shared)}, such as {min(shared)!r}. "
                 "Remove the texts of validation and test from all sources before selecting."
             )

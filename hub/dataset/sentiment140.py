@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from trainer_ext.errors import InputError
+
 TWEET_SCHEMA = pa.schema(
     [
         pa.field("text", pa.string(), nullable=False),
@@ -116,9 +118,9 @@ def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
         if "Empty CSV file" in str(error):
             return
         if not invalid:
-            raise ValueError(f"{path}: {str(error).splitlines()[0]}; correct or remove the row.") from error
+            raise InputError(f"{path}: {str(error).splitlines()[0]}; correct or remove the row.") from error
         row = invalid[0]
-        raise ValueError(
+        raise InputError(
             f"{path}, row {row.number}: expected {row.expected_columns} columns ({', '.join(names)}), "
             f"got {row.actual_columns}; correct or remove the row."
         ) from error
@@ -130,7 +132,7 @@ def _check(source: str, tables: Iterable[pa.Table], first_row: int) -> Iterator[
     for table in tables:
         polarity_column = next((name for name in _POLARITY_COLUMNS if name in table.column_names), None)
         if polarity_column is None or "text" not in table.column_names:
-            raise ValueError(
+            raise InputError(
                 f"{source}: expected the columns text and polarity (or sentiment, target), "
                 f"got {', '.join(table.column_names)}; rename them."
             )
@@ -138,7 +140,7 @@ def _check(source: str, tables: Iterable[pa.Table], first_row: int) -> Iterator[
         is_known = pc.is_in(polarity, pa.array(_POLARITIES))
         if not pc.all(is_known).as_py():
             index = pc.index(is_known, False).as_py()
-            raise ValueError(
+            raise InputError(
                 f"{source}, row {row + index}, column {polarity_column!r}: expected 0, 2 or 4, "
                 f"got {polarity[index].as_py()!r}; correct or remove the row."
             )
@@ -146,7 +148,7 @@ def _check(source: str, tables: Iterable[pa.Table], first_row: int) -> Iterator[
         yield pa.table([text, polarity.cast(pa.int8())], schema=TWEET_SCHEMA)
         row += table.num_rows
     if row == first_row:
-        raise ValueError(f"{source}: has no rows, expected tweets; check how it was written.")
+        raise InputError(f"{source}: has no rows, expected tweets; check how it was written.")
 
 
 def rebatch(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer_ext.errors import InputError
+
 from .cleaning import clean_tweets
 from .deduplication import EvaluationTexts, SeenTexts, exact_hashes
 from .schema import CANDIDATE_SCHEMA, SOURCES
@@ -62,7 +64,7 @@ def read_candidates(path: str) -> pa.Table:
     try:
         table = pq.read_table(path, partitioning=None).select(CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
     except (pa.ArrowInvalid, KeyError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a Parquet file with the columns {', '.join(CANDIDATE_SCHEMA.names)}, "
             f"got {str(error).splitlines()[0]}; write it again."
         ) from error

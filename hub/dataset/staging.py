@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer_ext.errors import InputError
+
 from .card import render_card
 from .deduplication import exact_hashes
 from .folder import REPORT_NAME
@@ -63,9 +65,9 @@ def _read_report(path: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         wanted = {"labels", "rows", "counts", "copied_rows", "teachers"}
         if wanted - set(report):
-            raise ValueError(f"it has no {', '.join(sorted(wanted - set(report)))}")
+            raise InputError(f"it has no {', '.join(sorted(wanted - set(report)))}")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not the report of a data set ({error}): build the data set again.") from error
+        raise InputError(f"{path} is not the report of a data set ({error}): build the data set again.") from error
     return report
 
 
@@ -75,11 +77,11 @@ def _read_rows(path: Path, labels: list[str]) -> pa.Table:
         features = datasets.Features.from_arrow_schema(table.schema)
         names = features["labels"].feature.names
     except (OSError, pa.ArrowException, KeyError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} does not hold texts with class labels ({' '.join(str(error).split())}): build the data set again."
         ) from error
     if names != labels:
-        raise ValueError(f"{path} has other labels than {REPORT_NAME}: build the data set again.")
+        raise InputError(f"{path} has other labels than {REPORT_NAME}: build the data set again.")
     return table
 
 
@@ -98,13 +100,13 @@ def _check_counts(tables: Mapping[str, pa.Table], report: Mapping[str, Any], sou
     }
     for file, (num_rows, by_label) in expected.items():
         if tables[file].num_rows != num_rows:
-            raise ValueError(
+            raise InputError(
                 f"{source / file}.parquet has {tables[file].num_rows:,} rows, {REPORT_NAME} says {num_rows:,}: "
                 "build the data set again."
             )
         found = np.bincount(pc.list_flatten(tables[file]["labels"]).to_numpy(), minlength=len(report["labels"]))
         if by_label is not None and found.tolist() != list(by_label.values()):
-            raise ValueError(
+            raise InputError(
                 f"{source / file}.parquet has other counts per label than {REPORT_NAME}: build the data set again."
             )
 
@@ -115,7 +117,7 @@ def _check_apart(tables: Mapping[str, pa.Table], source: Path) -> None:
         shared = np.flatnonzero(np.isin(exact_hashes(tables[file]["text"]), evaluation))
         if shared.size:
             text = tables[file]["text"][int(shared[0])].as_py()
-            raise ValueError(
+            raise InputError(
                 f"{source / file}.parquet shares {shared.size:,} texts with validation or test, such as {text!r}: "
                 "a model trained on them would be measured on what it saw."
             )
@@ -129,7 +131,7 @@ def _check_teachers(tables: Mapping[str, pa.Table], report: Mapping[str, Any], s
         name for name in named - {None} if name.count("/") > 1 or "\\" in name or name.startswith(("/", "."))
     )
     if private:
-        raise ValueError(f"{source} names the teacher {private[0]}, a path: expected a Hub id or a folder's name.")
+        raise InputError(f"{source} names the teacher {private[0]}, a path: expected a Hub id or a folder's name.")
 
 
 def _info(config: str, train: pa.Table, tables: Mapping[str, pa.Table]) -> dict[str, Any]:

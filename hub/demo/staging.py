@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 from huggingface_hub.utils import validate_repo_id
 
+from trainer_ext.errors import InputError, MissingPackageError
+
 HERE = Path(__file__).resolve().parent
 # What the app and the code of the models import.
 PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")
@@ -37,11 +39,11 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
     if not folder.is_dir():
         raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
     if any(folder.iterdir()):
-        raise ValueError(f"`folder` must be empty, got {folder}.")
+        raise InputError(f"`folder` must be empty, got {folder}.")
     for field, value in (("repo_id", repo_id), ("model_id", model_id)):
         _check_repo_id(field, value)
     if model_revision is not None and model_revision.split() != [model_revision]:
-        raise ValueError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
+        raise InputError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
     versions = _installed_versions()
     files = {
         "README.md": _card(repo_id, model_id, model_revision, versions["gradio"]),
@@ -57,7 +59,7 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
 def _check_repo_id(field: str, value: str) -> None:
     # The Hub's own check lets a name without an owner pass.
     if value.count("/") != 1:
-        raise ValueError(f"`{field}` must be `owner/name`, got {value!r}.")
+        raise InputError(f"`{field}` must be `owner/name`, got {value!r}.")
     validate_repo_id(value)
 
 
@@ -68,7 +70,7 @@ def _installed_versions() -> dict[str, str]:
             # A build's own suffix, as of torch for the CPU, is on no index.
             versions[package] = version(package).partition("+")[0]
         except PackageNotFoundError as error:
-            raise ImportError(
+            raise MissingPackageError(
                 f'{package} is not installed, so its version is unknown: pip install "stacked-emotion[demo]".'
             ) from error
     return versions

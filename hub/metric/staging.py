@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from string import Template
 
+from trainer_ext.errors import InputError
+
 _HERE = Path(__file__).resolve().parent
 # The very files that the Trainer uses, so that both can only agree.
-_CORE = tuple(_HERE.parent.parent / "trainer_ext" / name for name in ("bootstrap.py", "metrics.py"))
+_CORE = tuple(_HERE.parent.parent / "trainer_ext" / "evaluation" / name for name in ("bootstrap.py", "metrics.py"))
 _OWN = tuple(_HERE / name for name in ("app.py", "multilabel_emotion.py", "requirements.txt", "tests.py"))
 
 
@@ -29,11 +31,11 @@ def stage_metric(folder: Path, *, repo_id: str) -> None:
     """
     user, _, name = repo_id.partition("/")
     if not user or name != "multilabel_emotion":
-        raise ValueError(f"`repo_id` must be USER/multilabel_emotion, the name of the module, got {repo_id!r}.")
+        raise InputError(f"`repo_id` must be USER/multilabel_emotion, the name of the module, got {repo_id!r}.")
     if not folder.is_dir():
         raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}; create it first.")
     if any(folder.iterdir()):
-        raise ValueError(f"`folder` must be empty, {folder} is not; pass a new one.")
+        raise InputError(f"`folder` must be empty, {folder} is not; pass a new one.")
     for source in (*_OWN, *_CORE):
         shutil.copyfile(source, folder / source.name)
     card = Template((_HERE / "card_template.md").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_stacked_emotion import decision_thresholds, label_names
+from trainer_ext.errors import InputError
 
 from .encoders import Encoder, find_encoder
 from .summary import TrainingSummary
@@ -228,7 +229,7 @@ def _other_license(license: str | None, encoders: Sequence[Encoder]) -> dict[str
         return {}
     named = [encoder for encoder in encoders if encoder.license == "other"]
     if not named:
-        raise ValueError(
+        raise InputError(
             "`license` must be an identifier of the Hub; 'other' is for what an encoder's own licence asks."
         )
     return {"license_name": str(named[0].name), "license_link": str(named[0].link)}

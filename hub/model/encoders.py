@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from trainer_ext.errors import InputError
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -93,7 +95,7 @@ def check_licenses(encoders: Iterable[Encoder], license: str) -> None:
         if encoder.forbids(license):
             terms = encoder.link or f"https://huggingface.co/{encoder.origin}"
             asked = f"{encoder.license!r}" if encoder.share_alike else "a non-commercial one"
-            raise ValueError(
+            raise InputError(
                 f"`license` must be {asked}, got {license!r}: the licence of {encoder.origin} asks it of what is "
                 f"built on it. Read {terms}, and choose it or train without this encoder."
             )

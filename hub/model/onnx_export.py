@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
+from trainer_ext.errors import InputError, MissingPackageError
 
 from .quick import FINGERPRINT, GRAPH_FILE, WEIGHTS_FILE, fingerprint
 
@@ -107,7 +108,7 @@ def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callab
     """
     _check_packages()
     if AutoConfig.from_pretrained(source).problem_type != "multi_label_classification":
-        raise ValueError(f"{source} is no multi-label classifier: there is nothing to export.")
+        raise InputError(f"{source} is no multi-label classifier: there is nothing to export.")
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32).eval()
     with TemporaryDirectory(prefix=".onnx.", dir=scratch_parent) as scratch, _quiet():
@@ -127,7 +128,7 @@ def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callab
 def _check_packages() -> None:
     for name in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(name) is None:
-            raise ImportError(f"ONNX files need {name}: pip install 'stacked-emotion[onnx]'.")
+            raise MissingPackageError(f"ONNX files need {name}: pip install 'stacked-emotion[onnx]'.")
 
 
 class _Positional(nn.Module):
@@ -227,7 +228,7 @@ def _check_parity(path: Path, batches: list[dict[str, torch.Tensor]], expected: 
         found = session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
         distance = np.abs(found - logits).max()
         if not distance <= _TOLERANCE:
-            raise ValueError(
+            raise InputError(
                 f"The ONNX file is not the model: logits differ by {distance:.1g}, more than {_TOLERANCE}."
             )
 

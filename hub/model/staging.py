@@ -17,6 +17,7 @@ from huggingface_hub.utils import validate_repo_id, yaml_dump
 from transformers import AutoConfig
 
 import modeling_stacked_emotion
+from trainer_ext.errors import InputError
 
 from .card import evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
@@ -126,13 +127,13 @@ def stage_model(
 
 def _check_target(folder: Path, repo_id: str) -> None:
     if not folder.is_dir() or any(folder.iterdir()):
-        raise ValueError(f"{folder} must be an existing empty folder.")
+        raise InputError(f"{folder} must be an existing empty folder.")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"`repo_id` must be user/name, got {repo_id!r}: {error}") from error
+        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}: {error}") from error
     if "/" not in repo_id:
-        raise ValueError(f"`repo_id` must be user/name, got {repo_id!r}.")
+        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}.")
 
 
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
@@ -144,14 +145,14 @@ def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{source} is not the folder of a trained model: {reason}") from error
+        raise InputError(f"{source} is not the folder of a trained model: {reason}") from error
     if config.problem_type != "multi_label_classification":
-        raise ValueError(
+        raise InputError(
             f"{source / 'config.json'}: `problem_type` must be 'multi_label_classification', got "
             f"{config.problem_type!r}; the stock pipeline would use softmax."
         )
     if any(re.fullmatch(r"LABEL_\d+", label) for label in config.id2label.values()):
-        raise ValueError(f"{source / 'config.json'}: `id2label` must name the labels, got {config.id2label}.")
+        raise InputError(f"{source / 'config.json'}: `id2label` must name the labels, got {config.id2label}.")
     return config, results
 
 
@@ -162,7 +163,7 @@ def _complete(
     names = list(config.encoders) if is_custom(config) else ["encoder"]
     unknown = sorted(set(encoders or {}) - {*names, *summary.encoders})
     if unknown:
-        raise ValueError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
+        raise InputError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
     origins = {**(summary.encoders or dict.fromkeys(names, "not recorded")), **(encoders or {})}
     if "not recorded" in origins.values():
         warnings.warn("What the encoders were started from is not recorded: name it with `encoders`.", stacklevel=3)

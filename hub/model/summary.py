@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer_ext.errors import InputError
+
 SUMMARY_NAME = "training_summary.json"
 
 
@@ -58,4 +60,4 @@ def read_summary(folder: Path) -> TrainingSummary:
     try:
         return TrainingSummary(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the summary of a training: {error}. Train again, or delete it.") from error
+        raise InputError(f"{path} is not the summary of a training: {error}. Train again, or delete it.") from error

@@ -18,6 +18,8 @@ from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundEr
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
+from trainer_ext.errors import InputError
+
 from .calls import clear_errors, patiently
 
 # The Hub writes it when a repository is created; it says which files are large.
@@ -88,7 +90,7 @@ def local_plan(folder: Path, repo_id: str, repo_type: str, *, revision: str = "m
         ValueError: The name has not the form `user/name`.
     """
     if repo_id.count("/") != 1:
-        raise ValueError(f"`repo_id` must be USER/NAME, got {repo_id!r}.")
+        raise InputError(f"`repo_id` must be USER/NAME, got {repo_id!r}.")
     sizes = {path: file.stat().st_size for path, file in _local_files(folder).items()}
     return Plan(repo_id, repo_type, revision, None, private, False, sizes, {}, {}, 0)
 
@@ -161,7 +163,7 @@ def publish(
         FileNotFoundError, LocalTokenNotFoundError, PermissionError, ConnectionError: As of [`plan`].
     """
     if tag and create_pr:
-        raise ValueError("A pull request gets no tag: give `tag` when it is merged.")
+        raise InputError("A pull request gets no tag: give `tag` when it is merged.")
     target = _Target(_client(api), folder, local_plan(folder, repo_id, repo_type, revision=revision))
     with clear_errors(target.api):
         changes = target.look()
@@ -266,7 +268,7 @@ class _Target:
     def open_pull_request(self, changes: Plan, message: str) -> Published:
         """The same in a pull request; an open one that has these files already is found."""
         if changes.head is None or changes.is_new_branch:
-            raise ValueError(f"There is no {changes.repo_type} {changes.repo_id} with the branch {changes.revision}.")
+            raise InputError(f"There is no {changes.repo_type} {changes.repo_id} with the branch {changes.revision}.")
         if changes.is_empty:
             return Published(changes.head, changes)
         find = partial(self._find_pull_request, changes)
@@ -276,7 +278,7 @@ class _Target:
         """Before anything is changed: a version that is out does not move."""
         tagged = None if changes.head is None else self._tagged(tag)
         if tagged is not None and not (changes.is_empty and tagged == changes.head):
-            raise ValueError(
+            raise InputError(
                 f"The tag {tag} of {changes.repo_id} is on commit {tagged[:7]} and does not move: give a new `tag`."
             )
 

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
 
+from trainer_ext.errors import InputError
+
 CARD_NAME = "README.md"
 _CARDS: dict[str, type[RepoCard]] = {
     "model": ModelCard,
@@ -68,7 +70,7 @@ def read_metadata(folder: Path, kind: str) -> dict[str, Any]:
     """
     text = (folder / CARD_NAME).read_text(encoding="utf-8")
     if not text.startswith("---\n"):
-        raise ValueError("it does not start with a block of YAML between lines of three dashes")
+        raise InputError("it does not start with a block of YAML between lines of three dashes")
     _CARDS[kind](text)
     metadata: dict[str, Any] = yaml.safe_load(text.split("\n---", 1)[0])
     return metadata

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
+from trainer_ext.errors import InputError
+
 from .card_checks import CARD_NAME, card_problems, read_metadata
 from .private_content import TEXTS, path_problems, secret_problems
 from .python_files import defines, import_problems
@@ -55,7 +57,7 @@ def validate(folder: Path, kind: str, *, repo_id: str | None = None, snippets: b
         FileNotFoundError: There is no such folder.
     """
     if kind not in REPO_TYPES:
-        raise ValueError(f"Expected one of the kinds {', '.join(REPO_TYPES)}, got {kind!r}.")
+        raise InputError(f"Expected one of the kinds {', '.join(REPO_TYPES)}, got {kind!r}.")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: stage the {kind} first.")
     if unreadable := list(_unreadable(folder)):

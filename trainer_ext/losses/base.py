@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
+from ..errors import InputError
+
 
 class BinaryCrossEntropy(nn.Module):
     """-y log p - (1 - y) log(1 - p), with p the sigmoid of the logit."""
@@ -38,7 +40,7 @@ class FocalLoss(nn.Module):
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
         if not gamma >= 0:
-            raise ValueError(f"`gamma` must not be negative, got {gamma}.")
+            raise InputError(f"`gamma` must not be negative, got {gamma}.")
         self.gamma = gamma
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -66,9 +68,9 @@ class AsymmetricLoss(nn.Module):
         for name, value in (("gamma_positive", gamma_positive), ("gamma_negative", gamma_negative)):
             # In between, the gradient is infinite where the probability is 0.
             if value != 0 and not value >= 1:
-                raise ValueError(f"`{name}` must be 0 or at least 1, got {value}.")
+                raise InputError(f"`{name}` must be 0 or at least 1, got {value}.")
         if not 0.0 <= clip < 1.0:
-            raise ValueError(f"`clip` must lie in [0, 1), got {clip}.")
+            raise InputError(f"`clip` must lie in [0, 1), got {clip}.")
         self.gamma_positive, self.gamma_negative, self.clip = gamma_positive, gamma_negative, clip
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -97,7 +99,7 @@ class ClassBalancedLoss(nn.Module):
     def __init__(self, label_counts: Sequence[int], beta: float = 0.999) -> None:
         super().__init__()
         if not 0.0 <= beta < 1.0:
-            raise ValueError(f"`beta` must lie in [0, 1), got {beta}.")
+            raise InputError(f"`beta` must lie in [0, 1), got {beta}.")
         counts = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1)
         weights = (1.0 - beta) / (1.0 - beta**counts)
         self.weights: torch.Tensor
@@ -146,10 +148,10 @@ class DistributionBalancedLoss(nn.Module):
         super().__init__()
         for name, value in (("negative_scale", negative_scale), ("weight_slope", weight_slope)):
             if not value > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value}.")
+                raise InputError(f"`{name}` must be above 0, got {value}.")
         for name, value in (("bias_scale", bias_scale), ("weight_offset", weight_offset)):
             if not value >= 0:
-                raise ValueError(f"`{name}` must not be negative, got {value}.")
+                raise InputError(f"`{name}` must not be negative, got {value}.")
         self.rebalance, self.negative_scale = rebalance, negative_scale
         self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
         positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
@@ -216,17 +218,17 @@ def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence
         `TypeError`: For a value that is no number.
     """
     if name not in BASE_LOSSES:
-        raise ValueError(f"`base_loss` must be one of {', '.join(BASE_LOSSES)}, got {name!r}.")
+        raise InputError(f"`base_loss` must be one of {', '.join(BASE_LOSSES)}, got {name!r}.")
     loss = BASE_LOSSES[name]
     known = inspect.signature(loss).parameters if loss.__init__ is not nn.Module.__init__ else {}
     allowed = [option for option in known if option not in _STATISTICS]
     for option in options:
         if option not in allowed:
-            raise ValueError(
+            raise InputError(
                 f"`base_loss_options` of {name} are {', '.join(allowed) or 'none'}; there is no {option!r}."
             )
         # YAML reads 1e-1 as a word.
         if not isinstance(options[option], int | float):
-            raise TypeError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
+            raise InputError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
     statistics = {"label_counts": label_counts, "num_samples": num_samples}
     return loss(**{key: value for key, value in statistics.items() if key in known}, **options)

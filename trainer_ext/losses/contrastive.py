@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..errors import InputError
+
 
 class ContrastiveTerm(nn.Module):
     r"""
@@ -30,9 +32,9 @@ class ContrastiveTerm(nn.Module):
     def __init__(self, temperature: float = 0.1, memory_size: int = 0) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f"`contrastive_temperature` must be above 0, got {temperature}.")
+            raise InputError(f"`contrastive_temperature` must be above 0, got {temperature}.")
         if memory_size < 0:
-            raise ValueError(f"`contrastive_memory_size` must not be negative, got {memory_size}.")
+            raise InputError(f"`contrastive_memory_size` must not be negative, got {memory_size}.")
         self.temperature, self.memory_size = temperature, memory_size
         self.memory_states: torch.Tensor
         self.memory_labels: torch.Tensor

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..errors import InputError
+
 # Added to a variance of probabilities, so that a label that never changes within a batch has no correlation.
 _MIN_VARIANCE = 1e-6
 
@@ -23,7 +25,7 @@ class _WithCorrelation(nn.Module):
     def __init__(self, correlation: torch.Tensor) -> None:
         super().__init__()
         if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1]:
-            raise ValueError(f"`correlation` must be a square matrix, got shape {tuple(correlation.shape)}.")
+            raise InputError(f"`correlation` must be a square matrix, got shape {tuple(correlation.shape)}.")
         self.register_buffer("correlation", correlation.float().clone().fill_diagonal_(0.0))
 
 
@@ -95,7 +97,7 @@ def make_correlation_term(name: str, correlation: torch.Tensor) -> nn.Module | N
         `ValueError`: For an unknown name, or a matrix that is not square.
     """
     if name not in CORRELATION_TERMS:
-        raise ValueError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")
+        raise InputError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")
     if name == "lca":
         return LCATerm()
     terms = {"laplacian": LaplacianTerm, "matching": MatchingTerm}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ..errors import InputError
 from .hybrid import HybridLoss
 
 # The label of a text that has none.
@@ -36,9 +37,9 @@ class DistillationLoss:
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
-            raise ValueError(f"`distillation_weight` must be in [0, 1], got {self.weight}.")
+            raise InputError(f"`distillation_weight` must be in [0, 1], got {self.weight}.")
         if not self.temperature > 0:
-            raise ValueError(f"`distillation_temperature` must be above 0, got {self.temperature}.")
+            raise InputError(f"`distillation_temperature` must be above 0, got {self.temperature}.")
 
     def __call__(
         self,

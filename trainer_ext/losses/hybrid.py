@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ..label_statistics import label_correlation
-from ..metrics import check_labels
+from ..errors import InputError
+from ..evaluation.label_statistics import label_correlation
+from ..evaluation.metrics import check_labels
 from .base import ZLPRLoss, make_base_loss
 from .contrastive import ContrastiveTerm
 from .correlation import make_correlation_term
@@ -51,7 +52,7 @@ class LabelStatistics:
         Args:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
             class_weights (`ArrayLike` of shape `(num_labels,)`, *optional*): Weights above 0, such as those of
-                [`~trainer_ext.label_statistics.class_weights`]; 1 each by default.
+                [`~trainer_ext.evaluation.label_statistics.class_weights`]; 1 each by default.
             correlation (`str`, *optional*, defaults to `"phi"`): A method of [`label_correlation`].
             smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
 
@@ -61,7 +62,7 @@ class LabelStatistics:
         gold = check_labels(labels)
         weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
         if weights.shape != gold.shape[1:] or not (weights > 0).all():
-            raise ValueError(
+            raise InputError(
                 f"`class_weights` must be one number above 0 for each of the {gold.shape[1]} labels, "
                 f"got {weights.tolist()}."
             )
@@ -86,9 +87,9 @@ class HybridLossWeights:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value >= 0:
-                raise ValueError(f"`{name}_loss_weight` must not be negative, got {value}.")
+                raise InputError(f"`{name}_loss_weight` must not be negative, got {value}.")
         if not self.base and not self.contrastive:
-            raise ValueError("`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both.")
+            raise InputError("`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both.")
 
 
 class HybridLoss(nn.Module):
@@ -138,7 +139,7 @@ class HybridLoss(nn.Module):
         self.contrastive = ContrastiveTerm(temperature, memory_size)
         extra = torch.from_numpy(statistics.class_weights).float() - 1.0
         if isinstance(self.base, ZLPRLoss) and extra.any():
-            raise ValueError('`base_loss` "zlpr" compares the labels of a text: `class_weights` must be "none".')
+            raise InputError('`base_loss` "zlpr" compares the labels of a text: `class_weights` must be "none".')
         self.extra_weights: torch.Tensor
         self.register_buffer("extra_weights", extra)
 
@@ -171,12 +172,12 @@ class HybridLoss(nn.Module):
             `ValueError`: For labels of another shape than the logits, or without the states of the contrastive term.
         """
         if labels.shape != logits.shape:
-            raise ValueError(
+            raise InputError(
                 f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}. "
                 "Check `config.num_labels`."
             )
         if self.needs_states and states is None:
-            raise ValueError("The contrastive term needs `states`: pass text states, or set its weight to 0.")
+            raise InputError("The contrastive term needs `states`: pass text states, or set its weight to 0.")
         with torch.autocast(logits.device.type, enabled=False):
             logits = _in_full_precision(logits)
             labels = labels.to(logits.dtype)

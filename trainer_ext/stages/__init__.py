@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Staged training: each encoder alone, features cached on disk, then what is learnt over the stack."""
+"""Training in stages: each encoder alone, word states cached on disk, the head on the cache; teachers."""

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
+from ..errors import InputError
 from ..precision import autocast
 from .digests import ragged_column, rows_digest, settings_digest, weights_digest
 
@@ -92,7 +93,7 @@ def check_space(files: Sequence[FeatureFile], folder: str | os.PathLike[str]) ->
     existing = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
     needed, free = sum(file.num_bytes for file in files), shutil.disk_usage(existing).free
     if needed > free:
-        raise ValueError(
+        raise InputError(
             f"The feature cache needs {format_size(needed)}, but {folder} has {format_size(free)} free: set "
             "`feature_cache_dir` to a folder on a larger disk, use fewer encoders or a lower `max_words`."
         )
@@ -208,7 +209,7 @@ def _encode(
             has_tokens[places] = present[rows_of, words_of, 0].cpu().numpy()
             progress.update(len(texts))
         if not np.isfinite(states).all():
-            raise ValueError(
+            raise InputError(
                 f"Encoder {name!r} has word states beyond the range of fp16 (65,504), in which they are kept: "
                 "use another encoder, or `training_mode: joint`."
             )

@@ -29,14 +29,15 @@ from modeling_stacked_emotion import (
     StackedEmotionTokenizer,
 )
 
-from ..batching import LENGTH_COLUMN, EmotionDataCollator
-from ..checkpoints import last_complete_checkpoint
-from ..encoder_classifiers import MEAN_STATE, format_shares, start_from_classifiers
-from ..parameters import split_encoder
+from ..data.batching import LENGTH_COLUMN, EmotionDataCollator
+from ..data.stratification import iterative_stratification
+from ..encoders.start import MEAN_STATE, format_shares, start_from_classifiers
+from ..errors import InputError
 from ..precision import write_precision
-from ..stratification import iterative_stratification
-from ..trainer import StackedEmotionTrainer
-from ..training_args import StackedEmotionTrainingArguments
+from ..training.arguments import StackedEmotionTrainingArguments
+from ..training.checkpoints import last_complete_checkpoint
+from ..training.layers import split_encoder
+from ..training.trainer import StackedEmotionTrainer
 from .digests import rows_digest, weights_digest
 from .feature_cache import (
     ROW_COLUMN,
@@ -126,7 +127,7 @@ def train_staged(
     The stages are `encoder_<name>` (mean pooling and a linear classifier; with `num_folds` before it
     `encoder_<name>-fold_<k>`), the feature cache, `head` and, with `polish_num_train_epochs`, `polish`. The head
     starts as the weighted mean of the encoders' classifiers
-    ([`~trainer_ext.encoder_classifiers.start_from_classifiers`]); head and polish leave the model as it was before
+    ([`~trainer_ext.encoders.start.start_from_classifiers`]); head and polish leave the model as it was before
     them if no epoch of theirs is better on the validation split. Each stage has a folder in `<output_dir>/stages` and
     is not repeated as long as what it depends on stays the same. A stage that was interrupted goes on from its last
     checkpoint with `resume_from_checkpoint`, else it begins anew.
@@ -146,7 +147,7 @@ def train_staged(
         `ValueError`: If the disk is too small for the feature cache, or a trained encoder is to have folds.
     """
     if classifiers and trainer.args.num_folds:
-        raise ValueError(
+        raise InputError(
             f"`num_folds` is for encoders that are yet to be trained, but {next(iter(classifiers))!r} has been "
             "trained on all texts."
         )
@@ -202,7 +203,7 @@ def _divide(run: _Run) -> np.ndarray:
     num_folds = run.args.num_folds
     rows = run.splits["train"]
     if num_folds > len(rows):
-        raise ValueError(f"`num_folds` must be at most the number of training texts, {len(rows)}, got {num_folds}.")
+        raise InputError(f"`num_folds` must be at most the number of training texts, {len(rows)}, got {num_folds}.")
     return iterative_stratification(np.asarray(rows["labels"]), [1.0] * max(num_folds, 1), run.args.seed)
 
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from trainer_ext.errors import InputError
+
+EXIT_BAD_INPUT = 2
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """The `main` of a script, whose [`InputError`] and `OSError` become one line on standard error."""
+
+    @wraps(main)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return main(*args, **kwargs)
+        except (InputError, OSError) as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            raise SystemExit(EXIT_BAD_INPUT) from error
+
+    return run

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of a comparison: what one run says of the validation and test texts, without its model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.loading import EmotionData
+from ..encoders.start import fit_shares
+from ..errors import InputError
+from ..evaluation.calibration import calibrated_probabilities, mean_logits, probability_logits, weighted_logits
+from ..evaluation.results import choose_calibration, choose_thresholds
+from ..recipe import ModelArguments
+
+CELL_FILE = "cell.npz"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """
+    One run: all that tables and figures need of it.
+
+    Args:
+        label_names (`np.ndarray` of shape `(num_labels,)`): Names.
+        train_counts (`np.ndarray` of shape `(num_labels,)`): Training texts with each label.
+        thresholds (`np.ndarray` of shape `(num_labels,)`): Chosen on the validation texts.
+        test_labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels, boolean.
+        test_probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): As the model gives them, calibrated.
+        test_digest (`np.ndarray` of shape `()`): Hash of the test texts and their labels.
+        validation_labels, validation_probabilities, validation_digest (`np.ndarray`): Likewise; without texts, of
+            shape `(0, num_labels)`, where there is no validation split.
+    """
+
+    label_names: npt.NDArray[np.str_]
+    train_counts: npt.NDArray[np.int64]
+    thresholds: npt.NDArray[np.float64]
+    test_labels: npt.NDArray[np.bool_]
+    test_probabilities: npt.NDArray[np.float32]
+    test_digest: npt.NDArray[np.str_]
+    validation_labels: npt.NDArray[np.bool_]
+    validation_probabilities: npt.NDArray[np.float32]
+    validation_digest: npt.NDArray[np.str_]
+
+    @property
+    def predictions(self) -> npt.NDArray[np.bool_]:
+        """What is predicted of the test texts, `(num_samples, num_labels)`."""
+        return self.test_probabilities >= self.thresholds
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it or nothing."""
+        partial = Path(path).with_suffix(".partial.npz")
+        np.savez_compressed(partial, **asdict(self))
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Cell:
+        """What `save` has written; a `ValueError` for anything else."""
+        try:
+            with np.load(path) as file:
+                return cls(**file)
+        except (TypeError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(
+                f"{path} is no cell of this version ({error}); remove it to have it made anew."
+            ) from error
+
+
+def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+    """Labels of a split, `(num_samples, num_labels)`, and the hash of its texts and labels; of a missing one empty."""
+    digest = hashlib.sha256()
+    labels = np.zeros((0, len(data.label_names)), dtype=np.bool_)
+    if split in data.splits:
+        labels = np.asarray(data.splits[split]["labels"], dtype=np.float32) > 0
+        for text in data.splits[split]["text"]:
+            digest.update(text.encode() + b"\0")
+        digest.update(labels.tobytes())
+    return labels, np.array(digest.hexdigest())
+
+
+def mean_cell(cells: Sequence[Cell], options: ModelArguments, *, weighted: bool = False) -> Cell:
+    """
+    Several models together, with a calibration and thresholds of their own from the validation texts, as a single
+    model has: what a stack of these models has to beat.
+
+    Args:
+        cells (`Sequence[Cell]`): Runs on the same texts.
+        options ([`ModelArguments`]): `calibration`, `threshold_strategy` and `threshold_shrinkage` are read.
+        weighted (`bool`, *optional*, defaults to `False`):
+            Whether it is the mean of the logits, with the weights that suit the validation texts best
+            ([`~trainer_ext.encoders.start.fit_shares`]), instead of the mean of the probabilities.
+
+    Raises:
+        `ValueError`: If the runs have different labels or texts, or there are no validation texts to weight them.
+    """
+    first = cells[0]
+    for other in cells[1:]:
+        check_same_texts(first, other, ("validation", "test"))
+    combine: Callable[[Sequence[npt.NDArray[np.floating]]], npt.NDArray[np.float32]] = mean_logits
+    if weighted:
+        if not len(first.validation_labels):
+            raise InputError("A weighted mean needs a validation split: give the runs one, or take the plain mean.")
+        logits = probability_logits([cell.validation_probabilities for cell in cells])
+        combine = partial(weighted_logits, shares=fit_shares(first.validation_labels, logits))
+    validation, test = (
+        combine([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
+    )
+    calibration, thresholds = None, np.full(len(first.label_names), 0.5)
+    if len(validation):
+        calibration = choose_calibration(first.validation_labels, validation, options.calibration)
+    probabilities = {
+        f"{split}_probabilities": calibrated_probabilities(logits, calibration)
+        for split, logits in (("validation", validation), ("test", test))
+    }
+    if len(validation):
+        thresholds = choose_thresholds(
+            first.validation_labels,
+            probabilities["validation_probabilities"],
+            options.threshold_strategy,
+            options.threshold_shrinkage,
+        )
+    return Cell(**{**vars(first), "thresholds": thresholds, **probabilities})
+
+
+def check_same_texts(first: Cell, other: Cell, splits: Sequence[str] = ("test",)) -> None:
+    """A `ValueError` unless both runs have the same labels and, in each of the splits, the same texts."""
+    if not np.array_equal(first.label_names, other.label_names):
+        names, others = first.label_names.tolist(), other.label_names.tolist()
+        raise InputError(f"The runs must have the same labels, got {names} and {others}.")
+    for split in splits:
+        if getattr(first, f"{split}_digest") != getattr(other, f"{split}_digest"):
+            raise InputError(
+                f"The runs must have the same {split} texts and labels, got different ones: give a `{split}_file` or "
+                f"a data set with that split, or one `split_seed` to all runs."
+            )

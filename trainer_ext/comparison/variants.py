@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variants of a recipe side by side: means over seeds, and differences to the first with intervals and p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..evaluation.bootstrap import (
+    bootstrap_average_precision,
+    bootstrap_f1,
+    bootstrap_p_value,
+    holm_correction,
+    mean_over_resampled_runs,
+    percentile_interval,
+)
+from ..evaluation.label_statistics import frequency_groups
+from ..evaluation.metrics import multilabel_metrics
+from .runs import Cell, check_same_texts
+
+SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
+# Means of the labels' F1, so that one bootstrap serves them all.
+F1_MEANS = ("macro_f1", "macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")
+TESTED = (*F1_MEANS, "macro_average_precision")
+# It needs a ranking of the texts for every label and resample.
+_MAX_RANKINGS = 2000
+
+Summary = dict[str, dict[str, dict[str, Any]]]
+
+
+def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: int = 10_000, seed: int = 0) -> Summary:
+    """
+    Summarise the runs of each variant on the test texts.
+
+    Intervals and p-values are those of one bootstrap over texts and runs: see
+    `trainer_ext.evaluation.bootstrap`.
+
+    Args:
+        variants (`dict[str, list[Cell]]`): Variant to its runs. The first is what the others are compared with, and
+            its training texts say which labels are rare.
+        num_resamples (`int`, *optional*, defaults to 10000): Of the bootstrap; for the average precision 2,000 of them
+            at most.
+        seed (`int`, *optional*, defaults to 0): Of the bootstrap.
+
+    Returns:
+        `dict` of two:
+        - `"variants"`: of each `num_runs`, and `<metric>` and `<metric>_sd`, mean and sample standard deviation over
+          the runs (`None` for one run), of the metrics in `SUMMARY` and `TESTED` (`macro_f1_frequent` and
+          `macro_f1_rare` are the means of the thirds of [`~trainer_ext.evaluation.label_statistics.frequency_groups`],
+          `frequent_rare_gap` is their difference); for those in `TESTED` the 95 % interval, `<metric>_low` and
+          `<metric>_high`; and, but for the first variant, the difference to it, `<metric>_gain`, with
+          `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and `<metric>_p_holm`, which is corrected over the
+          variants.
+        - `"labels"`, from the most to the least frequent: `group`, `train_count`, `support` in the test texts and
+          `f1`, variant to the mean over its runs.
+
+    Raises:
+        `ValueError`: If the runs have different labels or test texts, or there are fewer than two labels.
+    """
+    cells = [cell for runs in variants.values() for cell in runs]
+    first = cells[0]
+    for cell in cells:
+        check_same_texts(first, cell)
+    if len(first.label_names) < 2:
+        raise InputError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
+    order, groups = frequency_groups(first.train_counts)
+    weights = _f1_weights(order, np.asarray(groups))
+    gold = first.test_labels
+    predictions = np.stack([cell.predictions for cell in cells])
+    probabilities = np.stack([cell.test_probabilities for cell in cells])
+    rankings = min(num_resamples, _MAX_RANKINGS)
+    resampled = (
+        bootstrap_f1(gold, predictions, num_resamples=num_resamples, seed=seed) @ weights,
+        _mean_of_defined(bootstrap_average_precision(gold, probabilities, num_resamples=rankings, seed=seed)),
+    )
+    ends = np.cumsum([len(runs) for runs in variants.values()])[:-1]
+    summary: dict[str, dict[str, Any]] = {}
+    means: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    f1: dict[str, npt.NDArray[np.float64]] = {}
+    parts = zip(*(np.split(values, ends, axis=1) for values in resampled), strict=True)
+    for index, ((name, runs), (by_f1, by_rank)) in enumerate(zip(variants.items(), parts, strict=True)):
+        # Other draws for every variant: a run of one has nothing to do with a run of another.
+        drawn = [mean_over_resampled_runs(values, [seed, index]) for values in (by_f1, by_rank)]
+        means[name] = dict(zip(TESTED, [*drawn[0].T, drawn[1]], strict=True))
+        summary[name], f1[name] = _entry(runs, weights, means[name])
+    _add_gains(summary, means)
+    labels = {
+        str(first.label_names[index]): {
+            "group": group,
+            "train_count": int(first.train_counts[index]),
+            "support": int(first.test_labels[:, index].sum()),
+            "f1": {name: float(values[index]) for name, values in f1.items()},
+        }
+        for index, group in zip(order, groups, strict=True)
+    }
+    return {"variants": summary, "labels": labels}
+
+
+def _f1_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
+    """What each label's F1 counts in each of `F1_MEANS`, `(num_labels, 4)`."""
+    members = {group: np.isin(np.arange(len(order)), order[groups == group]) for group in ("frequent", "rare")}
+    frequent, rare = (chosen / chosen.sum() for chosen in members.values())
+    return np.stack([np.full(len(order), 1.0 / len(order)), frequent, rare, frequent - rare], axis=1)
+
+
+def _mean_of_defined(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The mean over the last axis of what is not NaN; 0 where nothing is, as in a resample of a handful of texts."""
+    defined = ~np.isnan(values)
+    return np.where(defined, values, 0.0).sum(axis=-1) / np.maximum(defined.sum(axis=-1), 1)
+
+
+def _entry(
+    runs: Sequence[Cell], weights: npt.NDArray[np.float64], resampled: Mapping[str, npt.NDArray[np.float64]]
+) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+    """One variant by itself, and the F1 of its labels."""
+    metrics = [multilabel_metrics(run.test_labels, run.test_probabilities, thresholds=run.thresholds) for run in runs]
+    f1 = np.array([[metric[f"f1/{label}"] for label in range(len(weights))] for metric in metrics])
+    values = {name: np.array([metric[name] for metric in metrics]) for name in SUMMARY}
+    values |= dict(zip(F1_MEANS, (f1 @ weights).T, strict=True))
+    entry: dict[str, Any] = {"num_runs": len(runs)}
+    for name, column in values.items():
+        entry[name] = float(np.mean(column))
+        entry[f"{name}_sd"] = float(np.std(column, ddof=1)) if len(runs) > 1 else None
+    for name, column in resampled.items():
+        _, entry[f"{name}_low"], entry[f"{name}_high"] = percentile_interval(entry[name], column)
+    return entry, f1.mean(axis=0)
+
+
+def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> None:
+    """Differences to the first variant into the entries of the others."""
+    first, *others = summary
+    for name in TESTED:
+        for other in others:
+            entry, differences = summary[other], means[other][name] - means[first][name]
+            gain = percentile_interval(entry[name] - summary[first][name], differences)
+            entry[f"{name}_gain"], entry[f"{name}_gain_low"], entry[f"{name}_gain_high"] = gain
+            entry[f"{name}_p"] = bootstrap_p_value(differences)
+        corrected = holm_correction([summary[other][f"{name}_p"] for other in others])
+        for other, p_value in zip(others, corrected, strict=True):
+            summary[other][f"{name}_p_holm"] = float(p_value)
+
+
+def comparison_rows(summary: Summary) -> list[list[str]]:
+    """The variants as the rows of a table to read, the header first."""
+    header = ["variant", "runs", "macro-F1", "gain [95 %]", "p", "p (Holm)", "rare third", "gain [95 %]", "p (Holm)"]
+    header += ["gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP", "gain [95 %]", "p (Holm)"]
+    rows = [header]
+    for variant, entry in summary["variants"].items():
+        deviation = "" if entry["macro_f1_sd"] is None else f" ± {entry['macro_f1_sd']:.3f}"
+        row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f}{deviation}"]
+        row += [_gain(entry, "macro_f1"), _p(entry, "macro_f1_p"), _p(entry, "macro_f1_p_holm")]
+        for name in ("macro_f1_rare", "frequent_rare_gap"):
+            row += [f"{entry[name]:.3f}", _gain(entry, name), _p(entry, f"{name}_p_holm")]
+        row += [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]]
+        rows.append([*row, _gain(entry, SUMMARY[-1]), _p(entry, f"{SUMMARY[-1]}_p_holm")])
+    return rows
+
+
+def _gain(entry: Mapping[str, Any], name: str) -> str:
+    if f"{name}_gain" not in entry:
+        return "–"
+    gain, low, high = (entry[f"{name}_gain{end}"] for end in ("", "_low", "_high"))
+    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _p(entry: Mapping[str, Any], name: str) -> str:
+    return f"{entry[name]:.3f}" if name in entry else "–"
+
+
+def class_rows(summary: Summary) -> list[list[Any]]:
+    """F1 of each label in each variant as the rows of a table, the header first."""
+    variants = list(summary["variants"])
+    rows: list[list[Any]] = [["label", "group", "train_count", "support", *variants]]
+    for label, entry in summary["labels"].items():
+        row = [label, entry["group"], entry["train_count"], entry["support"]]
+        rows.append(row + [entry["f1"][variant] for variant in variants])
+    return rows

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads emotion data of every common layout into one form, a text and a 0/1 vector per row; or texts alone.
+
+Every text is kept exactly as it stands in the file, except that lone surrogates (which JSON can spell and Arrow cannot
+store) become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from .labels import GOEMOTIONS_LABELS
+from .layouts import LABEL_COLUMNS, TEXT_COLUMNS, Part, Wanted, find_texts, read_part
+from .stratification import iterative_stratification
+from .tables import (
+    DataError,
+    Table,
+    first_duplicate,
+    read_table,
+    read_text,
+    short,
+    table_from_arrow,
+)
+
+__all__ = [
+    "GOEMOTIONS_LABELS",
+    "LABEL_COLUMNS",
+    "TEXT_COLUMNS",
+    "DataError",
+    "EmotionData",
+    "iterative_stratification",
+    "load_emotion_data",
+    "read_file",
+    "read_texts",
+]
+
+
+@dataclass(frozen=True)
+class EmotionData:
+    """Multi-label data, every split with the same labels in the same order.
+
+    Args:
+        label_names (`list[str]`): The labels; label `i` is entry `i` of every row of `labels`.
+        splits (`dict[str, datasets.Dataset]`): `train` and, where there are such, `validation` and `test`; each with
+            the columns `text` (string) and `labels` (list of `num_labels` float32, each 0.0 or 1.0).
+    """
+
+    label_names: list[str]
+    splits: dict[str, datasets.Dataset]
+
+
+def load_emotion_data(
+    *,
+    train_file: str | os.PathLike[str] | None = None,
+    validation_file: str | os.PathLike[str] | None = None,
+    test_file: str | os.PathLike[str] | None = None,
+    dataset_name: str | None = None,
+    dataset_config: str | None = None,
+    dataset_revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | str | os.PathLike[str] | None = None,
+    train_split: str = "train",
+    validation_split: str = "validation",
+    test_split: str = "test",
+    validation_ratio: float = 0.0,
+    test_ratio: float = 0.0,
+    seed: int = 42,
+) -> EmotionData:
+    """Read the training data and, where there are such, validation and test data, from local files or from the Hub.
+
+    Without `label_names` the labels are those of the training data: 0/1 columns in their order in the file, names in
+    alphabetical order, ids by the names in the dataset's features, or as [`GOEMOTIONS_LABELS`] where exactly the ids
+    0 to 27 occur. A label that only validation or test data have is an error.
+
+    Args:
+        train_file (`str` or `os.PathLike`, *optional*): Training data; see [`read_file`] for the formats. Either this
+            or `dataset_name` is needed.
+        validation_file (`str` or `os.PathLike`, *optional*): Validation data.
+        test_file (`str` or `os.PathLike`, *optional*): Test data.
+        dataset_name (`str`, *optional*): Hub id or local folder for `datasets.load_dataset`.
+        dataset_config (`str`, *optional*): Configuration of that dataset.
+        dataset_revision (`str`, *optional*): Git revision of that dataset.
+        text_column (`str`, *optional*, defaults to the first of `TEXT_COLUMNS` that is there): Column of the texts.
+        label_column (`str`, *optional*, defaults to the layout found): Column of label names, ids or 0/1 vectors.
+        label_names (`Sequence[str]`, `str` or `os.PathLike`, *optional*): The labels in order, or the path of a text
+            file with one label per line. With 0/1 columns they also choose which columns are labels.
+        train_split (`str`, *optional*, defaults to `"train"`): Name of the training split on the Hub.
+        validation_split (`str`, *optional*, defaults to `"validation"`): Name of the validation split on the Hub; only
+            the default name may be missing there.
+        test_split (`str`, *optional*, defaults to `"test"`): Name of the test split on the Hub; likewise.
+        validation_ratio (`float`, *optional*, defaults to 0.0): Share of the training data, in [0, 1), that becomes
+            the validation split where there is none; see [`iterative_stratification`].
+        test_ratio (`float`, *optional*, defaults to 0.0): Likewise for the test split; both sum to less than 1.
+        seed (`int`, *optional*, defaults to 42): Seed of that division; at least 0.
+
+    Returns:
+        `EmotionData`: The label names and the splits that exist.
+
+    Raises:
+        DataError: The arguments contradict each other, or the data are not as expected.
+    """
+    names = _check_label_names(label_names)
+    ratios = {"validation": validation_ratio, "test": test_ratio}
+    _check_ratios(ratios)
+    files = {"train": train_file, "validation": validation_file, "test": test_file}
+    if dataset_name is None:
+        tables = _read_tables(files)
+    elif any(path is not None for path in files.values()):
+        given = ", ".join(f"{split}_file" for split, path in files.items() if path is not None)
+        raise DataError(f"dataset_name and {given} are both given, expected one source; leave one of them out")
+    else:
+        split_names = {"train": train_split, "validation": validation_split, "test": test_split}
+        tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
+
+    names, parts = _read_parts(tables, Wanted(text_column, label_column, names))
+    ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in parts}
+    if ratios:
+        parts |= _carve(parts["train"], ratios, seed, tables["train"].source)
+    return EmotionData(names, {split: _to_dataset(parts[split]) for split in files if split in parts})
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | str | os.PathLike[str] | None = None,
+) -> tuple[datasets.Dataset, list[str]]:
+    """Read one file of texts and labels.
+
+    Args:
+        path (`str` or `os.PathLike`): A `.csv`, `.tsv`, `.txt` (tab separated), `.jsonl`, `.json` (one object per
+            line) or `.parquet` file; all but the last may be compressed (`.gz`). Text is UTF-8, with or without BOM.
+        text_column (`str`, *optional*, defaults to the first of `TEXT_COLUMNS` that is there): Column of the texts.
+        label_column (`str`, *optional*, defaults to the layout found): Column of label names, ids or 0/1 vectors.
+        label_names (`Sequence[str]`, `str` or `os.PathLike`, *optional*): The labels in order (a model's, say), or
+            the path of a text file with one label per line; without them the labels are those of the file. 0/1
+            columns must be there for all of them, other layouts must have no label beyond them.
+
+    Returns:
+        `tuple[datasets.Dataset, list[str]]`: The data with the columns `text` (string) and `labels` (list of
+        `num_labels` float32, each 0.0 or 1.0), and the label names.
+
+    Raises:
+        DataError: The file is missing, not as expected or does not match `label_names`.
+    """
+    wanted = Wanted(text_column, label_column, _check_label_names(label_names))
+    part, names = read_part(read_table(path), wanted)
+    return _to_dataset(part), names
+
+
+def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> list[str]:
+    """
+    The texts of a file that needs no labels.
+
+    Args:
+        path (`str` or `os.PathLike`): A `.txt` file with one text per line, or any file of [`read_table`], such as the
+            `.txt` files of SemEval-2018; may be compressed (`.gz`).
+        text_column (`str`, *optional*): Column of the texts, by default found by its name.
+
+    Raises:
+        DataError: The file is missing or malformed, or has no such column.
+    """
+    if str(path).lower().removesuffix(".gz").endswith(".txt") and Path(path).is_file():
+        # Not by `splitlines`, which also divides a text where a word processor would.
+        lines = [line.rstrip("\n") for line in io.StringIO(read_text(Path(path)), newline=None) if line.strip()]
+        if lines and not _is_header(lines[0], text_column):
+            return lines
+    return find_texts(read_table(path), text_column)[0]
+
+
+def _is_header(line: str, text_column: str | None) -> bool:
+    names = [name.strip() for name in line.split("\t")]
+    return len(names) > 1 and (text_column in names or any(name.lower() in TEXT_COLUMNS for name in names))
+
+
+def _read_tables(files: dict[str, str | os.PathLike[str] | None]) -> dict[str, Table]:
+    if files["train"] is None:
+        raise DataError("neither train_file nor dataset_name is given, expected one of them; name the training data")
+    return {split: read_table(path) for split, path in files.items() if path is not None}
+
+
+def _load_tables(name: str, config: str | None, revision: str | None, split_names: dict[str, str]) -> dict[str, Table]:
+    loaded = datasets.load_dataset(name, config, revision=revision)
+    source = name if config is None else f"{name} ({config})"
+    tables = {}
+    for split, split_name in split_names.items():
+        if split_name in loaded:
+            data = loaded[split_name]
+            table = data.with_format("arrow")[:]
+            tables[split] = table_from_arrow(f"{source}, split {split_name!r}", table, data.features)
+        elif split == "train" or split_name != split:
+            raise DataError(
+                f"{source}: has no split {split_name!r}, expected it as {split}_split; "
+                f"name one of: {', '.join(map(repr, loaded))}"
+            )
+    return tables
+
+
+def _read_parts(tables: dict[str, Table], wanted: Wanted) -> tuple[list[str], dict[str, Part]]:
+    part, names = read_part(tables["train"], wanted)
+    learned_from = tables["train"].source if wanted.label_names is None else None
+    wanted = Wanted(wanted.text_column, wanted.label_column, names, learned_from)
+    others = {split: read_part(table, wanted)[0] for split, table in tables.items() if split != "train"}
+    return names, {"train": part, **others}
+
+
+def _to_dataset(part: Part) -> datasets.Dataset:
+    num_rows, num_labels = part.labels.shape
+    offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_labels)
+    labels = pa.ListArray.from_arrays(offsets, pa.array(part.labels.ravel(), pa.float32()))
+    return datasets.Dataset(pa.table({"text": pa.array(part.texts, pa.string()), "labels": labels}))
+
+
+def _check_label_names(label_names: Sequence[str] | str | os.PathLike[str] | None) -> list[str] | None:
+    if label_names is None:
+        return None
+    source = "label_names"
+    if isinstance(label_names, str | os.PathLike):
+        source = str(label_names)
+        if not Path(source).is_file():
+            problem = "is no file; give label_names as a list, or as the path of a text file with one label per line"
+            raise DataError.at(f"label_names {source!r}", problem)
+        label_names = [line for line in read_text(Path(source)).splitlines() if line.strip()]
+    for name in label_names:
+        if not isinstance(name, str) or not name.strip():
+            raise DataError.at(source, f"expected names, got {short(name)}; write every label as a string, in quotes")
+    names = [name.strip() for name in label_names]
+    if not names:
+        raise DataError.at(source, "expected at least one label, got none; name the labels or leave label_names out")
+    duplicate = first_duplicate(names)
+    if duplicate is not None:
+        raise DataError.at(source, f"label {duplicate!r} occurs twice, expected different labels; remove one of them")
+    return names
+
+
+def _check_ratios(ratios: dict[str, float]) -> None:
+    if min(ratios.values()) < 0 or not sum(ratios.values()) < 1:
+        got = " and ".join(f"{split}_ratio {ratio}" for split, ratio in ratios.items())
+        raise DataError(f"{got}: expected ratios of at least 0 that sum to less than 1; lower them")
+
+
+def _carve(train: Part, ratios: dict[str, float], seed: int, source: str) -> dict[str, Part]:
+    shares = {"train": 1 - sum(ratios.values()), **ratios}
+    subsets = iterative_stratification(train.labels, list(shares.values()), seed)
+    parts = {}
+    for subset, split in enumerate(shares):
+        rows = np.flatnonzero(subsets == subset)
+        if len(rows) == 0:
+            problem = f"{len(train.texts)} rows leave none for {split} at a ratio of {shares[split]:.3g}"
+            raise DataError.at(source, f"{problem}, expected at least one; change the ratios or add rows")
+        parts[split] = Part([train.texts[row] for row in rows], train.labels[rows])
+    return parts

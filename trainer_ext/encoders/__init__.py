@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the encoders of a stack come from, and what its head starts from."""

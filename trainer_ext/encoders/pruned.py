@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small encoders cut out of pretrained ones: their lowest layers, and the word pieces that the training texts use."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerFast as FastTokenizer
+from transformers.utils import logging
+
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
+
+from ..errors import InputError
+from .source import from_fields, save_encoder
+
+_TEXTS_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class PrunedEncoder:
+    """
+    An encoder to be cut out of a pretrained one.
+
+    Args:
+        pruned (`str`): Hub id or folder of the pretrained encoder.
+        num_hidden_layers (`int`, *optional*): How many of the lowest layers are kept; all of them by default.
+        vocab_size (`int`, *optional*): Most entries of the vocabulary: the special tokens, every single character that
+            the original has, at the beginning and inside of a word, and the pieces that are most frequent in the
+            training texts. Pieces that no text uses are left out. By default the vocabulary stays as it is.
+
+    Raises:
+        `TypeError`: If `pruned` is not a string.
+        `ValueError`: If a number is not an integer of at least 1.
+    """
+
+    pruned: str
+    num_hidden_layers: int | None = None
+    vocab_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pruned, str):
+            raise InputError(f"`pruned` must be the Hub id or folder of an encoder, got {self.pruned!r}.")
+        for name in ("num_hidden_layers", "vocab_size"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise InputError(f"`{name}` must be an integer of at least 1, got {value!r}.")
+
+    def build(self, texts: Iterable[str], folder: str | os.PathLike[str], normalization: str = "none") -> Path:
+        """
+        Cut the encoder and its tokenizer down, and save both as any encoder is saved, in fp32.
+
+        Where no piece of a text was left out, its ids stand for the same pieces as before, and the hidden states of
+        the layers that are left are the same.
+
+        Args:
+            texts (`Iterable[str]`): The training texts.
+            folder (`str`): Where to write.
+            normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
+
+        Returns:
+            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
+
+        Raises:
+            `OSError`: If there is no such encoder.
+            `ValueError`: If it has fewer layers, its layers cannot be cut, its tokenizer is no WordPiece, or
+                `vocab_size` leaves no room for its special tokens and characters.
+        """
+        encoder = self._load_layers()
+        tokenizer = AutoTokenizer.from_pretrained(self.pruned)
+        if self.vocab_size is not None:
+            fast = _check_wordpiece(tokenizer, self.pruned)
+            normalized = (normalize(clean_surrogates(text), normalization).text for text in texts)
+            kept = _choose_pieces(fast, _count_pieces(fast, normalized), self.vocab_size, self.pruned)
+            tokenizer = _cut_tokenizer(tokenizer, kept)
+            _cut_embeddings(encoder, kept)
+        return save_encoder(encoder, tokenizer, folder)
+
+    def _load_layers(self) -> PreTrainedModel:
+        """The encoder with its lowest layers only, in fp32."""
+        config = AutoConfig.from_pretrained(self.pruned)
+        if self.num_hidden_layers is not None:
+            _cut_config(config, self.num_hidden_layers, self.pruned)
+        verbosity = logging.get_verbosity()
+        # The report of transformers would list every weight of the layers left out.
+        logging.set_verbosity_error()
+        try:
+            encoder, report = AutoModel.from_pretrained(
+                self.pruned, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        finally:
+            logging.set_verbosity(verbosity)
+        # A pooler, which the stack leaves out, is new in encoders that came without one.
+        if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+            raise InputError(
+                f"{self.pruned} lacks {len(missing)} weights of a {type(encoder).__name__}, e.g. {missing[0]}."
+            )
+        # Saved as such with the config.
+        encoder.config.dtype = torch.float32
+        return encoder
+
+
+def pruned_encoder(origin: Any, name: str) -> PrunedEncoder | None:
+    """
+    The encoder that a recipe's mapping with `pruned` describes, `None` for any other entry of `encoders`; `name` is
+    for the error if a field is unknown.
+    """
+    if not isinstance(origin, Mapping) or "pruned" not in origin:
+        return None
+    return from_fields(PrunedEncoder, origin, name)
+
+
+def _cut_config(config: PreTrainedConfig, num_hidden_layers: int, origin: str) -> None:
+    """Every architecture has its own name for the number of layers; the config's attribute map knows it."""
+    num_layers = getattr(config, "num_hidden_layers", None)
+    if type(num_layers) is int and num_hidden_layers > num_layers:
+        raise InputError(
+            f"`num_hidden_layers` must be at most {num_layers}, the layers of {origin}, got {num_hidden_layers}."
+        )
+    try:
+        if type(num_layers) is not int:
+            raise NotImplementedError
+        config.num_hidden_layers = num_hidden_layers
+    except NotImplementedError as error:
+        raise InputError(
+            f"{origin}: the layers of a {config.model_type} model cannot be cut; leave `num_hidden_layers` out."
+        ) from error
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:num_hidden_layers]
+
+
+def _check_wordpiece(tokenizer: Any, origin: str) -> Tokenizer:
+    """A copy of the fast tokenizer, which neither pads nor truncates."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    kind = type(tokenizer).__name__ if fast is None else type(fast.model).__name__
+    if fast is None or kind != "WordPiece":
+        raise InputError(
+            f"{origin}: `vocab_size` needs a fast tokenizer of word pieces (WordPiece), got {kind}; leave it out."
+        )
+    copy = Tokenizer.from_str(fast.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _count_pieces(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    iterator = iter(texts)
+    while some := list(islice(iterator, _TEXTS_AT_A_TIME)):
+        encodings = tokenizer.encode_batch_fast(some, add_special_tokens=False)
+        counts.update(chain.from_iterable(encoding.ids for encoding in encodings))
+    return counts
+
+
+def _choose_pieces(tokenizer: Tokenizer, counts: Counter[int], vocab_size: int, origin: str) -> list[int]:
+    """The ids that stay, in their order."""
+    added = tokenizer.get_added_tokens_decoder()
+    prefix = tokenizer.model.continuing_subword_prefix
+    vocab = tokenizer.get_vocab(with_added_tokens=False)
+    kept = {*added, *(index for piece, index in vocab.items() if len(piece.removeprefix(prefix)) == 1)}
+    # It may be an ordinary piece.
+    kept.add(vocab[tokenizer.model.unk_token])
+    if vocab_size < len(kept):
+        raise InputError(
+            f"`vocab_size` must be at least {len(kept)}, the special tokens and characters of {origin}, "
+            f"got {vocab_size}."
+        )
+    others = sorted(counts.keys() - kept, key=lambda index: (-counts[index], index))
+    return sorted(kept.union(others[: vocab_size - len(kept)]))
+
+
+def _cut_tokenizer(tokenizer: Any, kept: list[int]) -> FastTokenizer:
+    """The tokenizer with the pieces `kept`, numbered anew in their order."""
+    places = {old: new for new, old in enumerate(kept)}
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    parts["truncation"] = parts["padding"] = None
+    vocab = parts["model"]["vocab"]
+    parts["model"]["vocab"] = {piece: places[index] for piece, index in vocab.items() if index in places}
+    for token in parts["added_tokens"]:
+        token["id"] = places[token["id"]]
+    processor = parts["post_processor"] or {}
+    for token in processor.get("special_tokens", {}).values():
+        token["ids"] = [places[index] for index in token["ids"]]
+    # As the processors of BERT and RoBERTa have them.
+    for role in ("cls", "sep"):
+        if role in processor:
+            processor[role][1] = places[processor[role][1]]
+    return FastTokenizer(
+        tokenizer_object=Tokenizer.from_str(json.dumps(parts)),
+        model_max_length=tokenizer.model_max_length,
+        model_input_names=tokenizer.model_input_names,
+        **tokenizer.special_tokens_map,
+    )
+
+
+def _cut_embeddings(encoder: PreTrainedModel, kept: list[int]) -> None:
+    """The rows `kept` of the table of tokens, and the config to it."""
+    places = {old: new for new, old in enumerate(kept)}
+    config = encoder.config
+    table = encoder.get_input_embeddings()
+    table.weight = nn.Parameter(table.weight.detach()[kept])
+    config.vocab_size = len(kept)
+    for name, value in config.to_dict().items():
+        if name.endswith("_token_id") and value in places:
+            setattr(config, name, places[value])

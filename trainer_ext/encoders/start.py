@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A stack that starts as the weighted mean of its encoders' own classifiers.
+
+An encoder that was trained alone has a linear classifier over the mean of its word states. These means are what the
+skip connection hands to the stack's classifier, so that the weighted mean of the encoders' logits is a choice of its
+weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn what to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from torch import nn
+
+from modeling_stacked_emotion import StackedEmotionForSequenceClassification, label_names
+
+from ..data.batching import LENGTH_COLUMN
+from ..evaluation.calibration import sigmoid
+from ..evaluation.metrics import check_labels
+from ..precision import autocast
+
+MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
+"""Fields of a configuration with nothing between the mean of the word states and the classifier."""
+
+
+def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None:
+    """
+    The classifier of a model that is one encoder, the mean of its word states and a linear layer, for these labels in
+    this order; `None` for any other model.
+    """
+    if not isinstance(model, StackedEmotionForSequenceClassification) or label_names(model.config) != list(labels):
+        return None
+    is_plain = all(getattr(model.config, field) == value for field, value in MEAN_STATE.items())
+    return model.classifier if is_plain and len(model.config.encoders) == 1 else None
+
+
+def start_from_classifiers(
+    model: StackedEmotionForSequenceClassification,
+    classifiers: Mapping[str, nn.Linear],
+    rows: datasets.Dataset | None,
+    collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    batch_size: int = 64,
+    precision: str = "fp32",
+) -> dict[str, float]:
+    """
+    Let the model's classifier begin as the mean of the encoders' classifiers, weighted by [`fit_shares`].
+
+    Args:
+        model ([`StackedEmotionForSequenceClassification`]): With the skip connection; without it nothing is changed.
+        classifiers (`Mapping[str, nn.Linear]`):
+            Encoder to its classifier, on the CPU. An encoder without one has no part in it.
+        rows ([`datasets.Dataset`], *optional*):
+            The validation split with `labels` and `length`; without one, all shares are equal.
+        collator (`Callable`): Makes of such rows what the model takes, and `labels`.
+        batch_size (`int`, *optional*, defaults to 64): Rows per forward pass.
+        precision (`str`, *optional*, defaults to `"fp32"`): What the encoders run in, a key of `DTYPES`.
+
+    Returns:
+        `dict[str, float]`: Encoder to its share; they sum to 1. Empty if nothing was changed.
+    """
+    names = [name for name in model.config.encoders if name in classifiers]
+    if not names or not model.config.skip_connection:
+        return {}
+    places = model.stacked_emotion.skip_places
+    shares = np.full(len(names), 1 / len(names))
+    if rows is not None:
+        means, labels = _text_states(model, rows, collator, batch_size, precision)
+        with torch.inference_mode():
+            logits = [classifiers[name](means[:, places[name]]).numpy() for name in names]
+        shares = fit_shares(labels, logits)
+    # On the CPU, as the classifiers are.
+    weight, bias = (torch.zeros(value.shape) for value in (model.classifier.weight, model.classifier.bias))
+    for name, share in zip(names, shares.tolist(), strict=True):
+        weight[:, places[name]] = share * classifiers[name].weight.detach()
+        bias += share * classifiers[name].bias.detach()
+    model.classifier.load_state_dict({"weight": weight, "bias": bias})
+    return dict(zip(names, shares.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def _text_states(
+    model: StackedEmotionForSequenceClassification,
+    rows: datasets.Dataset,
+    collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
+    batch_size: int,
+    precision: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the classifier sees of the rows, `(num_rows, output_size)`, and their labels, in one and the same order."""
+    was_training = model.training
+    model.eval()
+    states, labels = [], []
+    by_length = np.argsort(rows[LENGTH_COLUMN], kind="stable")
+    for start in range(0, len(rows), batch_size):
+        batch = collator(rows.select(by_length[start : start + batch_size]).to_list())
+        labels.append(batch.pop("labels"))
+        inputs = {key: value.to(model.device) for key, value in batch.items()}
+        with autocast(model.device.type, precision):
+            states.append(model.stacked_emotion(**inputs).pooler_output.float().cpu())
+    model.train(was_training)
+    return torch.cat(states), torch.cat(labels)
+
+
+def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """
+    How much each of several classifiers should count in the mean of their logits.
+
+    One logistic regression for all labels, with a slope for each classifier, not below 0, and an intercept for each
+    label, of the highest likelihood (stacked regressions with non-negative weights, Breiman, 1996); a convex problem.
+    The intercepts, which take up what class weights have added to the logits, are not used. Slopes are drawn to their
+    mean by the part of their spread that their standard errors explain (James and Stein, 1961, positive part): with
+    few samples shares are nearly equal. Shares are these slopes divided by their sum.
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        logits (`ArrayLike` of shape `(num_classifiers, num_samples, num_labels)`): Of every classifier.
+
+    Returns:
+        `np.ndarray` of shape `(num_classifiers,)`: Shares, which sum to 1; equal ones where no slope is above 0.
+    """
+    gold, scores = check_labels(labels), np.asarray(logits, dtype=np.float64)
+    count = len(scores)
+
+    def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        combined = np.tensordot(parameters[:count], scores, axes=1) + parameters[count:]
+        residuals = sigmoid(combined) - gold
+        gradient = np.concatenate([np.tensordot(scores, residuals, axes=2), residuals.sum(axis=0)])
+        return (np.logaddexp(0.0, combined) - gold * combined).mean(), gradient / gold.size
+
+    start = np.concatenate([np.full(count, 1 / count), np.zeros(gold.shape[1])])
+    bounds = [(0.0, None)] * count + [(None, None)] * gold.shape[1]
+    parameters = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    slopes = parameters[:count]
+    spread = slopes - slopes.mean()
+    if not spread.any():
+        return np.full(count, 1 / count)
+    probabilities = sigmoid(np.tensordot(slopes, scores, axes=1) + parameters[count:])
+    curvature = probabilities * (1.0 - probabilities)
+    centred = scores - (curvature * scores).sum(axis=1, keepdims=True) / curvature.sum(axis=0)
+    covariance = np.linalg.pinv(np.einsum("nl,enl,fnl->ef", curvature, centred, centred))
+    by_chance = np.trace(covariance) - covariance.mean(axis=0).sum()
+    slopes = slopes.mean() + max(0.0, 1.0 - by_chance / (spread**2).sum()) * spread
+    return slopes / slopes.sum()
+
+
+def format_shares(shares: Mapping[str, float]) -> str:
+    """Such as `arabert 0.41, marbert 0.59`."""
+    return ", ".join(f"{name} {share:.2f}" for name, share in shares.items())

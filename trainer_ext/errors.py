@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes from outside and cannot be used: one kind of error, raised where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """
+    Arguments, files, models or answers of the Hub that cannot be used. The message is one line: what was expected,
+    what was got, how to mend it. Commands print it; any other error is a defect of ours and shows its traceback.
+    """
+
+
+class MissingPackageError(InputError, ImportError):
+    """An optional package is not installed; the message has the pip line."""
+
+
+@contextmanager
+def reading(about: str | None = None) -> Iterator[None]:
+    """
+    Around one call of a library that reads what comes from outside: what the library says of it becomes an
+    [`InputError`].
+
+    Args:
+        about (`str`, *optional*): What is read, to be named before a message that does not name it.
+
+    Raises:
+        `InputError`: In place of the library's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_about_input(error):
+            raise
+        message = " ".join(str(error).split())
+        raise InputError(message if about is None else f"{about}: {message}") from error
+
+
+def _is_about_input(error: Exception) -> bool:
+    # Imported only when something is wrong. Both are plain exceptions.
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    # torch and transformers say RuntimeError of an unknown device and of weights of another shape.
+    kinds = (ValueError, TypeError, OSError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
+    return isinstance(error, kinds)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logits and probabilities for any number of texts, in order, batched by length, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+
+from ..errors import InputError
+from .calibration import calibrated_probabilities
+
+# Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
+_BATCHES_PER_CHUNK = 32
+
+
+class Prediction(NamedTuple):
+    """
+    What a model says of one text.
+
+    Attributes:
+        text (`str`): The text.
+        logits (`np.ndarray` of shape `(num_labels,)`): One logit per label, fp32.
+        probabilities (`np.ndarray` of shape `(num_labels,)`): Their sigmoid, fp32.
+        words (`list[tuple[int, int]]`): Character spans of the words; empty for models without words.
+        word_attention (`list[float]`): Share of each word in the decision; empty for models without words.
+    """
+
+    text: str
+    logits: np.ndarray
+    probabilities: np.ndarray
+    words: list[tuple[int, int]]
+    word_attention: list[float]
+
+
+def iter_predictions(
+    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
+) -> Iterator[Prediction]:
+    """
+    Classify texts one chunk at a time.
+
+    Args:
+        model ([`PreTrainedModel`]): A multi-label classifier, ours or any of transformers; put into evaluation mode.
+        tokenizer: Its tokenizer.
+        texts (`Iterable[str]`): Texts; consumed as the results are.
+        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass, at least 1.
+
+    Yields:
+        [`Prediction`]: One per text, in the order of the texts.
+
+    Raises:
+        `ValueError`: If `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be at least 1, got {batch_size}.")
+    model.eval()
+    iterator = iter(texts)
+    while chunk := list(islice(iterator, batch_size * _BATCHES_PER_CHUNK)):
+        by_length = sorted(range(len(chunk)), key=lambda index: len(chunk[index]))
+        results: list[Prediction | None] = [None] * len(chunk)
+        for start in range(0, len(chunk), batch_size):
+            indices = by_length[start : start + batch_size]
+            for index, result in zip(indices, _predict(model, tokenizer, [chunk[i] for i in indices]), strict=True):
+                results[index] = result
+        yield from results  # type: ignore[misc]
+
+
+@torch.inference_mode()
+def _predict(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> list[Prediction]:
+    has_words = hasattr(tokenizer, "tokenizers")
+    if has_words:
+        encoded = tokenizer(texts, padding=True, return_words=True)
+        words = encoded.pop("words")
+        inputs = {key: torch.from_numpy(value).to(model.device) for key, value in encoded.items()}
+    else:
+        words = [[] for _ in texts]
+        inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
+    outputs = model(**inputs)
+    logits = outputs.logits.float().cpu().numpy()
+    probabilities = calibrated_probabilities(logits, None)
+    shares = outputs.word_attention.float().cpu().tolist() if has_words else [[] for _ in texts]
+    return [
+        # The shares end at the last word that any encoder has a token for: words behind it had none.
+        Prediction(text, row, probability, spans, (share + [0.0] * len(spans))[: len(spans)])
+        for text, row, probability, spans, share in zip(texts, logits, probabilities, words, shares, strict=True)
+    ]
+
+
+def predict_logits(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64) -> np.ndarray:
+    """The logits of all texts as one array of shape `(num_texts, num_labels)`, fp32."""
+    rows = [prediction.logits for prediction in iter_predictions(model, tokenizer, texts, batch_size)]
+    return np.stack(rows) if rows else np.zeros((0, model.config.num_labels), dtype=np.float32)
+
+
+def predict_probabilities(
+    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
+) -> np.ndarray:
+    """The sigmoid of `predict_logits`."""
+    return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
+
+
+def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedModel, Any]:
+    """
+    A saved multi-label classifier and its tokenizer, ready to predict.
+
+    Args:
+        model (`str`): Folder or Hub id; one of ours or any `AutoModelForSequenceClassification`. Remote code is not
+            run: our classes are those of this installation.
+        device (`str`, *optional*): Such as `"cpu"`; the accelerator if there is one, by default.
+
+    Raises:
+        `OSError`: If there is no such model.
+        `ValueError`: If it is not a multi-label classifier.
+    """
+    # First of all, as what is no classifier has a tokenizer and weights that fail in less telling ways.
+    problem_type = AutoConfig.from_pretrained(model).problem_type
+    if problem_type != "multi_label_classification":
+        raise InputError(
+            f"{model} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
+            f"got {problem_type!r}."
+        )
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    classifier = AutoModelForSequenceClassification.from_pretrained(model)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return classifier.to(device or accelerator or "cpu").eval(), tokenizer

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well the rare emotions are predicted beside the frequent ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+
+from ..errors import InputError
+from ..evaluation.label_statistics import frequency_groups
+from ..evaluation.metrics import multilabel_metrics
+from ..evaluation.thresholds import tune_thresholds
+from .callback import ReportCallback, check_label_names
+from .plots import draw_class_scatter, with_minus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ClassReportRow:
+    """
+    One label.
+
+    Attributes:
+        label (`str`): Its name.
+        group (`str`): `"frequent"`, `"middle"` or `"rare"`.
+        train_count (`int`): Training texts with it.
+        support (`int`): Evaluated texts with it.
+        f1 (`float`): In [0, 1]; 0 for a label that is neither in the gold labels nor predicted.
+    """
+
+    label: str
+    group: str
+    train_count: int
+    support: int
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """
+    F1 of every label beside its frequency.
+
+    Attributes:
+        macro_f1 (`float`): Mean F1 of all labels.
+        macro_f1_frequent (`float`): Mean F1 of the third of the labels that has most training texts.
+        macro_f1_rare (`float`): Mean F1 of the third that has fewest.
+        frequent_rare_gap (`float`): The first minus the second.
+        rows (`list[ClassReportRow]` of length `num_labels`): From the most to the least frequent label.
+    """
+
+    macro_f1: float
+    macro_f1_frequent: float
+    macro_f1_rare: float
+    frequent_rare_gap: float
+    rows: list[ClassReportRow]
+
+    def draw(self) -> Figure:
+        """F1 over the number of training texts, one named point per label."""
+        gap = f"{self.frequent_rare_gap:.3f}"
+        return draw_class_scatter(
+            [row.train_count for row in self.rows],
+            [row.f1 for row in self.rows],
+            [row.group for row in self.rows],
+            [row.label for row in self.rows],
+            title=f"macro-F1 {self.macro_f1:.3f}, frequent third less rare third {with_minus(gap)}",
+        )
+
+
+def class_report(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, train_counts: npt.ArrayLike, label_names: Sequence[str]
+) -> ClassReport:
+    """
+    F1 of every label beside its frequency in training, and the gap between the frequent and the rare labels.
+
+    Frequent, middle and rare labels are those of [`~trainer_ext.evaluation.label_statistics.frequency_groups`].
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
+        predictions (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
+        train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label.
+        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct.
+
+    Raises:
+        `ValueError`: If an argument is out of its range or the shapes do not fit.
+    """
+    names = check_label_names(label_names)
+    counts = _check_counts(train_counts, len(names))
+    metrics = multilabel_metrics(labels, predictions=predictions, label_names=names)
+    order, groups = frequency_groups(counts)
+    rows = [
+        ClassReportRow(
+            label=names[index],
+            group=group,
+            train_count=int(counts[index]),
+            support=int(metrics[f"support/{names[index]}"]),
+            f1=metrics[f"f1/{names[index]}"],
+        )
+        for index, group in zip(order, groups, strict=True)
+    ]
+    frequent, rare = (float(np.mean([row.f1 for row in rows if row.group == group])) for group in ("frequent", "rare"))
+    return ClassReport(metrics["macro_f1"], frequent, rare, frequent - rare, rows)
+
+
+class ClassReportCallback(ReportCallback):
+    """
+    Sets, at every evaluation, the F1 of each label beside its frequency in training.
+
+    Adds `macro_f1_frequent`, `macro_f1_rare` and `frequent_rare_gap` to the metrics, and leaves
+    `class_report_<step>.json` (a [`ClassReport`] and the step) and `class_report_<step>.png`, which the trackers get
+    as well. With several evaluation sets the files are named `class_report_<set>_<step>`.
+
+    Thresholds are tuned on the very rows that are evaluated, so all values are a little too good, those of rare labels
+    most: they serve to compare epochs, and are no results to report.
+
+    Args:
+        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
+        train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label, the sum of their rows.
+        output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
+
+    Raises:
+        `ValueError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
+    """
+
+    name = "class_report"
+
+    def __init__(
+        self, label_names: Sequence[str], train_counts: npt.ArrayLike, output_dir: str | Path | None = None
+    ) -> None:
+        super().__init__(label_names, output_dir)
+        self.train_counts = _check_counts(train_counts, len(self.label_names))
+
+    def on_predictions(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        *,
+        prefix: str = "eval",
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> dict[str, float]:
+        """Compute, write and draw."""
+        predictions = probabilities >= tune_thresholds(labels, probabilities)
+        report = class_report(labels, predictions, self.train_counts, self.label_names)
+        if state.is_world_process_zero:
+            self.publish(args, state, prefix, callbacks, asdict(report), report.draw())
+        return {key: getattr(report, key) for key in ("macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")}
+
+
+def _check_counts(train_counts: npt.ArrayLike, num_labels: int) -> npt.NDArray[np.float64]:
+    """One count per label; whole numbers of any type."""
+    counts = np.asarray(train_counts, dtype=np.float64)
+    is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))
+    if counts.shape != (num_labels,) or not is_count.all():
+        raise InputError(
+            f"`train_counts` must be {num_labels} numbers of texts, one per label, got "
+            f"{counts.tolist() if counts.ndim == 1 else f'shape {counts.shape}'}; sum the rows of the training labels."
+        )
+    return counts

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which emotions come together in the labels, which in the predictions, and how far apart the two pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+
+from ..errors import InputError
+from ..evaluation.label_statistics import label_correlation
+from ..evaluation.thresholds import tune_thresholds
+from .callback import ReportCallback, check_label_names
+from .plots import draw_heat_maps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class LabelCorrelationReport:
+    """
+    The label correlations of a split beside those of the predictions for it.
+
+    Attributes:
+        label_names (`list[str]` of length `num_labels`): Of the rows and columns.
+        method (`str`): `"phi"`, `"conditional"` or `"cosine"`.
+        smoothing (`float`): Pseudo-samples.
+        distance (`float`): Root mean square of the differences over all pairs of two labels; with `"phi"` from 0 to 2.
+        gold (`list[list[float]]` of shape `(num_labels, num_labels)`): Of the labels.
+        predicted (`list[list[float]]` of shape `(num_labels, num_labels)`): Of the predictions.
+    """
+
+    label_names: list[str]
+    method: str
+    smoothing: float
+    distance: float
+    gold: list[list[float]]
+    predicted: list[list[float]]
+
+    def draw(self) -> Figure:
+        """Both matrices side by side, their labels in the [`cluster_order`] of the gold one."""
+        order = cluster_order(self.gold)
+        matrices = {
+            title: np.asarray(matrix)[np.ix_(order, order)]
+            for title, matrix in (("gold labels", self.gold), ("predicted labels", self.predicted))
+        }
+        return draw_heat_maps(
+            matrices,
+            [self.label_names[index] for index in order],
+            title=f"Label correlation, distance {self.distance:.4f}",
+            value_name={"phi": "phi coefficient", "conditional": "P(column | row)"}.get(self.method, self.method),
+        )
+
+
+def label_correlation_report(
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    label_names: Sequence[str],
+    *,
+    method: str = "phi",
+    smoothing: float = 10.0,
+) -> LabelCorrelationReport:
+    """
+    Compare which labels come together in the gold labels and in hard predictions.
+
+    Args:
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
+        predictions (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
+        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct.
+        method (`str`, *optional*, defaults to `"phi"`): As in [`label_correlation`].
+        smoothing (`float`, *optional*, defaults to 10.0):
+            As in [`label_correlation`]; without it a single text moves the value of a rare pair far.
+
+    Raises:
+        `ValueError`: If an argument is out of its range or the shapes do not fit.
+    """
+    names = check_label_names(label_names)
+    shapes = np.shape(labels), np.shape(predictions)
+    if shapes[0] != shapes[1] or shapes[0][1:] != (len(names),):
+        raise InputError(
+            f"`labels` and `predictions` must have shape (num_samples, {len(names)}), one column per name in "
+            f"`label_names`, got {shapes[0]} and {shapes[1]}."
+        )
+    gold, predicted = (label_correlation(rows, method, smoothing=smoothing) for rows in (labels, predictions))
+    differences = (gold - predicted)[~np.eye(len(gold), dtype=np.bool_)]
+    distance = float(np.sqrt(np.mean(differences**2)))
+    return LabelCorrelationReport(names, method, smoothing, distance, gold.tolist(), predicted.tolist())
+
+
+def cluster_order(correlation: npt.ArrayLike) -> list[int]:
+    """
+    An order of the labels in which those that come together stand together.
+
+    Average linkage of the distances 1 - correlation (the mean of both directions); the leaves are ordered so that
+    neighbours are as near as the tree allows (Bar-Joseph et al., 2001, Fast Optimal Leaf Ordering for Hierarchical
+    Clustering).
+
+    Args:
+        correlation (`ArrayLike` of shape `(num_labels, num_labels)`): Of at least two labels.
+
+    Returns:
+        `list[int]`: The indices of the labels.
+    """
+    values = np.asarray(correlation, dtype=np.float64)
+    distances = 1.0 - (values + values.T) / 2.0
+    tree = linkage(squareform(distances, checks=False), method="average", optimal_ordering=True)
+    return [int(index) for index in leaves_list(tree)]
+
+
+class LabelCorrelationCallback(ReportCallback):
+    """
+    Compares, at every evaluation, which labels come together in the predictions and in the gold labels.
+
+    Adds `label_correlation_distance` to the metrics, and leaves `label_correlation_<step>.json` (a
+    [`LabelCorrelationReport`] and the step) and `label_correlation_<step>.png`, which the trackers get as well. With
+    several evaluation sets the files are named `label_correlation_<set>_<step>`.
+
+    The predictions are those at thresholds tuned on the very rows that are compared. At 0.5 a model does not predict
+    its rare labels at all for many epochs, and the distance would show that instead of which labels go together. It
+    serves to compare epochs, and is no result to report.
+
+    Args:
+        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
+        output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
+        method (`str`, *optional*, defaults to `"phi"`): As in [`label_correlation`].
+        smoothing (`float`, *optional*, defaults to 10.0): As in [`label_correlation`].
+
+    Raises:
+        `ValueError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
+    """
+
+    name = "label_correlation"
+
+    def __init__(
+        self,
+        label_names: Sequence[str],
+        output_dir: str | Path | None = None,
+        method: str = "phi",
+        smoothing: float = 10.0,
+    ) -> None:
+        super().__init__(label_names, output_dir)
+        # Checks both.
+        label_correlation([[0, 1]], method, smoothing=smoothing)
+        self.method, self.smoothing = method, smoothing
+
+    def on_predictions(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        *,
+        prefix: str = "eval",
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> dict[str, float]:
+        """Compare, write and draw."""
+        predictions = probabilities >= tune_thresholds(labels, probabilities)
+        report = label_correlation_report(
+            labels, predictions, self.label_names, method=self.method, smoothing=self.smoothing
+        )
+        if state.is_world_process_zero:
+            self.publish(args, state, prefix, callbacks, asdict(report), report.draw())
+        return {"label_correlation_distance": report.distance}

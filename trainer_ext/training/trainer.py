@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Trainer: any multi-label classifier of transformers, several learning rates, and the hybrid loss."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import logging
+
+from modeling_stacked_emotion import StackedEmotionConfig, label_names
+from modeling_stacked_emotion.layers_stacked_emotion import average_words
+
+from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from ..errors import InputError
+from ..evaluation.results import compute_validation_metrics, labels_and_probabilities
+from ..losses.distillation import NO_LABEL, DistillationLoss
+from ..losses.gathering import gather_batch
+from ..losses.hybrid import HybridLoss, LabelStatistics
+from ..precision import read_precision, write_precision
+from ..reports.evaluation import EvaluationCallback
+from .arguments import StackedEmotionTrainingArguments
+from .layers import find_encoders, freeze_layers, layers_from_top
+from .unfreezing import GradualUnfreezingCallback
+
+logger = logging.get_logger(__name__)
+
+# Column of the rows that learn from a teacher; see `trainer_ext.stages.distillation`.
+TEACHER_COLUMN = "teacher_logits"
+
+_LOSS_FILE = "hybrid_loss.pt"
+
+
+class StackedEmotionTrainer(Trainer):
+    """
+    [`Trainer`] for multi-label emotion classifiers, ours or any `AutoModelForSequenceClassification`.
+
+    What it changes: the loss is the hybrid loss of the arguments, over the batch of all processes, each of its terms
+    logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own,
+    and the layers of the encoders may have lower ones towards the bottom, stay frozen or be unfrozen one by one;
+    grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
+    `predict` returns; a run is resumed in the order of its epoch in several processes, too.
+
+    In several processes an epoch ends with a full batch, its last places taken by texts of the epoch's beginning, as
+    Accelerate does it; an evaluation counts every text once.
+
+    The arguments are those of [`Trainer`], some with another default:
+
+    Args:
+        train_dataset, eval_dataset ([`datasets.Dataset`], *optional*):
+            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`.
+        data_collator (*optional*, defaults to [`EmotionDataCollator`] of `processing_class`): Makes the batches.
+        compute_metrics (`Callable`, *optional*, defaults to [`compute_validation_metrics`]):
+            Metrics of an evaluation; `None` for the loss alone.
+        distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
+
+    Raises:
+        `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
+            `early_stopping_patience` has nothing to go by.
+    """
+
+    args: StackedEmotionTrainingArguments
+    # `compute_loss` returns the mean of a batch: the Trainer divides it by the steps of gradient accumulation.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: StackedEmotionTrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = compute_validation_metrics,
+        distillation_loss: DistillationLoss | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = args or StackedEmotionTrainingArguments()
+        if args.n_gpu > 1:
+            # `nn.DataParallel` cannot join outputs that are as wide as the longest text of each GPU.
+            logger.warning(f"One of {args.n_gpu} GPUs is used: `accelerate launch` uses all.")
+            args._n_gpu = 1
+        if data_collator is None and processing_class is not None:
+            data_collator = EmotionDataCollator(processing_class)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=_tokenized(train_dataset, processing_class),
+            eval_dataset=_tokenized(eval_dataset, processing_class),
+            processing_class=processing_class,
+            compute_metrics=compute_metrics,
+            **kwargs,
+        )
+        if self.args.world_size > 1 and not self.args.accelerator_config.even_batches:
+            raise InputError(
+                "`accelerator_config.even_batches` must be true in several processes, got false: "
+                "the loss is that of the batches of all, which must be of one size."
+            )
+        self.add_callback(_EpochOrderCallback)
+        self.hybrid_loss = self.create_loss()
+        self.distillation_loss = distillation_loss or DistillationLoss()
+        self.train_terms, self.eval_terms = TermMeter(), TermMeter()
+        if self.args.num_frozen_layers:
+            freeze_layers(self.model, self.args.num_frozen_layers)
+        if self.args.unfreeze_every:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise InputError("`unfreeze_every` cannot be used with FSDP or DeepSpeed; `num_frozen_layers` can.")
+            self.add_callback(GradualUnfreezingCallback(self.args.unfreeze_every))
+        if self.args.early_stopping_patience:
+            self._add_early_stopping()
+
+    def create_loss(self) -> HybridLoss:
+        """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
+        if self.train_dataset is None:
+            # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
+            statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
+            return HybridLoss(statistics).to(self.args.device)
+        labels = dataset_labels(self.train_dataset)
+        labels = labels[(labels != NO_LABEL).all(axis=-1)]
+        names = label_names(self.model.config)
+        if labels.shape[1:] != (len(names),):
+            raise InputError(
+                f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
+            )
+        loss = self.args.create_loss(labels, names)
+        self.model.config.class_weights = loss.statistics.class_weights.tolist()
+        self.model.config.label_correlation = loss.statistics.correlation.tolist()
+        return loss.to(self.args.device)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """The sum of the terms of the hybrid loss over the batch of all processes."""
+        labels = inputs["labels"]
+        needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
+        outputs = model(
+            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)},
+            **({"output_hidden_states": True} if needs_hidden else {}),
+        )
+        states = None
+        if needs_hidden:
+            states = average_words(outputs["hidden_states"][-1], inputs["attention_mask"].bool())
+            # An evaluation gathers every output.
+            outputs = {key: value for key, value in outputs.items() if key != "hidden_states"}
+        elif self.hybrid_loss.needs_states:
+            states = outputs["pooler_output"]
+        # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
+        gather = gather_batch if model.training else self.accelerator.gather_for_metrics
+        labels = gather(labels)
+        others = (states, outputs.get("auxiliary_logits"), outputs.get("encoder_logits"))
+        states, auxiliary, encoder = (None if tensor is None else gather(tensor) for tensor in others)
+        given = (gather(outputs["logits"]), labels, states, auxiliary, encoder)
+        loss_of_labels = self.hybrid_loss.train(model.training)
+        if TEACHER_COLUMN in inputs:
+            terms = self.distillation_loss(loss_of_labels, gather(inputs[TEACHER_COLUMN]), *given)
+        else:
+            terms = loss_of_labels(*given)
+        if model.training:
+            # As the Trainer averages its own loss: batches within a step, then steps.
+            self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
+        else:
+            self.eval_terms.add(terms, len(labels))
+        loss = torch.stack(list(terms.values())).sum()
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The parent's, with the mean of every term since the last line of log."""
+        if "loss" in logs:
+            logs |= self.train_terms.means("loss/")
+        super().log(logs, start_time)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
+        self.eval_terms.means()
+        observers = [one for one in self.callback_handler.callbacks if isinstance(one, EvaluationCallback)]
+        observed = bool(observers) and description == "Evaluation"
+        if observed and self.compute_metrics is None:
+            # `evaluate` asks for the loss alone if no function wants the predictions.
+            prediction_loss_only = None
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
+        output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
+        if not observed or output.predictions is None or output.label_ids is None:
+            return output
+        labels, probabilities = labels_and_probabilities(output)
+        for observer in observers:
+            numbers = observer.on_predictions(
+                self.args,
+                self.state,
+                labels,
+                probabilities,
+                prefix=metric_key_prefix,
+                callbacks=self.callback_handler.callbacks,
+            )
+            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
+        return output
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """
+        The Trainer's own optimizer, its groups (with and without weight decay) split by learning rate: the encoders'
+        layers from the top down, then the head.
+        """
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        optimized = self.model if model is None else model
+        encoders = find_encoders(optimized)
+        own_rates = {
+            id(value): rate
+            for name, rate in (self.args.encoder_learning_rates or {}).items()
+            if name in encoders
+            for value in encoders[name].parameters()
+        }
+        if self.args.layerwise_lr_decay == 1:
+            layers = [[value for encoder in encoders.values() for value in encoder.parameters()]]
+        else:
+            layers = layers_from_top(optimized)
+        distances = {id(value): distance for distance, layer in enumerate(layers) for value in layer}
+        groups = []
+        for group in optimizer.param_groups:
+            parts = defaultdict(list)
+            for value in group["params"]:
+                parts[distances.get(id(value), math.inf), own_rates.get(id(value), group["lr"])].append(value)
+            for (distance, top), values in sorted(parts.items()):
+                rate = self.args.head_learning_rate
+                if distance != math.inf:
+                    rate = top * self.args.layerwise_lr_decay**distance
+                groups.append({**group, "params": values, "lr": rate})
+        optimizer.param_groups = groups
+        return optimizer
+
+    def _add_early_stopping(self) -> None:
+        args = self.args
+        if args.eval_strategy == "no" or args.metric_for_best_model is None:
+            raise InputError(
+                "`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: "
+                "add a validation split or leave it out."
+            )
+        # Otherwise a resumed run would count from zero.
+        args.restore_callback_states_from_checkpoint = True
+        self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
+
+    def whole_model(self) -> nn.Module:
+        """
+        The trained model without any wrapper; to be asked for in every process.
+
+        Where the weights are sharded (FSDP), the main process gets a new model of all of them on the CPU, the others
+        their share as it is.
+        """
+        model: nn.Module = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if not self.is_fsdp_enabled:
+            return model
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.is_world_process_zero():
+            return model
+        whole = type(model)(model.config)
+        whole.load_state_dict(weights)
+        return whole
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            torch.save(self.hybrid_loss.state_dict(), Path(output_dir) / _LOSS_FILE)
+            write_precision(output_dir, self.args.chosen_precision)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        self._check_precision(checkpoint)
+        if (Path(checkpoint) / _LOSS_FILE).is_file():
+            # In several processes the device is "cpu:0", where torch 2.13 restores nothing.
+            state = torch.load(Path(checkpoint) / _LOSS_FILE, map_location="cpu", weights_only=True)
+            self.hybrid_loss.load_state_dict(state)
+            self.hybrid_loss.to(self.args.device)
+
+    def _check_precision(self, checkpoint: str) -> None:
+        before, now = read_precision(checkpoint), self.args.chosen_precision
+        if self.args.precision == "auto" and before not in (None, now):
+            raise InputError(
+                f'{checkpoint} was trained in {before}, but `precision` "auto" has chosen {now}: name the checkpoint '
+                f'in `resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
+            )
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            batch_size = self._num_batch_parts() * sampler.batch_size
+            return EpochLengthGroupedSampler(batch_size, list(sampler.lengths), seed)
+        return sampler
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        sampler = super()._get_eval_sampler(eval_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size *= self._num_batch_parts()
+        return sampler
+
+    def _num_batch_parts(self) -> int:
+        """How many batches of the sampler are one batch of all processes."""
+        return 1 if self.args.accelerator_config.split_batches else self.args.world_size
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "random"
+        try:
+            return super().get_test_dataloader(test_dataset)
+        finally:
+            self.args.train_sampling_strategy = strategy
+
+
+class _EpochOrderCallback(TrainerCallback):
+    """
+    Tells the sampler which epoch it is. The Trainer does so only after it has wrapped the batches that a resumed run
+    skips, and then, in several processes, no longer reaches the sampler (transformers 5.23, accelerate 1.15).
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["train_dataloader"].set_epoch(int(state.epoch))
+
+
+class TermMeter:
+    """Means of the terms of a loss, kept on their device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.weight = 0.0
+
+    def add(self, terms: dict[str, torch.Tensor], weight: float) -> None:
+        """Count the terms of a batch so many times."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + weight * value.detach()
+        self.weight += weight
+
+    def means(self, prefix: str = "") -> dict[str, float]:
+        """The means since the last call, `prefix` before each name."""
+        values = {prefix + name: (value / self.weight).item() for name, value in self.sums.items()}
+        self.sums, self.weight = {}, 0.0
+        return values
+
+
+def _tokenized(dataset: Any, tokenizer: Any) -> Any:
+    """The rows of `tokenize_dataset`, for texts that have not been; several evaluation sets one by one."""
+    if isinstance(dataset, dict):
+        return {name: _tokenized(part, tokenizer) for name, part in dataset.items()}
+    if tokenizer is None or "text" not in (getattr(dataset, "column_names", None) or ()):
+        return dataset
+    return tokenize_dataset(dataset, tokenizer)[0]
+
+
+def dataset_labels(dataset: Any) -> np.ndarray:
+    """
+    The labels of a data set as an array of shape `(num_samples, num_labels)`.
+
+    Args:
+        dataset ([`datasets.Dataset`] or a sequence of rows): With `labels`, 0 or 1, in every row.
+    """
+    if hasattr(dataset, "column_names"):
+        return np.asarray(dataset.with_format("numpy")["labels"][:])
+    return np.stack([np.asarray(dataset[index]["labels"]) for index in range(len(dataset))])
+
+
+def _has_text_states(model: nn.Module) -> bool:
+    return isinstance(getattr(model, "config", None), StackedEmotionConfig)
