@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     import transformers
 
     from trainer_ext.data.loading import read_file
-    from trainer_ext.precision import fastest_precision
+    from trainer_ext.precision import best_precision
 
     transformers.logging.disable_progress_bar()
     transformers.set_seed(0)
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         texts = read_file(options.texts, label_names=options.label_names)[0]["text"][: options.num_texts]
         encoders = _encoders(options.encoders, list(texts), Path(scratch))
         own_tokenizers, tokenizer, model = _load(encoders)
-    precision = fastest_precision() if options.precision == "auto" else options.precision
+    precision = best_precision() if options.precision == "auto" else options.precision
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     threads = torch.get_num_threads()
@@ -143,7 +143,7 @@ def _measure_other(options: argparse.Namespace) -> dict[str, float]:
     from datasets.utils.logging import disable_progress_bar
 
     from scripts import _dataset_benchmark, _model_benchmark, _onnx_benchmark
-    from trainer_ext.precision import fastest_precision
+    from trainer_ext.precision import best_precision
 
     transformers.logging.disable_progress_bar()
     disable_progress_bar()
@@ -152,7 +152,7 @@ def _measure_other(options: argparse.Namespace) -> dict[str, float]:
         return _onnx_benchmark.measure_onnx(options.onnx, options.texts, *sizes, options.rounds)
     if options.balanced_dataset is not None:
         return _dataset_benchmark.measure_stages(options.balanced_dataset or DATASET_SIZES)
-    precision = fastest_precision() if options.precision == "auto" else options.precision
+    precision = best_precision() if options.precision == "auto" else options.precision
     if options.models is not None:
         models = options.models or [mini_model()]
         return _model_benchmark.measure_models(models, options.texts, *sizes, precision, options.rounds)

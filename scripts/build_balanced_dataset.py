@@ -87,7 +87,7 @@ def _build(arguments: BalancedDatasetArguments, stages: Stages, state: Any) -> d
     from hub.dataset.shards import write_text
 
     tweets = _open_tweets(arguments)
-    teacher = None if tweets is None else _load_teacher(arguments, stages, state)
+    teacher = None if tweets is None else _load_teacher(arguments, state)
     if state.is_main_process:
         inputs = _read_inputs(arguments)
         with_progress = tweets and tweets._replace(tables=_progress(tweets.tables, "Reading tweets"))
@@ -183,18 +183,13 @@ def _open_tweets(arguments: BalancedDatasetArguments) -> TweetSource | None:
     return None
 
 
-def _load_teacher(arguments: BalancedDatasetArguments, stages: Stages, state: Any) -> Teacher:
+def _load_teacher(arguments: BalancedDatasetArguments, state: Any) -> Teacher:
     from hub.dataset.labelling import load_teacher
-    from trainer_ext.precision import fastest_precision, read_precision, write_precision
+    from trainer_ext.precision import best_precision
 
-    work = stages.tweets.folder.parent
     precision = arguments.precision
     if precision == "auto":
-        # Measured once: another outcome would change the last bits of what is labelled from there on.
-        precision = read_precision(work) or fastest_precision(use_cpu=state.device.type == "cpu")
-    if state.is_main_process:
-        work.mkdir(parents=True, exist_ok=True)
-        write_precision(work, precision)
+        precision = best_precision(use_cpu=state.device.type == "cpu")
     return load_teacher(
         arguments.teacher,
         revision=arguments.teacher_revision,

@@ -12,9 +12,8 @@ variant's run with the same seed, which is trained before: `{trained: variant:on
 `--variants` leaves all others out, but for those that the named ones need.
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`, in which `cell.npz` is all that the comparison needs of it.
-Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision (noted in
-`<output_dir>/precision.txt`), machine and number of jobs a run gives the same numbers again. `--no_train` compares
-what is finished, without models and data.
+Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision, machine
+and number of jobs a run gives the same numbers again. `--no_train` compares what is finished, without models and data.
 
 Leaves in `output_dir` comparison.md, .csv, .json and .png, and classes.csv and .png: the F1 of every label.
 """
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from trainer_ext.recipe import Recipe
 
 _FIRST_SEED = 1
-_PRECISION_FILE = "precision.txt"
 _REFERENCE = "variant:"
 _NOTES = """
 ± is the standard deviation over the runs. Gain, change and p compare with the first variant: 95 % percentile
@@ -119,7 +117,6 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         )
         for variant, fields in comparison.variants.items()
     }
-    precision = _precision(output, next(iter(recipes.values())))
     runs = [
         Run(
             variant,
@@ -131,7 +128,6 @@ def main(argv: Sequence[str] | None = None) -> Summary:
                 _resolve(comparison.variants[variant], output, seed),
                 recipes[variant],
                 seed,
-                precision,
             ),
             [output / other / f"seed_{seed}" for other in sorted(needs[variant])],
         )
@@ -148,7 +144,6 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         print("".join(f"Missing: {run}\n" for run in missing), end="", flush=True)
     elif missing:
         output.mkdir(parents=True, exist_ok=True)
-        (output / _PRECISION_FILE).write_text(precision, encoding="utf-8")
         if failures := train_runs(missing, options.jobs or len(gpus()) or 1):
             raise SystemExit("\n".join(f"error: {failure}" for failure in failures))
     summary = _compare(runs, comparison.ensembles, recipes)
@@ -248,20 +243,11 @@ def _arguments(fields: Mapping[str, Any]) -> list[str]:
     return [part for name, value in fields.items() for part in (f"--{name}", json.dumps(value, ensure_ascii=False))]
 
 
-def _overrides(
-    given: Sequence[str], fields: Mapping[str, Any], recipe: Recipe, seed: int, precision: str
-) -> list[str]:
+def _overrides(given: Sequence[str], fields: Mapping[str, Any], recipe: Recipe, seed: int) -> list[str]:
     """What one run changes in the recipe; texts that a ratio divides are divided alike in all runs."""
-    chosen = ["--precision", precision] if recipe.training.precision == "auto" else []
-    if recipe.data.test_ratio and recipe.data.split_seed is None:
-        chosen += ["--split_seed", str(recipe.training.seed)]
-    return [*given, *_arguments(fields), "--seed", str(seed), *chosen]
-
-
-def _precision(output: Path, recipe: Recipe) -> str:
-    """What `auto` stands for in all runs: measured beside other work, it might be another format another time."""
-    note = output / _PRECISION_FILE
-    return note.read_text(encoding="utf-8") if note.is_file() else recipe.training.chosen_precision
+    is_divided = recipe.data.test_ratio and recipe.data.split_seed is None
+    division = ["--split_seed", str(recipe.training.seed)] if is_divided else []
+    return [*given, *_arguments(fields), "--seed", str(seed), *division]
 
 
 def _cell_file(run: Run) -> Path:

@@ -19,7 +19,6 @@ from hub.dataset.acceptance import (
     choose_cut_offs,
     contradicts,
     flat_cut_offs,
-    wilson_lower_bound,
     yield_report,
 )
 from hub.dataset.labelling import SCORES_SCHEMA
@@ -54,16 +53,6 @@ def expected_cut_off(
         return min(reaching)
     best = max(bounds, key=lambda value: bounds[value], default=None)
     return best if best is not None and bounds[best] >= least else None
-
-
-def test_wilson_bound() -> None:
-    counts = np.array([1, 3, 10, 100, 7])
-    shares = np.array([1.0, 1.0, 0.5, 0.9, 0.0])
-    found = wilson_lower_bound(shares, counts, 1.96)
-    expected = [bound(round(share * count), int(count), 1.96) for share, count in zip(shares, counts, strict=True)]
-    np.testing.assert_allclose(found, expected, atol=1e-7)
-    # Agresti and Coull's textbook value of 9 in 10 at 95 %.
-    assert wilson_lower_bound(np.array([0.9]), np.array([10]), 1.96)[0] == pytest.approx(0.5958, abs=1e-4)
 
 
 def test_cut_offs_are_those_of_a_plain_loop() -> None:

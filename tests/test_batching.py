@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from conftest import CORPUS, ENCODERS
@@ -13,7 +14,13 @@ from torch.utils.data import BatchSampler
 from transformers import AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionTokenizer
-from trainer_ext.data.batching import LENGTH_COLUMN, EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.data.batching import (
+    LENGTH_COLUMN,
+    EmotionDataCollator,
+    EpochLengthGroupedSampler,
+    length_batches,
+    tokenize_dataset,
+)
 
 FIELDS = ("input_ids", "attention_mask", "word_ids")
 
@@ -151,3 +158,22 @@ def test_order_of_the_sampler_follows_from_seed_and_epoch_alone() -> None:
     second.set_epoch(2)
     assert list(second) == orders[2]
     assert list(EpochLengthGroupedSampler(4, lengths, seed=5)) != orders[0]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [None, 40])
+def test_batches_hold_rows_of_like_length(tokens_per_batch: int | None) -> None:
+    lengths = np.random.default_rng(0).integers(1, 30, 101)
+    lengths[7] = 99
+    batches = list(length_batches(lengths, 8, tokens_per_batch))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(101))
+    flat = lengths[np.concatenate(batches)]
+    assert (np.diff(flat) <= 0).all()
+    assert all(len(batch) <= 8 for batch in batches)
+    if tokens_per_batch is not None:
+        assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= 40 for batch in batches)
+        assert batches[0].tolist() == [7]
+    results = np.zeros(101)
+    for batch in batches:
+        results[batch] = lengths[batch]
+    assert (results == lengths).all()
+    assert not list(length_batches([], 8, tokens_per_batch))

@@ -27,7 +27,6 @@ from trainer_ext.comparison.runs import Cell, mean_cell
 from trainer_ext.comparison.variants import compare_variants
 from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.recipe import ModelArguments, load_recipe
-from trainer_ext.training import arguments as training_args
 
 ROOT = Path(compare.__file__).parent.parent
 COMPARISONS = sorted((ROOT / "scripts" / "comparisons").glob("*.yaml"))
@@ -150,24 +149,6 @@ def test_runs_of_other_settings_are_refused_before_any_is_trained(
     arguments.remove("--no_train")
     assert "plain/seed_1 was begun with other settings" in fails(capfd, *arguments, "--seeds", "4")
     assert not (tmp_path / "runs" / "plain" / "seed_4").exists()
-
-
-def test_precision_is_measured_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-
-    def train_none(runs: list[Run], num_jobs: int) -> list[str]:
-        started.extend(run.overrides for run in runs)
-        return ["none trained"]
-
-    monkeypatch.setattr(compare, "train_runs", train_none)
-    write_recipe(tmp_path, precision=None)
-    path = write_comparison(tmp_path, variants={"measured": {}, "chosen": {"precision": "fp32"}})
-    for fastest in ("bf16", "fp32"):
-        monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu, chosen=fastest: chosen)
-        with pytest.raises(SystemExit, match="error: none trained"):
-            compare.main([str(path), "--seeds", "1", "--output_dir", str(tmp_path / "runs")])
-    measured, chosen = ["--seed", "1", "--precision", "bf16"], ["--precision", '"fp32"', "--seed", "1"]
-    assert started == [measured, chosen, measured, chosen]
 
 
 def test_all_runs_have_the_same_test_texts(

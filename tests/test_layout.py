@@ -22,6 +22,11 @@ ALLOWED = {
     "hub": {"modeling_stacked_emotion", "trainer_ext"},
     "scripts": {"modeling_stacked_emotion", "trainer_ext", "hub"},
 }
+# From the lowest to the highest; a module may import its own room and those before it.
+ROOMS = (
+    *("errors", "files", "digests", "precision", "data", "evaluation", "losses", "reports", "training", "encoders"),
+    *("recipe", "stages", "comparison"),
+)
 COMMANDS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -65,6 +70,25 @@ def test_packages_import_only_downwards(package: str) -> None:
     for path in paths:
         wrong = (imports(path) & SIBLINGS) - ALLOWED[package] - {package}
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def test_rooms_of_the_trainer_import_only_downwards() -> None:
+    folder = ROOT / "trainer_ext"
+    entries = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert entries - {"__init__"} == set(ROOMS)
+    for path in modules("trainer_ext"):
+        room = path.relative_to(folder).with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        levels = len(path.relative_to(folder).parts) - 1
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.level == 0 or node.level > levels):
+                name = node.module or ""
+                assert name.partition(".")[0] != "trainer_ext", f"{path.name}:{node.lineno} is not relative"
+                if node.level > levels:
+                    assert ROOMS.index(name.partition(".")[0]) <= ROOMS.index(room), (
+                        f"{path.name}:{node.lineno}: {name}"
+                    )
 
 
 def test_modeling_files_import_each_other_in_the_form_that_the_hub_follows() -> None:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,22 +12,18 @@ import torch
 import yaml
 from transformers import HfArgumentParser
 
-from trainer_ext import precision
 from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.base import FocalLoss
 from trainer_ext.losses.correlation import LaplacianTerm
-from trainer_ext.precision import fastest_precision
+from trainer_ext.precision import best_precision
 from trainer_ext.recipe import load_recipe
 from trainer_ext.training import arguments as training_args
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
-    fastest_precision.cache_clear()
-    yield
-    fastest_precision.cache_clear()
 
 
 def make(folder: Path, **fields: Any) -> StackedEmotionTrainingArguments:
@@ -40,39 +34,13 @@ def flags(arguments: StackedEmotionTrainingArguments) -> tuple[bool, bool, str]:
     return arguments.bf16, arguments.fp16, arguments.mixed_precision
 
 
-def set_times(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> list[torch.dtype]:
-    """Let a product take so many seconds; returns the list that every measurement is noted in."""
-    measured: list[torch.dtype] = []
-
-    def seconds(dtype: torch.dtype) -> float:
-        measured.append(dtype)
-        return {torch.float32: fp32, torch.bfloat16: bf16}[dtype]
-
-    monkeypatch.setattr(precision, "_seconds", seconds)
-    return measured
-
-
 @pytest.mark.parametrize(
-    ("fp32", "bf16", "expected"), [(0.4, 0.1, "bf16"), (0.151, 0.1, "bf16"), (0.149, 0.1, "fp32"), (0.1, 0.5, "fp32")]
+    ("units", "expected"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx512_f": True, "amx_bf16": False}, "fp32")],
 )
-def test_cpu_takes_what_is_measured_to_be_faster_by_half(
-    monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, expected: str
-) -> None:
-    set_times(monkeypatch, fp32, bf16)
-    assert fastest_precision(use_cpu=True) == expected
-
-
-def test_cpu_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = set_times(monkeypatch, 1.0, 1.0)
-    assert [fastest_precision(True), fastest_precision(True)] == ["fp32", "fp32"]
-    assert measured == [torch.float32, torch.bfloat16]
-
-
-def test_measurement_is_the_shortest_of_its_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0, 30.0, 39.0, 40.0, 44.0, 50.0, 58.0, 60.0, 66.0])
-    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    monkeypatch.setattr(precision, "_SHAPE", (2, 2))
-    assert precision._seconds(torch.float32) == 2.0
+def test_cpu_goes_by_its_units(monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], expected: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    assert best_precision(use_cpu=True) == expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
@@ -81,14 +49,14 @@ def test_cuda_devices_go_by_their_capability(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert fastest_precision() == expected
+    assert best_precision() == expected
 
 
 def test_other_accelerators_stay_at_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    set_times(monkeypatch, 9.0, 1.0)
-    assert fastest_precision() == "fp32"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert best_precision() == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -108,13 +76,13 @@ def test_precision_sets_the_flags_and_the_flags_come_first(
 
 
 @pytest.mark.parametrize(
-    ("fastest", "expected"),
+    ("best", "expected"),
     [("bf16", (True, False, "bf16")), ("fp16", (False, True, "fp16")), ("fp32", (False, False, "no"))],
 )
-def test_auto_takes_the_fastest_of_the_device_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fastest: str, expected: tuple[bool, bool, str]
+def test_auto_takes_what_suits_the_device_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, expected: tuple[bool, bool, str]
 ) -> None:
-    monkeypatch.setattr(training_args, "fastest_precision", {True: fastest, False: "another device's"}.get)
+    monkeypatch.setattr(training_args, "best_precision", {True: best, False: "another device's"}.get)
     assert flags(make(tmp_path)) == expected
 
 
@@ -126,7 +94,7 @@ def test_auto_takes_the_fastest_of_the_device_in_use(
 def test_accelerate_launch_comes_before_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: str, expected: tuple[bool, bool, str], wish: str
 ) -> None:
-    monkeypatch.setattr(training_args, "fastest_precision", lambda use_cpu: "fp32")
+    monkeypatch.setattr(training_args, "best_precision", lambda use_cpu: "fp32")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
     assert flags(make(tmp_path, precision=wish)) == expected
 

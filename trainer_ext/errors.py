@@ -39,6 +39,12 @@ def reading(about: str | None = None) -> Iterator[None]:
         raise InputError(message if about is None else f"{about}: {message}") from error
 
 
+def check_integer(name: str, value: object, minimum: int) -> None:
+    """An [`InputError`] unless `value` is an integer (true and false are none) of at least `minimum`."""
+    if type(value) is not int or value < minimum:
+        raise InputError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+
+
 def _is_about_input(error: Exception) -> bool:
     # Imported only when something is wrong. Both are plain exceptions.
     from huggingface_hub.errors import StrictDataclassError

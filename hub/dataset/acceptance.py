@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainer_ext.errors import InputError
+from trainer_ext.evaluation.intervals import wilson_interval
 
 from .labelling import scores_array
 from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
@@ -107,7 +108,7 @@ def _cut_off(
     num_predicted = np.arange(1, len(ordered) + 1)
     num_right = np.cumsum(gold[order])
     shares = num_right / num_predicted
-    bounds = wilson_lower_bound(shares, num_predicted, z)
+    bounds, _ = wilson_interval(shares, num_predicted, z)
     # Texts of equal score are accepted together.
     is_cut = np.append(ordered[1:] < ordered[:-1], True)
     best_f1 = int(np.argmax(np.where(is_cut, num_right / (num_predicted + gold.sum()), -1.0)))
@@ -119,13 +120,6 @@ def _cut_off(
     return CutOff(
         float(ordered[best]), int(num_predicted[best]), float(shares[best]), float(bounds[best]), len(reaching) > 0
     )
-
-
-def wilson_lower_bound(shares: FloatArray, counts: npt.NDArray[np.int64], z: float) -> FloatArray:
-    """Lower end of the Wilson interval of shares of `counts` trials each."""
-    centre = shares + z**2 / (2 * counts)
-    spread = z * np.sqrt(shares * (1 - shares) / counts + z**2 / (4 * counts**2))
-    return np.asarray((centre - spread) / (1 + z**2 / counts))
 
 
 def flat_cut_offs(value: float) -> list[CutOff]:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
+import numpy as np
+import numpy.typing as npt
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -42,6 +44,34 @@ def tokenize_dataset(dataset: datasets.Dataset, tokenizer: Any) -> tuple[dataset
     removed = [column for column in dataset.column_names if column != "labels"]
     encoded = dataset.map(encode, batched=True, remove_columns=removed, keep_in_memory=True, desc="Tokenizing")
     return encoded, num_truncated
+
+
+def length_batches(
+    lengths: npt.ArrayLike, batch_size: int, tokens_per_batch: int | None = None
+) -> Iterator[npt.NDArray[np.int64]]:
+    """
+    Divide rows into batches of like length, so that little is padded.
+
+    What is computed of a batch goes back to its place with `results[batch] = ...`: no order has to be restored.
+
+    Args:
+        lengths (`ArrayLike` of shape `(num_rows,)`): Length of each row, such as its tokens.
+        batch_size (`int`): Most rows in a batch.
+        tokens_per_batch (`int`, *optional*): Most tokens in a batch, its padding included; a row that has more is a
+            batch by itself.
+
+    Yields:
+        `np.ndarray`: The indices of a batch's rows, the longest rows first, so that memory is short at once or never.
+    """
+    known = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-known, kind="stable")
+    start = 0
+    while start < len(order):
+        size = batch_size
+        if tokens_per_batch is not None:
+            size = min(size, max(tokens_per_batch // max(int(known[order[start]]), 1), 1))
+        yield order[start : start + size]
+        start += size
 
 
 class EpochLengthGroupedSampler(LengthGroupedSampler):

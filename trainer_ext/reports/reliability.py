@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.calibration import bin_sums, expected_calibration_error
+from ..evaluation.intervals import wilson_interval
 from ..evaluation.metrics import check_labels, check_probabilities
 
 # With fewer samples the share of positives in a bin of one label is mostly chance.
@@ -72,7 +73,7 @@ def _draw(
     count, positive, total = (array.sum(axis=0) for array in (counts, positives, mass))
     shown = count > 0
     count, share, mean = count[shown], positive[shown] / count[shown], total[shown] / count[shown]
-    low, high = _wilson_interval(share, count)
+    low, high = wilson_interval(share, count)
     bars = np.maximum([share - low, high - share], 0.0)
     curve.errorbar(mean, share, bars, color="tab:blue", marker="o", markersize=4, capsize=2, label="all labels")
     num_bins = len(shown)
@@ -81,12 +82,3 @@ def _draw(
     histogram.set_xlabel("probability")
     for axes in (curve, histogram):
         axes.spines[["top", "right"]].set_visible(False)
-
-
-def _wilson_interval(
-    share: npt.NDArray[np.float64], count: npt.NDArray[np.float64], z: float = 1.96
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The interval of a binomial share, sensible at 0 and 1 as well."""
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return centre - half, centre + half

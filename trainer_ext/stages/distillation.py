@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..data.loading import read_texts
+from ..digests import settings_digest, weights_digest
 from ..errors import InputError
 from ..evaluation.calibration import Calibration, mean_logits
 from ..evaluation.prediction import predict_logits
@@ -25,7 +26,6 @@ from ..losses.distillation import NO_LABEL
 from ..precision import autocast
 from ..recipe import DecisionArguments
 from ..training.trainer import TEACHER_COLUMN
-from .digests import settings_digest, weights_digest
 
 # Texts whose logits are one file: what a killed run has to repeat at most.
 _TEXTS_PER_FILE = 4096

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
+from ..digests import ragged_column, rows_digest, settings_digest, weights_digest
 from ..errors import InputError
 from ..precision import autocast
-from .digests import ragged_column, rows_digest, settings_digest, weights_digest
 
 FORMAT_VERSION = 1
 # Column of the rows that `FeatureCollator` gets: which text of the cache.

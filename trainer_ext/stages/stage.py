@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .digests import settings_digest
+from ..digests import settings_digest
 
 _RECORD = "stage.json"
 _WEIGHTS = "model.safetensors"

@@ -31,14 +31,13 @@ from modeling_stacked_emotion import (
 
 from ..data.batching import LENGTH_COLUMN, EmotionDataCollator
 from ..data.stratification import iterative_stratification
+from ..digests import rows_digest, weights_digest
 from ..encoders.start import MEAN_STATE, format_shares, start_from_classifiers
 from ..errors import InputError
-from ..precision import write_precision
 from ..training.arguments import StackedEmotionTrainingArguments
 from ..training.checkpoints import last_complete_checkpoint
 from ..training.layers import split_encoder
 from ..training.trainer import StackedEmotionTrainer
-from .digests import rows_digest, weights_digest
 from .feature_cache import (
     ROW_COLUMN,
     EncoderFeatures,
@@ -154,10 +153,6 @@ def train_staged(
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     speak = say if trainer.is_world_process_zero() else _say_nothing
     run = _Run(trainer, make_trainer, model, speak, dict(classifiers or {}))
-    if trainer.is_world_process_zero():
-        # A later run that goes on measures nothing anew.
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_precision(run.folder, run.args.chosen_precision)
     folds = _divide(run)
     stages: dict[str, dict[str, float]] = {}
     for name in model.stacked_emotion.encoders:

@@ -19,7 +19,7 @@ from ..evaluation.label_statistics import CLASS_WEIGHTS, CORRELATION_METHODS, cl
 from ..losses.base import BASE_LOSSES
 from ..losses.correlation import CORRELATION_TERMS
 from ..losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
-from ..precision import fastest_precision, read_precision
+from ..precision import best_precision
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRAINING_MODES = ("joint", "staged")
@@ -94,9 +94,9 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Whether `scripts.train` leaves label correlations and the F1 of each label, as numbers and figures, in
             `<output_dir>/reports` at every evaluation.
         precision (`str`, *optional*, defaults to `"auto"`):
-            `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"`: what is measured to be the fastest on this device. The flags
-            `--bf16` and `--fp16` and a setting of `accelerate launch` other than `no` come first and are written here.
-            A run that is resumed (`resume_from_checkpoint`) keeps what was measured when it began.
+            `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"`: what the device has units for
+            ([`~trainer_ext.precision.best_precision`]). The flags `--bf16` and `--fp16` and a setting of
+            `accelerate launch` other than `no` come first and are written here.
         ddp_find_unused_parameters (`bool`, *optional*):
             Whether several processes look for weights that the loss does not depend on. By default only where
             `base_loss_weight` or `auxiliary_loss_weight` is 0; an encoder with weights that have no part in its output
@@ -178,7 +178,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     contrastive_memory_size: int = field(default=0, metadata={"help": "Past texts that the contrastive term sees."})
     evaluation_reports: bool = field(default=True, metadata={"help": "Figures and numbers of every evaluation."})
     precision: str = field(
-        default="auto", metadata={"help": "auto (measured on this device), fp32, bf16 or fp16.", "choices": PRECISIONS}
+        default="auto",
+        metadata={"help": "fp32, bf16, fp16, or auto: what the device has units for.", "choices": PRECISIONS},
     )
     # Declared as in transformers, whose parser of command lines knows no `str | bool | None`.
     resume_from_checkpoint: str | None = field(
@@ -249,9 +250,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             self.precision = launched
         chosen = self.precision
         if chosen == "auto":
-            resumed: str | bool | None = self.resume_from_checkpoint
-            folder = self.output_dir if resumed is True else resumed
-            chosen = (read_precision(folder) if folder else None) or fastest_precision(self.use_cpu)
+            chosen = best_precision(self.use_cpu)
         self.bf16, self.fp16 = chosen == "bf16", chosen == "fp16"
 
     @property

@@ -35,7 +35,6 @@ from ..evaluation.results import compute_validation_metrics, labels_and_probabil
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics
-from ..precision import read_precision, write_precision
 from ..reports.evaluation import EvaluationCallback
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
@@ -293,26 +292,16 @@ class StackedEmotionTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             torch.save(self.hybrid_loss.state_dict(), Path(output_dir) / _LOSS_FILE)
-            write_precision(output_dir, self.args.chosen_precision)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        self._check_precision(checkpoint)
         if (Path(checkpoint) / _LOSS_FILE).is_file():
             # In several processes the device is "cpu:0", where torch 2.13 restores nothing.
             state = torch.load(Path(checkpoint) / _LOSS_FILE, map_location="cpu", weights_only=True)
             self.hybrid_loss.load_state_dict(state)
             self.hybrid_loss.to(self.args.device)
-
-    def _check_precision(self, checkpoint: str) -> None:
-        before, now = read_precision(checkpoint), self.args.chosen_precision
-        if self.args.precision == "auto" and before not in (None, now):
-            raise InputError(
-                f'{checkpoint} was trained in {before}, but `precision` "auto" has chosen {now}: name the checkpoint '
-                f'in `resume_from_checkpoint` of the arguments, or set `precision` to "{before}" or "{now}".'
-            )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)
