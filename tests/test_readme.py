@@ -12,6 +12,7 @@ from recipe_samples import LABELS, make_rows
 from transformers import BertConfig, BertForSequenceClassification
 
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,7 +36,7 @@ def test_a_stock_classifier_is_trained_as_shown(tmp_path: Path, monkeypatch: pyt
             )
     texts = [row["text"] for row in make_rows(40, 0)]
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    folder = ScratchEncoder("bert", "wordpiece", 200, **size).build(texts, tmp_path / BERT)
+    folder = ScratchEncoder("bert", "wordpiece", 200, **size).build(BuildContext(texts, tmp_path / BERT))
     BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=len(LABELS))).save_pretrained(folder)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
