@@ -19,7 +19,6 @@ from .configuration_stacked_emotion import StackedEmotionConfig
 from .layers_stacked_emotion import (
     BiLSTM,
     Convolutions,
-    Dropout,
     MetaLearner,
     Pooling,
     average_tokens,
@@ -181,7 +180,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
         self.hidden_sizes = hidden_sizes
         width = sum(hidden_sizes)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.mixer: MetaLearner | Convolutions | None = None
         if config.mixer == "meta_learner":
             self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size)
@@ -319,7 +318,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     def __init__(self, config: StackedEmotionConfig) -> None:
         super().__init__(config)
         self.stacked_emotion = StackedEmotionModel(config)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.stacked_emotion.output_size, config.num_labels)
         self.auxiliary_classifier: nn.Linear | None = None
         if config.mixer == "meta_learner":
