@@ -20,7 +20,7 @@ from ..errors import reading
 @dataclass(frozen=True)
 class BuildContext:
     """
-    What a source may use to build an encoder.
+    Everything that a source needs to build an encoder.
 
     Args:
         texts (`Iterable[str]`): The training texts.
@@ -38,7 +38,7 @@ class BuildContext:
     seed: int = 0
 
     def loading(self, origin: str) -> AbstractContextManager[None]:
-        """Around the call that loads `origin`: its errors become an [`InputError`] that names the encoder."""
+        """Context of the call that loads `origin`: its errors become an [`InputError`] that names the encoder."""
         return reading(f"encoder {self.name!r}, {origin}, cannot be loaded")
 
 

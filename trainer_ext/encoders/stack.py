@@ -74,7 +74,7 @@ def build_stack(
     A stack with an untrained head, and its tokenizer.
 
     Args:
-        encoders (`Mapping[str, Any]`): Encoder name to what [`encoder_source`] takes.
+        encoders (`Mapping[str, Any]`): Encoder name to its origin, as for [`encoder_source`].
         label_names (`Sequence[str]`): In the order of the logits.
         texts (`Iterable[str]`): The training texts, gone through once for each encoder that is made of them.
         seed (`int`): Of word vectors that are trained; other random weights follow the seed of torch.
@@ -118,7 +118,7 @@ def build_single(
     A stock classifier of one encoder with an untrained head, such as a student, and its tokenizer.
 
     Args:
-        origin: What [`encoder_source`] takes, but word vectors, which no stock classifier reads.
+        origin: As for [`encoder_source`]; word vectors are refused, since no stock classifier reads them.
         label_names, texts, seed: As for [`build_stack`].
         max_tokens (`int`): Tokens that the tokenizer keeps of a text.
 

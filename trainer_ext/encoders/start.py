@@ -2,9 +2,9 @@
 """
 A stack that starts as the weighted mean of its encoders' own classifiers.
 
-An encoder that was trained alone has a linear classifier over the mean of its word states. These means are what the
-skip connection hands to the stack's classifier, so that the weighted mean of the encoders' logits is a choice of its
-weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn what to add.
+An encoder that was trained alone has a linear classifier over the mean of its word states. The skip connection hands
+the same means to the stack's classifier, so that the weighted mean of the encoders' logits is one choice of its
+weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn to improve on it.
 """
 
 from __future__ import annotations
