@@ -11,6 +11,7 @@ import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
+from .checks_stacked_emotion import check_choice, check_flag, check_integer
 from .static_words_stacked_emotion import StaticWordsConfig
 
 MIXERS = ("meta_learner", "convolutions", "none")
@@ -29,8 +30,8 @@ CUSTOM_PIPELINES = {
     }
 }
 
-# What a saved config says of its labels: no more true of others.
-_OF_LABELS = (
+# Fields tied to the saved label set; dropped when it changes.
+_LABEL_FIELDS = (
     *("id2label", "label2id", "thresholds", "class_weights", "label_correlation"),
     *("calibration_scale", "calibration_bias"),
 )
@@ -40,7 +41,7 @@ _ENCODER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 class StackedEmotionConfig(PreTrainedConfig):
     r"""
-    Everything that shapes a [`StackedEmotionModel`]: which encoders are stacked and what is built on the stack.
+    Configuration of a [`StackedEmotionModel`]: the encoders that are stacked and the layers on the stack.
 
     Args:
         encoders (`dict[str, dict]`, *optional*):
@@ -49,8 +50,8 @@ class StackedEmotionConfig(PreTrainedConfig):
             `marbert`. A configuration that carries `auto_map` is refused: the encoders never run remote code. The
             `model_type` is one of transformers or `static_words` ([`StaticWordsConfig`]).
         mixer (`str`, *optional*, defaults to `"meta_learner"`):
-            What is learnt over the stack: `"meta_learner"` (its output is concatenated with the stack),
-            `"convolutions"` (their output takes the place of the stack) or `"none"`.
+            Layer over the stack: `"meta_learner"` (its output is concatenated with the stack), `"convolutions"` (their
+            output takes the place of the stack) or `"none"`.
         meta_hidden_size (`int`, *optional*, defaults to 128):
             Width of the meta-learner's output.
         convolution_widths (`list[int]`, *optional*, defaults to `[1, 2, 3]`):
@@ -65,7 +66,7 @@ class StackedEmotionConfig(PreTrainedConfig):
             How word states become one text state: `"attention"`, `"mean"`, `"max"` or `"last"`.
         skip_connection (`bool`, *optional*, defaults to `True`):
             Whether the classifier also gets the mean of the encoders' word states, past mixer and Bi-LSTM. Without it
-            what the encoders know has to pass through a Bi-LSTM that starts at random.
+            everything that the encoders know has to pass through a Bi-LSTM that starts at random.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout ratio in [0, 1) before the Bi-LSTM, between its layers and before the classifiers.
         word_dropout (`float`, *optional*, defaults to 0.0):
@@ -136,14 +137,15 @@ class StackedEmotionConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
-        The base class's. With `id2label` or `num_labels` of another number of labels nothing is kept of what was saved
-        for the old ones: so a trained model is loaded for labels of one's own (`ignore_mismatched_sizes=True`).
+        The base class's. With `id2label` or `num_labels` of another number of labels, the fields that were saved for
+        the old labels are dropped: so a trained model is loaded for labels of one's own
+        (`ignore_mismatched_sizes=True`).
         """
         num_saved = len(config_dict.get("id2label") or ())
         id2label = kwargs.pop("id2label", None)
         num_labels = kwargs.get("num_labels") if id2label is None else len(id2label)
         if num_saved and num_labels not in (None, num_saved):
-            config_dict = {field: value for field, value in config_dict.items() if field not in _OF_LABELS}
+            config_dict = {field: value for field, value in config_dict.items() if field not in _LABEL_FIELDS}
         if id2label is not None:
             config_dict = {**config_dict, "id2label": id2label}
         return super().from_dict(config_dict, **kwargs)
@@ -154,19 +156,18 @@ class StackedEmotionConfig(PreTrainedConfig):
         return label_names(self)
 
     def validate(self) -> None:
-        """Check every field; raises `ValueError` or `TypeError` with what was expected and got."""
+        """Check every field; raises `ValueError` or `TypeError` with the expected value and the one got."""
         super().validate()
         if self.encoders is not None:
             _check_encoders(self.encoders)
-        _check_choice("mixer", self.mixer, MIXERS)
-        _check_choice("pooling", self.pooling, POOLINGS)
-        _check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
+        check_choice("mixer", self.mixer, MIXERS)
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
         _check_widths(self.convolution_widths)
-        _check_integer("convolution_hidden_size", self.convolution_hidden_size, minimum=1)
-        _check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
-        _check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
-        if not isinstance(self.skip_connection, bool):
-            raise TypeError(f"`skip_connection` must be true or false, got {self.skip_connection!r}.")
+        check_integer("convolution_hidden_size", self.convolution_hidden_size, minimum=1)
+        check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
+        check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
+        check_flag("skip_connection", self.skip_connection)
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
         _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
@@ -220,7 +221,7 @@ def decision_thresholds(config: PreTrainedConfig) -> list[float]:
 
 
 def _check_id2label(id2label: Any, num_labels: int | None) -> None:
-    """What must hold before the base class makes integers of the ids, which are strings in JSON."""
+    """Check what the base class takes for granted when it makes integers of the ids, which are strings in JSON."""
     if id2label is None:
         return
     if not isinstance(id2label, dict):
@@ -261,23 +262,11 @@ def _check_encoders(encoders: Any) -> None:
             )
 
 
-def _check_choice(field: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{field}` must be one of {', '.join(choices)}, got {value!r}.")
-
-
 def _check_widths(widths: Any) -> None:
     if not isinstance(widths, list) or not all(type(width) is int and width >= 1 for width in widths):
         raise ValueError(f"`convolution_widths` must be a list of integers of at least 1, got {widths!r}.")
     if not widths or len(set(widths)) < len(widths):
         raise ValueError(f"`convolution_widths` must name at least one width and each once, got {widths}.")
-
-
-def _check_integer(field: str, value: Any, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{field}` must be an integer, got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"`{field}` must be at least {minimum}, got {value}.")
 
 
 def _number(value: Any) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From texts to the rows of every encoder: what of the tokenizer needs neither torch nor transformers."""
+"""From texts to the rows of every encoder: the part of the tokenizer that needs neither torch nor transformers."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -13,8 +13,8 @@ from .text_stacked_emotion import normalize, split_words
 
 # The fields an encoder has in a batch; all of them are padded with zeros but the ids.
 FIELDS = ("input_ids", "attention_mask", "word_ids")
-# A text is looked at up to so many characters per token of the limit: no word of a natural text is longer, and a
-# megabyte in one piece takes no longer than a page.
+# Characters of a text that are read per token of the limit: no word of a natural text is longer, and a megabyte in one
+# piece takes no longer than a page.
 _CHARACTERS_PER_TOKEN = 100
 
 
@@ -125,7 +125,7 @@ def pad_rows(
     The batch of the rows, `<encoder>_<field>` to an array `(batch_size, seq_len)`.
 
     Args:
-        rows (`dict[str, FlatRows]`): What [`TextEncoder`] returns.
+        rows (`dict[str, FlatRows]`): Encoder name to its rows, as [`TextEncoder`] returns them.
         pad_ids (`dict[str, int]`): Encoder name to the id behind a text's end.
         width, multiple (`int`, *optional*, defaults to 1): `seq_len` is that of each encoder's longest row, `width`
             at least, rounded up to a `multiple`.
@@ -152,8 +152,8 @@ def _cut_to_words(texts: list[str], max_words: int, max_characters: int) -> tupl
         is_cut = len(text) > max_characters
         head = text[:max_characters] if is_cut else text
         spans = split_words(head, max_words + 1)
-        # A word before the cut may go on behind it, as may one with an apostrophe between; alone, its beginning is all
-        # there is to keep.
+        # The last word may go on behind the cut, also with an apostrophe in between. If it is the only word, its
+        # beginning is kept.
         goes_on = is_cut and len(spans) > 1 and spans[-1][1] >= len(head) - 1 and not head[-1].isspace()
         if goes_on or len(spans) > max_words:
             is_cut = True

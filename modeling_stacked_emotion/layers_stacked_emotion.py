@@ -49,22 +49,6 @@ def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: int) -> torch
     return torch.softmax(scores, dim=dim) * mask
 
 
-class Dropout(nn.Dropout):
-    """
-    `nn.Dropout`, several times as fast on a CPU, where drawing the mask took a quarter of the head's training time:
-    `bernoulli_` draws 53 random bits per entry, and 16 are enough, so that one draw of 64 bits serves four entries.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The input with the share `p` of its entries zero and the others divided by `1 - p`; in training only."""
-        if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
-            return super().forward(input)
-        draws = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[: input.numel()].view(input.shape)
-        kept = bits >= min(round(self.p * 2**16) - 2**15, 2**15 - 1)
-        return torch.where(kept, input / (1 - self.p), 0)
-
-
 class MetaLearner(nn.Module):
     """
     Learns over the stack how to combine the encoders, word by word.

@@ -19,7 +19,6 @@ from .configuration_stacked_emotion import StackedEmotionConfig
 from .layers_stacked_emotion import (
     BiLSTM,
     Convolutions,
-    Dropout,
     MetaLearner,
     Pooling,
     average_tokens,
@@ -69,7 +68,7 @@ class StackedEmotionClassifierOutput(ModelOutput):
         auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
             The meta-learner's own, never calibrated.
         encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
-            What the classifier says of each encoder's words alone, never calibrated; with the skip connection only.
+            The classifier's logits for each encoder's words alone, never calibrated; with the skip connection only.
         pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
     """
 
@@ -88,7 +87,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
     config_class = StackedEmotionConfig
     base_model_prefix = "stacked_emotion"
     supports_gradient_checkpointing = True
-    # The encoders decide: what is asked for is passed on, and an encoder that cannot do it says so.
+    # The attention asked for is passed on to the encoders; one that does not support it raises an error.
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -134,8 +133,8 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         **config_fields: Any,
     ) -> "StackedEmotionPreTrainedModel":
         """
-        A new model on pretrained encoders, in fp32 whatever they are stored in, in evaluation mode as after
-        `from_pretrained`. The rest starts at random.
+        Build a new model on pretrained encoders, in fp32 whatever dtype they are stored in, in evaluation mode as
+        after `from_pretrained`. The other weights start at random.
 
         Args:
             encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
@@ -161,7 +160,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
 
     The inputs are what [`StackedEmotionTokenizer`] returns: for every encoder `<encoder>_input_ids`,
     `<encoder>_attention_mask` and `<encoder>_word_ids`, each `(batch_size, seq_len)` with a `seq_len` of its own. In
-    their place it takes what `encode_words` made of them: `word_states`, the states of all encoders side by side
+    their place it takes the results of `encode_words`: `word_states`, the states of all encoders side by side
     `(batch_size, num_words, sum of the hidden sizes)`, with `has_tokens` and `num_words`; no encoder runs then.
     """
 
@@ -181,7 +180,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
         self.hidden_sizes = hidden_sizes
         width = sum(hidden_sizes)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.mixer: MetaLearner | Convolutions | None = None
         if config.mixer == "meta_learner":
             self.mixer = MetaLearner(hidden_sizes, config.meta_hidden_size)
@@ -195,9 +194,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             width = 2 * config.lstm_hidden_size
         self.pooling = Pooling(width, config.pooling)
         self.output_size = width + (sum(hidden_sizes) if config.skip_connection else 0)
-        # A ModuleDict hides its members from the parent class, which would ask them otherwise. An encoder that names
-        # no part to keep together is kept together as a whole, and so is each layer of our own. Names without a module
-        # are left out: FSDP in accelerate 1.15 refuses them.
+        # The parent class does not look into a ModuleDict for the parts that must stay on one device. An encoder that
+        # names none stays together as a whole, and so does each layer of our own. Names without a module are left out:
+        # FSDP in accelerate 1.15 refuses them.
         whole = {"BiLSTM", "Convolutions", "MetaLearner", "Pooling"}
         for encoder in self.encoders.children():
             whole.update(getattr(encoder, "_no_split_modules", None) or [type(encoder).__name__])
@@ -223,7 +222,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             each text `(batch_size,)`, at least 1.
         """
         _check_inputs(inputs, list(self.encoders))
-        # What the mask hides belongs to no word, whatever stands there.
+        # Tokens that the mask hides belong to no word.
         word_ids = {name: inputs[f"{name}_word_ids"] * inputs[f"{name}_attention_mask"] for name in self.encoders}
         num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
         # Not by `int()`, which `torch.export` cannot follow.
@@ -241,7 +240,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         return torch.cat(states, dim=-1), torch.stack(has_tokens, dim=-1), num_words
 
     def _encoded_words(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What `encode_words` returns, from word states that it made before."""
+        """The same as `encode_words` returns, from word states that it computed before."""
         if wrong := sorted(inputs.keys() ^ _ENCODED_INPUTS):
             raise ValueError(
                 f"`word_states` comes with `has_tokens` and `num_words` and nothing else, got {sorted(inputs)}: "
@@ -253,7 +252,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 f"`word_states` must have a width of {sum(self.hidden_sizes)}, the sum of the encoders' hidden sizes "
                 f"{self.hidden_sizes}, got {word_states.shape[-1]}."
             )
-        # In what the layers will read it in: once, not by each of them.
+        # Cast here once, to the dtype that the layers compute in, and not by each of them.
         kind = word_states.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
         return word_states.to(dtype), inputs["has_tokens"], inputs["num_words"]
@@ -319,7 +318,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     def __init__(self, config: StackedEmotionConfig) -> None:
         super().__init__(config)
         self.stacked_emotion = StackedEmotionModel(config)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.stacked_emotion.output_size, config.num_labels)
         self.auxiliary_classifier: nn.Linear | None = None
         if config.mixer == "meta_learner":
@@ -368,14 +367,14 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
 
     def _encoder_logits(self, pooled: torch.Tensor) -> torch.Tensor:
         """
-        The classifier's answer where one encoder's mean takes the place of all and nothing else is seen: without mixer
+        The classifier's logits where one encoder's mean takes the place of all and everything else is 0: without mixer
         and Bi-LSTM, the logits of the stack are the mean of these.
         """
         places, width = self.stacked_emotion.skip_places.values(), pooled.shape[-1]
-        alone = [
+        states = [
             nn.functional.pad(len(places) * pooled[:, place], (place.start, width - place.stop)) for place in places
         ]
-        logits: torch.Tensor = self.classifier(torch.stack(alone, dim=1))
+        logits: torch.Tensor = self.classifier(torch.stack(states, dim=1))
         return logits
 
     def _calibrate(self, logits: torch.Tensor) -> torch.Tensor:
@@ -414,7 +413,7 @@ def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
 
 
 def _encoder_config(entry: dict[str, Any]) -> PreTrainedConfig:
-    # Without the Auto classes: what two repositories register there under one name is whichever came last.
+    # Not through the Auto classes: where two repositories register one name there, the last one wins.
     if entry["model_type"] == StaticWordsConfig.model_type:
         return StaticWordsConfig(**{**entry, "dtype": None})
     return AutoConfig.for_model(**{**entry, "dtype": None})
@@ -440,7 +439,7 @@ def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None
 def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> PreTrainedModel:
     """One pretrained encoder in fp32. Heads that come with it are left out; weights that do not come are an error."""
     verbosity = logging.get_verbosity()
-    # The report of transformers lists the heads left out as a warning; what matters is checked here.
+    # The report of transformers lists the heads left out as a warning; missing weights are checked here.
     logging.set_verbosity_error()
     try:
         encoder, report = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)

@@ -14,9 +14,9 @@ from .text_stacked_emotion import split_words
 
 _CONFIG_FILE = "tokenizer_config.json"
 _VOCABULARY_FILE = "vocabulary.json"
-# Of a longer word only the beginning is looked at.
+# Characters of a word that are looked up; the rest of a longer one is ignored.
 _MAX_CHARACTERS = 40
-# Words whose ids are remembered.
+# Most words whose ids are remembered.
 _CACHE_SIZE = 100_000
 
 
@@ -89,8 +89,8 @@ class StaticWordsTokenizer:
         index = self._word_ids.get(word)
         if index is not None:
             return (index,)
-        found = map(self._ngram_ids.get, word_ngrams(word, self.min_ngram, self.max_ngram))
-        return tuple(index for index in found if index is not None)
+        indices = map(self._ngram_ids.get, word_ngrams(word, self.min_ngram, self.max_ngram))
+        return tuple(index for index in indices if index is not None)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
@@ -136,7 +136,7 @@ class StaticWordsTokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **_: Any) -> "StaticWordsTokenizer":
-        """Read what `save_pretrained` has written; raises `FileNotFoundError` if it is not there."""
+        """Load a saved tokenizer; raises `FileNotFoundError` if `folder` holds none."""
         if not cls.is_saved_in(folder):
             raise FileNotFoundError(f"{folder} has no {_VOCABULARY_FILE}: it holds no saved StaticWordsTokenizer.")
         config, vocabulary = (

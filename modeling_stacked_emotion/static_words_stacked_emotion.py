@@ -9,6 +9,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 
+from .checks_stacked_emotion import check_flag, check_integer
+
 
 class StaticWordsConfig(PreTrainedConfig):
     r"""
@@ -21,8 +23,8 @@ class StaticWordsConfig(PreTrainedConfig):
         kwargs: Fields of [`PreTrainedConfig`].
 
     Raises:
-        `ValueError`: If a size is not an integer of at least 1.
-        `TypeError`: If `frozen` is not a bool.
+        `ValueError`: If a size is below 1.
+        `TypeError`: If a size is not an integer, or `frozen` not a bool.
     """
 
     model_type = "static_words"
@@ -34,11 +36,8 @@ class StaticWordsConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         for field in ("vocab_size", "hidden_size"):
-            value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"`{field}` must be an integer of at least 1, got {value!r}.")
-        if not isinstance(self.frozen, bool):
-            raise TypeError(f"`frozen` must be true or false, got {self.frozen!r}.")
+            check_integer(field, getattr(self, field), minimum=1)
+        check_flag("frozen", self.frozen)
 
 
 class StaticWordsModel(PreTrainedModel):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In how many bits weights are stored: rounded while the model is in memory, so that saving it loses nothing."""
+"""Weights in fewer bits on disk: rounded while the model is in memory, so that saving it loses nothing."""
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ _FLOAT8_MAX = torch.finfo(_FLOAT8).max
 @torch.no_grad()
 def round_weights(model: nn.Module, weights_dtype: str = "float32") -> None:
     """
-    Round weights, in place, to what they are then saved as without a loss; they stay in the dtype that they have.
+    Round weights, in place, to values that fewer bits can hold; their dtype stays.
 
     Args:
         model (`nn.Module`): Any model.
@@ -24,7 +24,7 @@ def round_weights(model: nn.Module, weights_dtype: str = "float32") -> None:
             for the mantissa (e4m3; Micikevicius et al. 2022, FP8 Formats for Deep Learning).
 
     Raises:
-        `ValueError`: If `weights_dtype` is another word.
+        `ValueError`: If `weights_dtype` is not one of `WEIGHTS_DTYPES`.
     """
     if weights_dtype not in WEIGHTS_DTYPES:
         raise ValueError(f"`weights_dtype` must be one of {', '.join(WEIGHTS_DTYPES)}, got {weights_dtype!r}.")
@@ -45,7 +45,7 @@ def stored_weights(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> dic
 
     Args:
         model (`nn.Module`): The model.
-        state_dict (`dict[str, torch.Tensor]`): Its weights, or those of them that this process has.
+        state_dict (`dict[str, torch.Tensor]`): Its weights, or the part of them that this process holds.
     """
     matrices = [name for name, weight in state_dict.items() if _is_matrix(weight)]
     if matrices and all(_is_exact(state_dict[name], _FLOAT8) for name in matrices):

@@ -18,6 +18,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import PushToHubMixin, logging
 
 from .alignment_stacked_emotion import FlatRows, Span
+from .checks_stacked_emotion import check_integer
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
 from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates
@@ -61,7 +62,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
     is_fast = True
     padding_side = "right"
     truncation_side = "right"
-    # The stock pipelines pad `<encoder>_input_ids` with 0 too: the attention mask hides whatever stands there.
+    # The stock pipelines pad `<encoder>_input_ids` with 0 too: the attention mask hides it.
     pad_token_id = 0
     _auto_class: str | None = None
 
@@ -96,11 +97,11 @@ class StackedEmotionTokenizer(PushToHubMixin):
                 raise ValueError(
                     f"`normalizations[{name!r}]` must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}."
                 )
-        _check_integer("max_words", self.max_words, minimum=1)
+        check_integer("max_words", self.max_words, minimum=1)
         self._check_limit("max_tokens", self.max_tokens)
 
     def _check_limit(self, field: str, limit: int) -> None:
-        _check_integer(field, limit, minimum=_MIN_TOKENS)
+        check_integer(field, limit, minimum=_MIN_TOKENS)
         for name, tokenizer in self.tokenizers.items():
             if limit > tokenizer.model_max_length:
                 raise ValueError(
@@ -144,7 +145,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
         Tokenise one text or a list of texts for all encoders.
 
         Args:
-            text (`str` or `list[str]`): What to tokenise. Lone surrogates are read as U+FFFD.
+            text (`str` or `list[str]`): The text or texts. Lone surrogates are read as U+FFFD.
             padding (`bool` or `str`, *optional*, defaults to `False`):
                 `True` or `"longest"` pads every encoder to its own longest row, `"max_length"` all to the limit;
                 the rows are then numpy arrays.
@@ -233,7 +234,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
         Args:
             encoded_inputs (`list[dict]` or `dict` of lists):
                 Rows as `__call__` gives them for single texts, or a batch of lists; padding that they have already
-                counts for nothing. Further keys whose values have one shape, such as `labels`, are stacked.
+                is ignored. Further keys whose values have one shape, such as `labels`, are stacked.
             padding (`bool` or `str`, *optional*, defaults to `True`): As for `__call__`.
             max_length (`int`, *optional*): The length for `"max_length"` instead of `max_tokens`.
             pad_to_multiple_of (`int`, *optional*): Round the padded lengths up.
@@ -331,8 +332,8 @@ class StackedEmotionTokenizer(PushToHubMixin):
             pretrained_model_name_or_path (`str`): Folder or Hub id.
             revision, token, cache_dir, local_files_only, force_download, subfolder: As everywhere on the Hub.
             kwargs:
-                `normalizations` (of some encoders or all), `max_words` and `max_tokens` override what was saved;
-                anything else that [`AutoTokenizer`] hands on has no meaning here.
+                `normalizations` (of some encoders or all), `max_words` and `max_tokens` override the saved settings;
+                anything else that [`AutoTokenizer`] hands on is ignored.
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id, or no tokenizer in it.
@@ -409,7 +410,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
 def _flat_rows(
     ids: Sequence[Sequence[int]], word_ids: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None
 ) -> FlatRows:
-    """The rows in one piece, without what their attention masks hide."""
+    """The rows end to end, without the tokens that their attention masks hide."""
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     total = int(lengths.sum())
     flat_ids, flat_word_ids = (np.fromiter(chain.from_iterable(rows), np.int64, total) for rows in (ids, word_ids))
@@ -431,13 +432,6 @@ def _lists(rows: dict[str, FlatRows]) -> dict[str, list[list[int]]]:
         data[f"{name}_attention_mask"] = [[1] * (end - start) for start, end in spans]
         data[f"{name}_word_ids"] = [word_ids[start:end] for start, end in spans]
     return data
-
-
-def _check_integer(field: str, value: Any, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{field}` must be an integer, got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"`{field}` must be at least {minimum}, got {value}.")
 
 
 def _is_on(field: str, value: bool | str, off: str, on: tuple[str, ...]) -> bool:

@@ -170,6 +170,7 @@ def _write(results: dict[str, float], options: argparse.Namespace) -> None:
 
 def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:
     from trainer_ext.encoders.scratch import ScratchEncoder
+    from trainer_ext.encoders.source import BuildContext
 
     if named:
         pairs = [entry.partition("=") for entry in named]
@@ -179,7 +180,7 @@ def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[
     size: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "max_tokens": 512}
     kinds = {"words": ("bert", "wordpiece"), "bytes": ("roberta", "byte_bpe"), "pieces": ("electra", "unigram")}
     return {
-        name: str(ScratchEncoder(architecture, tokenizer, 4000, **size).build(texts, scratch / name))
+        name: str(ScratchEncoder(architecture, tokenizer, 4000, **size).build(BuildContext(texts, scratch / name)))
         for name, (architecture, tokenizer) in kinds.items()
     }
 

@@ -17,11 +17,10 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
     from hub.model.summary import TrainingSummary
@@ -115,37 +114,15 @@ def _load_recipe(path: str, overrides: Sequence[str]) -> _Recipe:
 
 
 def _build_student(recipe: _Recipe, data: EmotionData) -> tuple[Any, Any]:
-    import torch
-    import transformers
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from trainer_ext.encoders.stack import build_single
 
-    from trainer_ext.encoders.pruned import pruned_encoder
-    from trainer_ext.encoders.scratch import scratch_encoder
-
-    arguments = recipe.student
-    with TemporaryDirectory() as scratch:
-        origin = str(arguments.student)
-        if isinstance(arguments.student, dict):
-            encoder = pruned_encoder(arguments.student, "student") or scratch_encoder(arguments.student, "student")
-            origin = str(encoder.build(data.splits["train"]["text"], scratch))
-        # The report of transformers says that an encoder has no classifier yet.
-        transformers.logging.set_verbosity_error()
-        with reading(f"student {origin} cannot be loaded"):
-            tokenizer = AutoTokenizer.from_pretrained(origin)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                origin,
-                dtype=torch.float32,
-                problem_type="multi_label_classification",
-                id2label=dict(enumerate(data.label_names)),
-                label2id={label: index for index, label in enumerate(data.label_names)},
-            )
-    transformers.logging.set_verbosity_warning()
-    if arguments.max_tokens > tokenizer.model_max_length:
-        raise InputError(
-            f"`max_tokens` is {arguments.max_tokens}, but the student takes at most {tokenizer.model_max_length}."
-        )
-    tokenizer.model_max_length = arguments.max_tokens
-    return tokenizer, model
+    return build_single(
+        recipe.student.student,
+        label_names=data.label_names,
+        texts=data.splits["train"]["text"],
+        seed=recipe.training.seed,
+        max_tokens=recipe.student.max_tokens,
+    )
 
 
 def _train(

@@ -19,11 +19,10 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
@@ -43,6 +42,10 @@ _CARD_SETTINGS = (
     *("training_mode", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("learning_rate", "head_learning_rate", "weight_decay", "warmup_steps", "lora_r", "precision"),
     *("base_loss", "class_weights", "correlation_loss", "contrastive_loss_weight", "seed"),
+)
+_CONFIG_FIELDS = (
+    *("mixer", "meta_hidden_size", "convolution_widths", "convolution_hidden_size", "lstm_hidden_size"),
+    *("lstm_num_layers", "pooling", "skip_connection", "dropout", "word_dropout", "prior_probability"),
 )
 _CARD_STAGES = ("head_num_train_epochs", "num_folds", "polish_num_train_epochs")
 
@@ -156,75 +159,24 @@ def _check(recipe: Recipe) -> None:
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
 
 
-def _build_encoder(
-    name: str, origin: Any, texts: Sequence[str], folder: Path, normalization: str, seed: int
-) -> str | Path:
-    """The Hub id or folder of an encoder; what has to be made from the training texts is written to `folder`."""
-    from trainer_ext.encoders.pruned import pruned_encoder
-    from trainer_ext.encoders.scratch import scratch_encoder
-    from trainer_ext.encoders.static_words import static_words
-    from trainer_ext.encoders.trained import trained_encoder
-
-    words = static_words(origin, name)
-    if words is not None:
-        print(f"Encoder {name}: word vectors, {words.word_vectors or 'to be trained on the texts'}.")
-        return words.build(texts, folder, normalization, seed)
-    trained = trained_encoder(origin, name)
-    if trained is not None:
-        print(f"Encoder {name}: from the trained model {trained.trained}.")
-        with reading(f"encoder {name!r}, {trained.trained}, cannot be loaded"):
-            return trained.build(folder, normalization)
-    pruned = pruned_encoder(origin, name)
-    if pruned is not None:
-        print(f"Encoder {name}: cut out of {pruned.pruned}.")
-        return pruned.build(texts, folder, normalization)
-    return scratch_encoder(origin, name).build(texts, folder) if isinstance(origin, dict) else str(origin)
-
-
 def _build_model(
     arguments: ModelArguments, data: EmotionData, seed: int
 ) -> tuple[StackedEmotionTokenizer, StackedEmotionForSequenceClassification]:
-    from transformers import AutoConfig, AutoTokenizer
+    from trainer_ext.encoders.stack import build_stack, encoder_source
 
-    from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-    from trainer_ext.training.layers import num_positions
-
-    with TemporaryDirectory() as scratch:
-        encoders: dict[str, str] = {}
-        for name, origin in arguments.encoders.items():
-            texts = data.splits["train"]["text"]
-            normalization = arguments.normalizations.get(name, "none")
-            encoders[name] = str(_build_encoder(name, origin, texts, Path(scratch) / name, normalization, seed))
-            with reading(f"encoder {name!r}, {origin}, cannot be loaded"):
-                AutoConfig.from_pretrained(encoders[name])
-                AutoTokenizer.from_pretrained(encoders[name])
-        with reading():
-            tokenizer = StackedEmotionTokenizer.from_encoders(
-                encoders, arguments.normalizations, arguments.max_words, arguments.max_tokens
-            )
-            model = StackedEmotionForSequenceClassification.from_encoders(
-                encoders,
-                attn_implementation=arguments.attn_implementation,
-                id2label=dict(enumerate(data.label_names)),
-                mixer=arguments.mixer,
-                meta_hidden_size=arguments.meta_hidden_size,
-                convolution_widths=arguments.convolution_widths,
-                convolution_hidden_size=arguments.convolution_hidden_size,
-                lstm_hidden_size=arguments.lstm_hidden_size,
-                lstm_num_layers=arguments.lstm_num_layers,
-                pooling=arguments.pooling,
-                skip_connection=arguments.skip_connection,
-                dropout=arguments.dropout,
-                word_dropout=arguments.word_dropout,
-                prior_probability=arguments.prior_probability,
-            )
-    for name, encoder in model.stacked_emotion.encoders.items():
-        limit = num_positions(encoder)
-        if limit is not None and arguments.max_tokens > limit:
-            raise InputError(
-                f"`max_tokens` is {arguments.max_tokens}, but encoder {name!r} takes at most {limit} tokens. Lower it."
-            )
-    return tokenizer, model
+    for name, origin in arguments.encoders.items():
+        print(f"Encoder {name}: {encoder_source(name, origin)}.")
+    return build_stack(
+        arguments.encoders,
+        label_names=data.label_names,
+        texts=data.splits["train"]["text"],
+        seed=seed,
+        normalizations=arguments.normalizations,
+        max_words=arguments.max_words,
+        max_tokens=arguments.max_tokens,
+        attn_implementation=arguments.attn_implementation,
+        config_fields={field: getattr(arguments, field) for field in _CONFIG_FIELDS},
+    )
 
 
 def _encode(data: EmotionData, taught: TaughtRows, tokenizer: Any) -> dict[str, datasets.Dataset]:

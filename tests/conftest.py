@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer, split_words
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.encoders.static_words import StaticWords
 
 logging.disable_progress_bar()
@@ -134,7 +135,7 @@ def encoder_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     """Three tiny encoders of different architecture, width and vocabulary, saved as any encoder is saved."""
     root = tmp_path_factory.mktemp("encoders")
     torch.manual_seed(0)
-    return {name: spec.build(CORPUS, root / name) for name, spec in ENCODERS.items()}
+    return {name: spec.build(BuildContext(CORPUS, root / name)) for name, spec in ENCODERS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +147,7 @@ def static_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, numbers.tolist(), strict=True)]
     vectors = root / "words.vec"
     vectors.write_text(f"{len(words)} 20\n{''.join(lines)}", encoding="utf-8")
-    return StaticWords(str(vectors), vocab_size=150, num_ngrams=2000).build(CORPUS, root / "static")
+    return StaticWords(str(vectors), vocab_size=150, num_ngrams=2000).build(BuildContext(CORPUS, root / "static"))
 
 
 @pytest.fixture(scope="session")

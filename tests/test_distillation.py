@@ -20,6 +20,7 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 from scripts import distill, evaluate_model, train
 from trainer_ext.data.batching import tokenize_dataset
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.evaluation.calibration import Calibration
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
@@ -61,7 +62,7 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder with weights so large that texts differ in it, as they do in a pretrained one."""
     folder = tmp_path_factory.mktemp("student")
     torch.manual_seed(0)
-    STUDENT.build([row["text"] for row in make_rows(60, seed=0)], folder)
+    STUDENT.build(BuildContext([row["text"] for row in make_rows(60, seed=0)], folder))
     model = AutoModel.from_pretrained(folder)
     with torch.no_grad():
         for name, weight in model.named_parameters():

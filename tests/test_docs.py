@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from trainer_ext import load_emotion_data
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -68,7 +69,7 @@ def test_a_stock_classifier_is_trained_as_shown(tmp_path: Path, monkeypatch: pyt
                 [row["text"], *(int(label in row["labels"]) for label in LABELS)] for row in make_rows(40, seed)
             )
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    folder = ScratchEncoder("bert", "wordpiece", 200, **size).build(CORPUS, tmp_path / BERT)
+    folder = ScratchEncoder("bert", "wordpiece", 200, **size).build(BuildContext(CORPUS, tmp_path / BERT))
     BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=len(LABELS))).save_pretrained(folder)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

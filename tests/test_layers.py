@@ -11,7 +11,6 @@ import torch
 from modeling_stacked_emotion.layers_stacked_emotion import (
     BiLSTM,
     Convolutions,
-    Dropout,
     MetaLearner,
     Pooling,
     average_tokens,
@@ -273,17 +272,3 @@ def test_pooling_ignores_what_stands_behind_the_mask(mode: str) -> None:
     other[~mask] = -7.0
     for first, second in zip(pooling(states, mask), pooling(other, mask), strict=True):
         assert torch.equal(first, second)
-
-
-def test_dropout_drops_the_share_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    dropout = Dropout(0.3)
-    states = torch.ones(200, 500, requires_grad=True)
-    dropped = dropout(states)
-    assert sorted(dropped.unique().tolist()) == pytest.approx([0.0, 1 / 0.7])
-    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    dropped.sum().backward()
-    assert torch.equal(states.grad, dropped)
-    assert dropout(states.to(torch.bfloat16)).dtype == torch.bfloat16
-    assert torch.equal(dropout.eval()(states), states)
-    assert torch.equal(Dropout(0.0)(states), states)

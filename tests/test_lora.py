@@ -21,6 +21,7 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 from scripts import train
 from trainer_ext.data.batching import EmotionDataCollator
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.evaluation.prediction import load_classifier
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.layers import count_parameters
@@ -72,7 +73,7 @@ def folders(encoder_folders: dict[str, Path], tmp_path: Path) -> dict[str, Path]
     """Two encoders whose linear layers are named differently."""
     spec = ScratchEncoder("distilbert", vocab_size=150, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
     torch.manual_seed(0)
-    return {"bert": encoder_folders["bert_wp"], "distil": spec.build(CORPUS, tmp_path / "distil")}
+    return {"bert": encoder_folders["bert_wp"], "distil": spec.build(BuildContext(CORPUS, tmp_path / "distil"))}
 
 
 @pytest.fixture(params=["ours", "stock"])
@@ -116,7 +117,7 @@ def test_adapters_sit_on_all_linear_layers_of_the_blocks_of_seven_architectures(
     folders = {
         architecture.replace("-", "_"): ScratchEncoder(
             architecture, kinds[index % 4], 300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2
-        ).build(corpus, tmp_path / architecture)
+        ).build(BuildContext(corpus, tmp_path / architecture))
         for index, architecture in enumerate(BLOCKS)
     }
     model = build_stack(folders)
@@ -150,7 +151,7 @@ def test_adapters_sit_on_all_linear_layers_of_the_blocks_of_seven_architectures(
 )
 def test_adapters_of_a_stock_model(architecture: str, head: set[str], tmp_path: Path, corpus: list[str]) -> None:
     spec = ScratchEncoder(architecture, vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
-    model = build_stock(spec.build(corpus, tmp_path / "encoder"))
+    model = build_stock(spec.build(BuildContext(corpus, tmp_path / "encoder")))
     block, names = BLOCKS[architecture]
     expected = {f"{name}.{kind}" for name in head for kind in ("weight", "bias")}
     prefix = model.base_model_prefix

@@ -21,6 +21,7 @@ from modeling_stacked_emotion import (
 )
 from modeling_stacked_emotion.configuration_stacked_emotion import POOLINGS
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 Classifier = StackedEmotionForSequenceClassification
 Batch = dict[str, torch.Tensor]
@@ -333,7 +334,7 @@ def test_one_stack_of_seven_architectures_trains_saves_and_reloads(tmp_path: Pat
         )
         for index, architecture in enumerate(ARCHITECTURES)
     }
-    folders = {name: spec.build(TEXTS * 3, tmp_path / name) for name, spec in specs.items()}
+    folders = {name: spec.build(BuildContext(TEXTS * 3, tmp_path / name)) for name, spec in specs.items()}
     tokenizer = StackedEmotionTokenizer.from_encoders(folders)
     batch = encode(tokenizer, TEXTS)
     model = build(folders).train()

@@ -15,6 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, Pre
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.layers import (
     count_parameters,
@@ -69,8 +70,10 @@ def stack(folder: Path, corpus: list[str]) -> StackedEmotionForSequenceClassific
     """A BERT of one layer and a ModernBERT of three, whose last norm follows its layers."""
     sizes: dict[str, Any] = {"vocab_size": 100, "hidden_size": 16, "num_attention_heads": 2}
     encoders = {
-        "low": ScratchEncoder("bert", num_hidden_layers=1, **sizes).build(corpus, folder / "low"),
-        "high": ScratchEncoder("modernbert", num_hidden_layers=3, **sizes).build(corpus, folder / "high"),
+        "low": ScratchEncoder("bert", num_hidden_layers=1, **sizes).build(BuildContext(corpus, folder / "low")),
+        "high": ScratchEncoder("modernbert", num_hidden_layers=3, **sizes).build(
+            BuildContext(corpus, folder / "high")
+        ),
     }
     torch.manual_seed(0)
     return StackedEmotionForSequenceClassification.from_encoders(encoders, meta_hidden_size=8, lstm_hidden_size=8)

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, FunnelConfig
 
-from scripts import train
 from scripts._finishing import summarise
-from trainer_ext.encoders.pruned import PrunedEncoder, pruned_encoder
+from trainer_ext.encoders.pruned import PrunedEncoder
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.recipe import DataArguments, TeacherArguments
 
 ARCHITECTURES = ("bert", "distilbert", "electra", "modernbert")
@@ -32,7 +32,7 @@ def originals(corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> di
         torch.manual_seed(0)
         size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
         spec = ScratchEncoder(architecture, "wordpiece", vocab_size=400, **size)
-        folders[architecture] = spec.build(corpus, root / architecture)
+        folders[architecture] = spec.build(BuildContext(corpus, root / architecture))
         move_special_tokens(folders[architecture], 20)
     return folders
 
@@ -87,9 +87,11 @@ def test_states_of_the_texts_are_the_same(
 ) -> None:
     original = originals[architecture]
     # All layers, and only some texts' pieces.
-    folder = PrunedEncoder(str(original), vocab_size=1000).build(corpus[:8], tmp_path / "pruned")
+    folder = PrunedEncoder(str(original), vocab_size=1000).build(BuildContext(corpus[:8], tmp_path / "pruned"))
     assert len(AutoTokenizer.from_pretrained(folder)) < len(AutoTokenizer.from_pretrained(original))
-    lower = PrunedEncoder(str(original), num_hidden_layers=2, vocab_size=1000).build(corpus[:8], tmp_path / "lower")
+    lower = PrunedEncoder(str(original), num_hidden_layers=2, vocab_size=1000).build(
+        BuildContext(corpus[:8], tmp_path / "lower")
+    )
     for text in corpus[:8]:
         assert pieces(folder, text) == pieces(original, text)
         before = hidden_states(original, text)
@@ -106,7 +108,7 @@ def test_states_of_the_texts_are_the_same(
 
 def test_layers_alone_leave_the_tokenizer_as_it_is(originals: dict[str, Path], tmp_path: Path) -> None:
     original = originals["bert"]
-    folder = PrunedEncoder(str(original), num_hidden_layers=1).build([], tmp_path / "pruned")
+    folder = PrunedEncoder(str(original), num_hidden_layers=1).build(BuildContext([], tmp_path / "pruned"))
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == AutoTokenizer.from_pretrained(original).get_vocab()
     before = load_file(original / "model.safetensors")
     after = load_file(folder / "model.safetensors")
@@ -124,7 +126,7 @@ def test_the_most_frequent_pieces_stay(originals: dict[str, Path], corpus: list[
     )
     frequent = sorted(counts, key=lambda piece: (-counts[piece], vocab[piece]))[:15]
     spec = PrunedEncoder(str(originals["bert"]), vocab_size=len(short) + 15)
-    folder = spec.build(iter(corpus), tmp_path / "pruned")
+    folder = spec.build(BuildContext(iter(corpus), tmp_path / "pruned"))
     kept = AutoTokenizer.from_pretrained(folder)
     # In their order, so that the padding token is still the first.
     in_turn = sorted(short | set(frequent), key=vocab.__getitem__)
@@ -142,20 +144,17 @@ def test_the_most_frequent_pieces_stay(originals: dict[str, Path], corpus: list[
 def test_texts_are_counted_as_the_encoder_reads_them(originals: dict[str, Path], tmp_path: Path) -> None:
     spec = PrunedEncoder(str(originals["bert"]), vocab_size=1000)
     texts = ["I love you " * 40 + "the", "@the \ud83d"]
-    plain = AutoTokenizer.from_pretrained(spec.build(texts, tmp_path / "plain")).get_vocab()
-    tweets = AutoTokenizer.from_pretrained(spec.build(texts[1:], tmp_path / "tweets", "tweet")).get_vocab()
+    plain = AutoTokenizer.from_pretrained(spec.build(BuildContext(texts, tmp_path / "plain"))).get_vocab()
+    tweets = AutoTokenizer.from_pretrained(
+        spec.build(BuildContext(texts[1:], tmp_path / "tweets", normalization="tweet"))
+    ).get_vocab()
     # Behind what the tokenizer would cut, and not where a name is read as another word.
     assert "the" in plain
     assert "the" not in tweets
 
 
-def test_a_recipe_names_it(originals: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = {"pruned": str(originals["bert"]), "num_hidden_layers": 2, "vocab_size": 1000}
-    folder = train._build_encoder("cut", spec, ["@the"], tmp_path / "cut", "tweet", 0)
-    assert folder == tmp_path / "cut"
-    assert "the" not in AutoTokenizer.from_pretrained(folder).get_vocab()
-    assert capsys.readouterr().out == f"Encoder cut: cut out of {originals['bert']}.\n"
-    encoders = {"cut": spec, "hub": {"pruned": "some/encoder"}}
+def test_the_card_names_its_origin(originals: dict[str, Path]) -> None:
+    encoders = {"cut": {"pruned": str(originals["bert"])}, "hub": {"pruned": "some/encoder"}}
     summary = summarise("recipe", DataArguments(), {}, encoders, {}, TeacherArguments(), 0)
     assert summary.encoders == {"cut": "bert (not on the Hub)", "hub": "some/encoder"}
 
@@ -167,27 +166,18 @@ def test_a_recipe_names_it(originals: dict[str, Path], tmp_path: Path, capsys: p
 @pytest.mark.parametrize("value", [0, 2.0, True])
 def test_wrong_number(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"`{field}` must be an integer of at least 1, got {value}"):
-        pruned_encoder({"pruned": "some/encoder", field: value}, "cut")
-
-
-def test_wrong_field() -> None:
-    with pytest.raises(ValueError, match=r"Encoder 'cut': unknown fields \['layers'\]; expected some of pruned, num"):
-        pruned_encoder({"pruned": "some/encoder", "layers": 2}, "cut")
-    with pytest.raises(ValueError, match="`pruned` must be the Hub id or folder of an encoder, got None"):
-        pruned_encoder({"pruned": None}, "cut")
-    assert pruned_encoder({"architecture": "bert"}, "cut") is None
-    assert pruned_encoder("some/encoder", "cut") is None
+        PrunedEncoder("some/encoder", **{field: value})
 
 
 def test_more_layers_than_there_are(originals: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`num_hidden_layers` must be at most 3, the layers of .*bert, got 4"):
-        PrunedEncoder(str(originals["bert"]), num_hidden_layers=4).build([], tmp_path)
+        PrunedEncoder(str(originals["bert"]), num_hidden_layers=4).build(BuildContext([], tmp_path))
 
 
 def test_layers_that_cannot_be_cut(tmp_path: Path) -> None:
     FunnelConfig().save_pretrained(tmp_path / "funnel")
     with pytest.raises(ValueError, match="the layers of a funnel model cannot be cut; leave `num_hidden_layers` out"):
-        PrunedEncoder(str(tmp_path / "funnel"), num_hidden_layers=2).build([], tmp_path / "pruned")
+        PrunedEncoder(str(tmp_path / "funnel"), num_hidden_layers=2).build(BuildContext([], tmp_path / "pruned"))
 
 
 def test_other_kind_of_tokenizer(encoder_folders: dict[str, Path], corpus: list[str], tmp_path: Path) -> None:
@@ -195,18 +185,18 @@ def test_other_kind_of_tokenizer(encoder_folders: dict[str, Path], corpus: list[
     with pytest.raises(
         ValueError, match=r"needs a fast tokenizer of word pieces \(WordPiece\), got BPE; leave it out"
     ):
-        spec.build(corpus, tmp_path)
+        spec.build(BuildContext(corpus, tmp_path))
 
 
 def test_no_room_for_the_characters(originals: dict[str, Path], corpus: list[str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`vocab_size` must be at least \d+, the special tokens and characters of"):
-        PrunedEncoder(str(originals["bert"]), vocab_size=30).build(corpus, tmp_path)
+        PrunedEncoder(str(originals["bert"]), vocab_size=30).build(BuildContext(corpus, tmp_path))
 
 
 def test_weights_that_are_missing(originals: dict[str, Path], tmp_path: Path) -> None:
-    folder = PrunedEncoder(str(originals["bert"])).build([], tmp_path / "copy")
+    folder = PrunedEncoder(str(originals["bert"])).build(BuildContext([], tmp_path / "copy"))
     weights = load_file(folder / "model.safetensors")
     del weights["encoder.layer.0.output.dense.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"lacks 1 weights of a BertModel, e\.g\. encoder\.layer\.0\.output\.dense"):
-        PrunedEncoder(str(folder), num_hidden_layers=1).build([], tmp_path / "pruned")
+        PrunedEncoder(str(folder), num_hidden_layers=1).build(BuildContext([], tmp_path / "pruned"))

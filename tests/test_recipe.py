@@ -13,9 +13,10 @@ from recipe_samples import write_recipe
 from transformers import TrainingArguments
 
 from trainer_ext.data.loading import read_file
-from trainer_ext.encoders.pruned import pruned_encoder
-from trainer_ext.encoders.scratch import scratch_encoder
-from trainer_ext.encoders.static_words import static_words
+from trainer_ext.encoders.pruned import PrunedEncoder
+from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import PretrainedEncoder
+from trainer_ext.encoders.stack import encoder_source
 from trainer_ext.recipe import (
     COMMON_FIELDS,
     DataArguments,
@@ -310,13 +311,13 @@ def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
     assert recipe.model.encoders
     assert set(recipe.model.normalizations) <= set(recipe.model.encoders)
     for name, origin in recipe.model.encoders.items():
-        pruned = pruned_encoder(origin, name)
-        if pruned is not None:
-            assert re.fullmatch(r"[\w.-]+/[\w.-]+", pruned.pruned)
-        elif isinstance(origin, dict) and static_words(origin, name) is None:
-            assert scratch_encoder(origin, name).max_tokens >= recipe.model.max_tokens
-        elif isinstance(origin, str):
-            assert re.fullmatch(r"[\w.-]+/[\w.-]+", origin)
+        source = encoder_source(name, origin)
+        if isinstance(source, PrunedEncoder):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", source.pruned)
+        elif isinstance(source, ScratchEncoder):
+            assert source.max_tokens >= recipe.model.max_tokens
+        elif isinstance(source, PretrainedEncoder):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", source.origin)
     files = [recipe.data.train_file, recipe.data.validation_file, recipe.data.test_file]
     for file in filter(None, files):
         assert len(read_file(ROOT / file)[0]) > 20

@@ -27,7 +27,7 @@ TEXTS = [
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
-        *("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
+        *("alignment", "checks", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
         *("static_words", "storage", "text", "tokenization"),
     )
 }

@@ -16,7 +16,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from trainer_ext.encoders.scratch import TOKENIZERS, ScratchEncoder, scratch_encoder
+from trainer_ext.encoders.scratch import TOKENIZERS, ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -30,7 +31,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_every_kind_of_tokenizer(tokenizer: str, corpus: list[str], tmp_path: Path) -> None:
-    folder = ScratchEncoder("bert", tokenizer, **TINY).build(iter(corpus), tmp_path / tokenizer)
+    folder = ScratchEncoder("bert", tokenizer, **TINY).build(BuildContext(iter(corpus), tmp_path / tokenizer))
     assert folder == tmp_path / tokenizer
     built = AutoTokenizer.from_pretrained(folder)
     assert 200 < len(built) <= 350
@@ -48,7 +49,7 @@ def test_every_kind_of_tokenizer(tokenizer: str, corpus: list[str], tmp_path: Pa
 def test_the_kinds_are_different(corpus: list[str], tmp_path: Path) -> None:
     tokens = {}
     for kind in TOKENIZERS:
-        folder = ScratchEncoder("bert", kind, **TINY).build(corpus, tmp_path / kind)
+        folder = ScratchEncoder("bert", kind, **TINY).build(BuildContext(corpus, tmp_path / kind))
         tokens[kind] = AutoTokenizer.from_pretrained(folder).tokenize("the families سعيدة")
     assert any(token.startswith("##") for token in tokens["wordpiece"])
     assert any(token.startswith("▁") for token in tokens["bpe"])
@@ -59,7 +60,7 @@ def test_the_kinds_are_different(corpus: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"])
 def test_every_architecture_has_the_size_asked_for(architecture: str, corpus: list[str], tmp_path: Path) -> None:
     spec = ScratchEncoder(architecture, **{**TINY, "num_hidden_layers": 3}, dropout=0.25)
-    folder = spec.build(corpus, tmp_path / "encoder")
+    folder = spec.build(BuildContext(corpus, tmp_path / "encoder"))
     config = AutoConfig.from_pretrained(folder)
     assert config.model_type == architecture
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (16, 3, 2)
@@ -77,7 +78,9 @@ def test_every_architecture_has_the_size_asked_for(architecture: str, corpus: li
 
 
 def test_case_is_kept_where_asked_for(corpus: list[str], tmp_path: Path) -> None:
-    folder = ScratchEncoder("bert", "wordpiece", lowercase=False, **TINY).build(corpus, tmp_path / "cased")
+    folder = ScratchEncoder("bert", "wordpiece", lowercase=False, **TINY).build(
+        BuildContext(corpus, tmp_path / "cased")
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer("I")["input_ids"] != tokenizer("i")["input_ids"]
     assert tokenizer.decode(tokenizer("I am")["input_ids"], skip_special_tokens=True) == "I am"
@@ -87,10 +90,11 @@ BUILD_ALL = """
 import json, sys
 import torch
 from trainer_ext.encoders.scratch import TOKENIZERS, ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 texts, sizes = json.load(sys.stdin)
 for kind in TOKENIZERS:
     torch.manual_seed(1)
-    ScratchEncoder("bert", kind, **sizes).build(texts, f"{sys.argv[1]}/{kind}")
+    ScratchEncoder("bert", kind, **sizes).build(BuildContext(texts, f"{sys.argv[1]}/{kind}"))
 """
 
 
@@ -119,7 +123,7 @@ def test_another_seed_gives_other_weights_and_the_same_tokenizer(corpus: list[st
     weights = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        folder = ScratchEncoder("bert", "wordpiece", **TINY).build(corpus, tmp_path / str(seed))
+        folder = ScratchEncoder("bert", "wordpiece", **TINY).build(BuildContext(corpus, tmp_path / str(seed)))
         weights.append(AutoModel.from_pretrained(folder).get_input_embeddings().weight)
     assert not torch.equal(*weights)
     first, second = ((tmp_path / str(seed) / "tokenizer.json").read_bytes() for seed in (1, 2))
@@ -127,7 +131,7 @@ def test_another_seed_gives_other_weights_and_the_same_tokenizer(corpus: list[st
 
 
 def tokenizer_json(kind: str, texts: list[str], vocab_size: int, folder: Path) -> Any:
-    ScratchEncoder("bert", kind, **{**TINY, "vocab_size": vocab_size}).build(texts, folder)
+    ScratchEncoder("bert", kind, **{**TINY, "vocab_size": vocab_size}).build(BuildContext(texts, folder))
     return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
@@ -162,7 +166,7 @@ def test_unigram_scores_are_relative_frequencies_of_the_segmentation(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_punctuation_and_white_space_are_never_inside_a_piece(kind: str, corpus: list[str], tmp_path: Path) -> None:
-    folder = ScratchEncoder("bert", kind, **TINY).build([*corpus, *["so!\nso!"] * 9], tmp_path / kind)
+    folder = ScratchEncoder("bert", kind, **TINY).build(BuildContext([*corpus, *["so!\nso!"] * 9], tmp_path / kind))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.tokenize("so!\nso!") == ["▁so", "!", "▁so", "!"]
     assert tokenizer.decode(tokenizer("so!\n so!")["input_ids"], skip_special_tokens=True) == "so! so!"
@@ -171,7 +175,9 @@ def test_punctuation_and_white_space_are_never_inside_a_piece(kind: str, corpus:
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_the_rarest_characters_are_unknown_if_the_vocabulary_is_small(kind: str, tmp_path: Path) -> None:
     # Fourteen entries beside the special tokens: the mark and six characters, the first seen if equally frequent.
-    folder = ScratchEncoder("bert", kind, **{**TINY, "vocab_size": 19}).build(["hgfedcba", "hgf ab"], tmp_path / kind)
+    folder = ScratchEncoder("bert", kind, **{**TINY, "vocab_size": 19}).build(
+        BuildContext(["hgfedcba", "hgf ab"], tmp_path / kind)
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert len(tokenizer) <= 19
     known = [character for character in "abcdefgh" if tokenizer.unk_token_id not in tokenizer(character).input_ids]
@@ -185,8 +191,6 @@ def test_errors_name_what_is_accepted() -> None:
         ScratchEncoder(architecture="brt")
     with pytest.raises(ValueError, match="`hidden_size` must be divisible by `num_attention_heads`, got 30 and 4"):
         ScratchEncoder(hidden_size=30)
-    with pytest.raises(ValueError, match=r"Encoder 'wp': unknown fields \['layers', 'size'\]; expected some of arch"):
-        scratch_encoder({"size": 3, "layers": 1, "tokenizer": "bpe"}, "wp")
 
 
 @pytest.mark.parametrize(
@@ -202,13 +206,15 @@ def test_errors_name_what_is_accepted() -> None:
 )
 def test_sizes_are_integers_in_their_range(field: str, value: Any, minimum: int) -> None:
     with pytest.raises(ValueError, match=f"`{field}` must be an integer of at least {minimum}, got {value!r}"):
-        scratch_encoder({field: value}, "wp")
+        ScratchEncoder(**{field: value})
 
 
 def test_bytes_need_an_entry_each(corpus: list[str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`vocab_size` must be an integer of at least 261, got 260"):
         ScratchEncoder(tokenizer="byte_bpe", vocab_size=260)
-    folder = ScratchEncoder("bert", "byte_bpe", **{**TINY, "vocab_size": 261}).build(corpus, tmp_path / "bytes")
+    folder = ScratchEncoder("bert", "byte_bpe", **{**TINY, "vocab_size": 261}).build(
+        BuildContext(corpus, tmp_path / "bytes")
+    )
     assert len(AutoTokenizer.from_pretrained(folder)) == 261
 
 
@@ -216,9 +222,3 @@ def test_bytes_need_an_entry_each(corpus: list[str], tmp_path: Path) -> None:
 def test_dropout_is_a_ratio(dropout: Any) -> None:
     with pytest.raises(ValueError, match=f"`dropout` must be a number from 0 to below 1, got {dropout!r}"):
         ScratchEncoder(dropout=dropout)
-
-
-def test_a_recipe_describes_an_encoder() -> None:
-    spec = scratch_encoder({"architecture": "electra", "tokenizer": "bpe", "lowercase": False}, "wp")
-    assert spec == ScratchEncoder("electra", "bpe", lowercase=False)
-    assert scratch_encoder({}, "wp") == ScratchEncoder()

@@ -16,6 +16,7 @@ from modeling_stacked_emotion import static_tokenizer_stacked_emotion as module
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 TEXTS = [
     "I am so happy today!",
@@ -157,7 +158,7 @@ def test_decoding_gives_words_and_ngrams() -> None:
 def test_it_finds_the_same_words_as_a_rust_tokenizer_in_random_texts(
     static: StaticWordsTokenizer, tmp_path: Path, corpus: list[str]
 ) -> None:
-    folder = ScratchEncoder("bert", "byte_bpe", vocab_size=300).build(corpus, tmp_path)
+    folder = ScratchEncoder("bert", "byte_bpe", vocab_size=300).build(BuildContext(corpus, tmp_path))
     bytes_tokenizer = StackedEmotionTokenizer.from_encoders({"bytes": folder}).tokenizers["bytes"]
     everything = StaticWordsTokenizer(sorted({chr(code) for code in range(33, 1000)}), ["<a"], 1, 1)
     tokenizer = StackedEmotionTokenizer({"bytes": bytes_tokenizer, "static": everything})

@@ -213,8 +213,8 @@ def test_a_new_table_is_random_and_finite() -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"vocab_size": 0}, ValueError, "`vocab_size` must be an integer of at least 1, got 0"),
-        ({"hidden_size": True}, ValueError, "`hidden_size` must be an integer of at least 1, got True"),
+        ({"vocab_size": 0}, ValueError, "`vocab_size` must be at least 1, got 0"),
+        ({"hidden_size": True}, TypeError, "`hidden_size` must be an integer, got True"),
         ({"frozen": 1}, TypeError, "`frozen` must be true or false, got 1"),
     ],
 )

@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from modeling_stacked_emotion import NORMALIZATIONS, StackedEmotionConfig, StackedEmotionTokenizer
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize, split_words
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 
 KINDS = {"wp": ("wordpiece", 600), "bpe": ("bpe", 450), "bb": ("byte_bpe", 420), "uni": ("unigram", 350)}
 Own = dict[str, PreTrainedTokenizerFast]
@@ -101,7 +102,7 @@ def own(corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> Own:
     loaded = {}
     for name, (kind, vocab_size) in KINDS.items():
         spec = ScratchEncoder("bert", kind, vocab_size=vocab_size, lowercase=name != "bpe", **sizes)
-        loaded[name] = AutoTokenizer.from_pretrained(spec.build(corpus, root / name))
+        loaded[name] = AutoTokenizer.from_pretrained(spec.build(BuildContext(corpus, root / name)))
     # Drops control characters and accents: whole words may vanish.
     loaded["clean"] = AutoTokenizer.from_pretrained(root / "wp")
     loaded["clean"].backend_tokenizer.normalizer = normalizers.BertNormalizer()

@@ -13,8 +13,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import train
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.encoders.static_words import StaticWords
-from trainer_ext.encoders.trained import TrainedEncoder, trained_encoder
+from trainer_ext.encoders.trained import TrainedEncoder
 from trainer_ext.evaluation.prediction import load_classifier
 
 
@@ -22,7 +23,9 @@ from trainer_ext.evaluation.prediction import load_classifier
 def trained(tmp_path_factory: pytest.TempPathFactory, encoder_folders: dict[str, Path]) -> Path:
     """A classifier of two encoders, a BERT and words, none of whose weights are those that it was made of."""
     folder = tmp_path_factory.mktemp("trained")
-    words = StaticWords(str(write_vectors(folder / "words.vec"))).build(["so sad today", "so happy"], folder / "words")
+    words = StaticWords(str(write_vectors(folder / "words.vec"))).build(
+        BuildContext(["so sad today", "so happy"], folder / "words")
+    )
     encoders = {"bert": encoder_folders["bert_wp"], "words": words}
     torch.manual_seed(0)
     model = StackedEmotionForSequenceClassification.from_encoders(encoders, id2label=dict(enumerate(LABELS)))
@@ -37,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder_folders: dict[str,
 def test_encoder_and_tokenizer_are_those_of_the_classifier(
     trained: Path, tmp_path: Path, corpus: list[str], encoder_folders: dict[str, Path]
 ) -> None:
-    folder = TrainedEncoder(str(trained), "bert").build(tmp_path / "bert")
+    folder = TrainedEncoder(str(trained), "bert").build(BuildContext([], tmp_path / "bert"))
     batch = AutoTokenizer.from_pretrained(folder)(corpus[:4], padding=True, return_tensors="pt")
     original = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])(corpus[:4], padding=True)
     assert batch["input_ids"].tolist() == original["input_ids"]
@@ -49,7 +52,7 @@ def test_encoder_and_tokenizer_are_those_of_the_classifier(
 
 
 def test_table_of_words_is_that_of_the_classifier(trained: Path, tmp_path: Path) -> None:
-    folder = TrainedEncoder(str(trained), "words").build(tmp_path / "words", "tweet")
+    folder = TrainedEncoder(str(trained), "words").build(BuildContext([], tmp_path / "words", normalization="tweet"))
     stack = StackedEmotionForSequenceClassification.from_encoders({"again": folder}, id2label=dict(enumerate(LABELS)))
     model, tokenizer = load_classifier(str(trained), "cpu")
     assert torch.equal(stack.base_model.encoders["again"].table, model.base_model.encoders["words"].table)
@@ -67,7 +70,7 @@ def test_the_encoder_of_a_stock_classifier(encoder_folders: dict[str, Path], tmp
         model.bert.embeddings.word_embeddings.weight.add_(1.0)
     model.save_pretrained(tmp_path / "stock")
     AutoTokenizer.from_pretrained(encoder_folders["bert_wp"]).save_pretrained(tmp_path / "stock")
-    folder = TrainedEncoder(str(tmp_path / "stock")).build(tmp_path / "encoder")
+    folder = TrainedEncoder(str(tmp_path / "stock")).build(BuildContext([], tmp_path / "encoder"))
     found = AutoModel.from_pretrained(folder).embeddings.word_embeddings.weight
     assert torch.equal(found, model.bert.embeddings.word_embeddings.weight)
 
@@ -102,14 +105,4 @@ def test_what_does_not_fit_is_an_error(
     options: dict[str, Any], normalization: str, message: str, trained: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainedEncoder(str(trained), **options).build(tmp_path, normalization)
-
-
-def test_only_mappings_with_the_field_are_taken() -> None:
-    assert trained_encoder("folder", "a") is None
-    assert trained_encoder({"architecture": "bert"}, "a") is None
-    assert trained_encoder({"trained": "folder"}, "a") == TrainedEncoder("folder")
-    with pytest.raises(ValueError, match=r"Encoder 'a': unknown fields \['layers'\]; expected some of trained, enc"):
-        trained_encoder({"trained": "folder", "layers": 3}, "a")
-    with pytest.raises(ValueError, match="`trained` and `encoder` must be strings, got 3 and None"):
-        trained_encoder({"trained": 3}, "a")
+        TrainedEncoder(str(trained), **options).build(BuildContext([], tmp_path, normalization=normalization))

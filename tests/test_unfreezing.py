@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.encoders.scratch import ScratchEncoder
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.training.unfreezing import GradualUnfreezingCallback
 
 Weights = dict[str, torch.Tensor]
@@ -30,8 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("encoders")
     torch.manual_seed(0)
     return {
-        "low": ScratchEncoder("distilbert", num_hidden_layers=1, **sizes).build(CORPUS, root / "low"),
-        "high": ScratchEncoder("electra", num_hidden_layers=2, **sizes).build(CORPUS, root / "high"),
+        "low": ScratchEncoder("distilbert", num_hidden_layers=1, **sizes).build(BuildContext(CORPUS, root / "low")),
+        "high": ScratchEncoder("electra", num_hidden_layers=2, **sizes).build(BuildContext(CORPUS, root / "high")),
     }
 
 

@@ -16,12 +16,12 @@ from scipy.sparse import csr_matrix
 from modeling_stacked_emotion import StaticWordsConfig, StaticWordsTokenizer
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from trainer_ext.encoders import static_words as module
+from trainer_ext.encoders.source import BuildContext
 from trainer_ext.encoders.static_words import (
     StaticWords,
     WordVectors,
     build_table,
     read_word_vectors,
-    static_words,
     train_word_vectors,
 )
 
@@ -199,7 +199,9 @@ def test_without_gensim_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 def test_an_encoder_from_a_file_is_saved_as_any_is(tmp_path: Path, corpus: list[str]) -> None:
     vec = write_vec(tmp_path / "words.vec", {"so": [1.0, 2.0], "rare": [3.0, 4.0], "happy": [5.0, 7.0]})
-    folder = StaticWords(str(vec), vocab_size=2, num_ngrams=5, frozen=True).build(corpus, tmp_path / "encoder")
+    folder = StaticWords(str(vec), vocab_size=2, num_ngrams=5, frozen=True).build(
+        BuildContext(corpus, tmp_path / "encoder")
+    )
     config = StaticWordsConfig.from_pretrained(folder)
     assert (config.vocab_size, config.hidden_size, config.frozen) == (8, 2, True)
     assert load_file(folder / "model.safetensors")["table"].shape == (8, 2)
@@ -213,23 +215,14 @@ def test_an_encoder_from_texts_alone_is_the_same_every_time(tmp_path: Path, corp
     more = tmp_path / "more.txt"
     more.write_text("unseen words\nunseen words @friend\n", encoding="utf-8")
     spec = StaticWords(texts_file=str(more), hidden_size=8, num_epochs=1, num_ngrams=30)
-    folders = [spec.build(corpus, tmp_path / name, "tweet", seed=3) for name in ("first", "second")]
+    folders = [
+        spec.build(BuildContext(corpus, tmp_path / name, normalization="tweet", seed=3))
+        for name in ("first", "second")
+    ]
     for name in ("model.safetensors", "vocabulary.json", "config.json"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     words = StaticWordsTokenizer.from_pretrained(folders[0]).words
     assert {"unseen", "@user", "so"} < set(words)
-
-
-def test_what_a_recipe_may_say() -> None:
-    assert static_words("vectors/cc.en.300.vec.gz", "a") == StaticWords("vectors/cc.en.300.vec.gz")
-    assert static_words("MODEL.BIN", "a") == StaticWords("MODEL.BIN")
-    spec = {"architecture": "static_words", "word_vectors": "facebook/fasttext-en-vectors", "frozen": True}
-    assert static_words(spec, "a") == StaticWords("facebook/fasttext-en-vectors", frozen=True)
-    assert static_words({"architecture": "static_words"}, "a") == StaticWords()
-    for other in ("bert-base-uncased", {"architecture": "bert"}, {}, Path("folder")):
-        assert static_words(other, "a") is None
-    with pytest.raises(ValueError, match=r"Encoder 'a': unknown fields \['size'\]; expected some of word_vectors, te"):
-        static_words({"architecture": "static_words", "size": 3}, "a")
 
 
 @pytest.mark.parametrize(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the encoders of a stack come from, and what its head starts from."""
+"""Where the encoders of a stack come from, and where its head starts."""

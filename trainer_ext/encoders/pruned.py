@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,12 +16,11 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as FastTokenizer
-from transformers.utils import logging
 
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
-from ..errors import InputError
-from .source import from_fields, save_encoder
+from ..errors import InputError, check_integer
+from .source import BuildContext, save_encoder, without_report
 
 _TEXTS_AT_A_TIME = 1024
 
@@ -40,8 +38,7 @@ class PrunedEncoder:
             training texts. Pieces that no text uses are left out. By default the vocabulary stays as it is.
 
     Raises:
-        `TypeError`: If `pruned` is not a string.
-        `ValueError`: If a number is not an integer of at least 1.
+        `InputError`: If `pruned` is not a string, or a number not an integer of at least 1.
     """
 
     pruned: str
@@ -52,54 +49,44 @@ class PrunedEncoder:
         if not isinstance(self.pruned, str):
             raise InputError(f"`pruned` must be the Hub id or folder of an encoder, got {self.pruned!r}.")
         for name in ("num_hidden_layers", "vocab_size"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise InputError(f"`{name}` must be an integer of at least 1, got {value!r}.")
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
 
-    def build(self, texts: Iterable[str], folder: str | os.PathLike[str], normalization: str = "none") -> Path:
+    def __str__(self) -> str:
+        return f"cut out of {self.pruned}"
+
+    def build(self, context: BuildContext) -> Path:
         """
-        Cut the encoder and its tokenizer down, and save both as any encoder is saved, in fp32.
+        Cut the encoder and its tokenizer down, in fp32; see [`~source.EncoderSource`].
 
-        Where no piece of a text was left out, its ids stand for the same pieces as before, and the hidden states of
-        the layers that are left are the same.
-
-        Args:
-            texts (`Iterable[str]`): The training texts.
-            folder (`str`): Where to write.
-            normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
-
-        Returns:
-            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
+        A text that loses no piece keeps its pieces under new ids, and the layers that are left give it the same hidden
+        states as before.
 
         Raises:
-            `OSError`: If there is no such encoder.
-            `ValueError`: If it has fewer layers, its layers cannot be cut, its tokenizer is no WordPiece, or
-                `vocab_size` leaves no room for its special tokens and characters.
+            `InputError`: If the encoder cannot be loaded, it has fewer layers, its layers cannot be cut, its tokenizer
+                is not a WordPiece one, or `vocab_size` leaves no room for its special tokens and characters.
         """
-        encoder = self._load_layers()
-        tokenizer = AutoTokenizer.from_pretrained(self.pruned)
+        encoder = self._load_layers(context)
+        with context.loading(self.pruned):
+            tokenizer = AutoTokenizer.from_pretrained(self.pruned)
         if self.vocab_size is not None:
             fast = _check_wordpiece(tokenizer, self.pruned)
-            normalized = (normalize(clean_surrogates(text), normalization).text for text in texts)
-            kept = _choose_pieces(fast, _count_pieces(fast, normalized), self.vocab_size, self.pruned)
-            tokenizer = _cut_tokenizer(tokenizer, kept)
-            _cut_embeddings(encoder, kept)
-        return save_encoder(encoder, tokenizer, folder)
+            normalized = (normalize(clean_surrogates(text), context.normalization).text for text in context.texts)
+            kept_ids = _choose_pieces(fast, _count_pieces(fast, normalized), self.vocab_size, self.pruned)
+            tokenizer = _cut_tokenizer(tokenizer, kept_ids)
+            _cut_embeddings(encoder, kept_ids)
+        return save_encoder(encoder, tokenizer, context.folder)
 
-    def _load_layers(self) -> PreTrainedModel:
+    def _load_layers(self, context: BuildContext) -> PreTrainedModel:
         """The encoder with its lowest layers only, in fp32."""
-        config = AutoConfig.from_pretrained(self.pruned)
+        with context.loading(self.pruned):
+            config = AutoConfig.from_pretrained(self.pruned)
         if self.num_hidden_layers is not None:
             _cut_config(config, self.num_hidden_layers, self.pruned)
-        verbosity = logging.get_verbosity()
-        # The report of transformers would list every weight of the layers left out.
-        logging.set_verbosity_error()
-        try:
+        with context.loading(self.pruned), without_report():
             encoder, report = AutoModel.from_pretrained(
                 self.pruned, config=config, dtype=torch.float32, output_loading_info=True
             )
-        finally:
-            logging.set_verbosity(verbosity)
         # A pooler, which the stack leaves out, is new in encoders that came without one.
         if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
             raise InputError(
@@ -108,16 +95,6 @@ class PrunedEncoder:
         # Saved as such with the config.
         encoder.config.dtype = torch.float32
         return encoder
-
-
-def pruned_encoder(origin: Any, name: str) -> PrunedEncoder | None:
-    """
-    The encoder that a recipe's mapping with `pruned` describes, `None` for any other entry of `encoders`; `name` is
-    for the error if a field is unknown.
-    """
-    if not isinstance(origin, Mapping) or "pruned" not in origin:
-        return None
-    return from_fields(PrunedEncoder, origin, name)
 
 
 def _cut_config(config: PreTrainedConfig, num_hidden_layers: int, origin: str) -> None:
@@ -156,8 +133,8 @@ def _check_wordpiece(tokenizer: Any, origin: str) -> Tokenizer:
 def _count_pieces(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[int]:
     counts: Counter[int] = Counter()
     iterator = iter(texts)
-    while some := list(islice(iterator, _TEXTS_AT_A_TIME)):
-        encodings = tokenizer.encode_batch_fast(some, add_special_tokens=False)
+    while batch := list(islice(iterator, _TEXTS_AT_A_TIME)):
+        encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=False)
         counts.update(chain.from_iterable(encoding.ids for encoding in encodings))
     return counts
 
@@ -167,21 +144,21 @@ def _choose_pieces(tokenizer: Tokenizer, counts: Counter[int], vocab_size: int, 
     added = tokenizer.get_added_tokens_decoder()
     prefix = tokenizer.model.continuing_subword_prefix
     vocab = tokenizer.get_vocab(with_added_tokens=False)
-    kept = {*added, *(index for piece, index in vocab.items() if len(piece.removeprefix(prefix)) == 1)}
-    # It may be an ordinary piece.
-    kept.add(vocab[tokenizer.model.unk_token])
-    if vocab_size < len(kept):
+    kept_ids = {*added, *(index for piece, index in vocab.items() if len(piece.removeprefix(prefix)) == 1)}
+    # The unknown token may be an ordinary piece.
+    kept_ids.add(vocab[tokenizer.model.unk_token])
+    if vocab_size < len(kept_ids):
         raise InputError(
-            f"`vocab_size` must be at least {len(kept)}, the special tokens and characters of {origin}, "
+            f"`vocab_size` must be at least {len(kept_ids)}, the special tokens and characters of {origin}, "
             f"got {vocab_size}."
         )
-    others = sorted(counts.keys() - kept, key=lambda index: (-counts[index], index))
-    return sorted(kept.union(others[: vocab_size - len(kept)]))
+    others = sorted(counts.keys() - kept_ids, key=lambda index: (-counts[index], index))
+    return sorted(kept_ids.union(others[: vocab_size - len(kept_ids)]))
 
 
-def _cut_tokenizer(tokenizer: Any, kept: list[int]) -> FastTokenizer:
-    """The tokenizer with the pieces `kept`, numbered anew in their order."""
-    places = {old: new for new, old in enumerate(kept)}
+def _cut_tokenizer(tokenizer: Any, kept_ids: list[int]) -> FastTokenizer:
+    """The tokenizer with the pieces `kept_ids`, numbered anew in their order."""
+    places = {old: new for new, old in enumerate(kept_ids)}
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     parts["truncation"] = parts["padding"] = None
     vocab = parts["model"]["vocab"]
@@ -191,7 +168,7 @@ def _cut_tokenizer(tokenizer: Any, kept: list[int]) -> FastTokenizer:
     processor = parts["post_processor"] or {}
     for token in processor.get("special_tokens", {}).values():
         token["ids"] = [places[index] for index in token["ids"]]
-    # As the processors of BERT and RoBERTa have them.
+    # In the processors of BERT and RoBERTa these are pairs of a token and its id.
     for role in ("cls", "sep"):
         if role in processor:
             processor[role][1] = places[processor[role][1]]
@@ -203,13 +180,13 @@ def _cut_tokenizer(tokenizer: Any, kept: list[int]) -> FastTokenizer:
     )
 
 
-def _cut_embeddings(encoder: PreTrainedModel, kept: list[int]) -> None:
-    """The rows `kept` of the table of tokens, and the config to it."""
-    places = {old: new for new, old in enumerate(kept)}
+def _cut_embeddings(encoder: PreTrainedModel, kept_ids: list[int]) -> None:
+    """The rows `kept_ids` of the table of tokens, and the config to it."""
+    places = {old: new for new, old in enumerate(kept_ids)}
     config = encoder.config
     table = encoder.get_input_embeddings()
-    table.weight = nn.Parameter(table.weight.detach()[kept])
-    config.vocab_size = len(kept)
+    table.weight = nn.Parameter(table.weight.detach()[kept_ids])
+    config.vocab_size = len(kept_ids)
     for name, value in config.to_dict().items():
         if name.endswith("_token_id") and value in places:
             setattr(config, name, places[value])

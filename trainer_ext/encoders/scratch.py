@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from ..errors import InputError
-from .source import from_fields, save_encoder
+from ..errors import InputError, check_integer
+from .source import BuildContext, save_encoder
 
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
@@ -27,7 +25,7 @@ SPECIAL_TOKENS = {
 TOKENIZERS = ("wordpiece", "bpe", "byte_bpe", "unigram")
 # Stands before the first character of each word.
 _MARK = "▁"
-# How each architecture calls the sizes that all encoders have.
+# Names of the common size fields in architectures that have their own.
 _SIZE_NAMES = {
     "distilbert": {
         "hidden_size": "dim",
@@ -65,7 +63,7 @@ class ScratchEncoder:
         dropout (`float`, *optional*, defaults to 0.1): Dropout ratio of hidden states and attention, in `[0, 1)`.
 
     Raises:
-        ValueError: If a name is not known, or a number is out of its range.
+        `InputError`: If a name is not known, or a number is out of its range.
     """
 
     architecture: str = "bert"
@@ -93,9 +91,7 @@ class ScratchEncoder:
             "max_tokens": 3,
         }
         for name, minimum in smallest.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < minimum:
-                raise InputError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+            check_integer(name, getattr(self, name), minimum)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"`hidden_size` must be divisible by `num_attention_heads`, "
@@ -104,19 +100,15 @@ class ScratchEncoder:
         if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
             raise InputError(f"`dropout` must be a number from 0 to below 1, got {self.dropout!r}.")
 
-    def build(self, texts: Iterable[str], folder: str | os.PathLike[str]) -> Path:
-        """
-        Train the tokenizer on `texts`, put random weights beside it, and save both as any encoder is saved.
+    def __str__(self) -> str:
+        return f"a new {self.architecture}, its tokenizer trained on the texts"
 
-        Args:
-            texts (`Iterable[str]`): The training texts; nothing else is looked at.
-            folder (`str`): Where to write. Seed torch before for the same weights again.
-
-        Returns:
-            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
-        """
+    def build(self, context: BuildContext) -> Path:
+        """Train the tokenizer on the texts and put random weights beside it; see [`~source.EncoderSource`]."""
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=_train_tokenizer(self, list(texts)), model_max_length=self.max_tokens, **SPECIAL_TOKENS
+            tokenizer_object=_train_tokenizer(self, list(context.texts)),
+            model_max_length=self.max_tokens,
+            **SPECIAL_TOKENS,
         )
         fields: dict[str, Any] = {
             "vocab_size": len(tokenizer),
@@ -137,12 +129,7 @@ class ScratchEncoder:
         names = _SIZE_NAMES.get(self.architecture, {})
         config = CONFIG_MAPPING[self.architecture](**{names.get(key, key): value for key, value in fields.items()})
         model = AutoModel.from_config(config)
-        return save_encoder(model, tokenizer, folder)
-
-
-def scratch_encoder(spec: Mapping[str, Any], name: str) -> ScratchEncoder:
-    """The encoder that a recipe's mapping describes; `name` is for the error if a field is unknown."""
-    return from_fields(ScratchEncoder, spec, name)
+        return save_encoder(model, tokenizer, context.folder)
 
 
 def _train_tokenizer(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:

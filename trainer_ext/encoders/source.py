@@ -1,28 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders that are made here: read from the mappings of a recipe, written as folders that stand for Hub ids."""
+"""Where an encoder comes from: the one interface of all sources, and the source that is there already."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from safetensors.torch import save_model
-from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from ..errors import InputError
-
-_Kind = TypeVar("_Kind")
+from ..errors import reading
 
 
-def from_fields(kind: type[_Kind], fields: Mapping[str, Any], name: str) -> _Kind:
-    """The dataclass with these fields; a `ValueError` that names the encoder if it has no such field."""
-    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    if unknown := sorted(set(fields) - set(known)):
-        raise InputError(f"Encoder {name!r}: unknown fields {unknown}; expected some of {', '.join(known)}.")
-    return kind(**fields)
+@dataclass(frozen=True)
+class BuildContext:
+    """
+    Everything that a source needs to build an encoder.
+
+    Args:
+        texts (`Iterable[str]`): The training texts.
+        folder (`str`): Where to write.
+        name (`str`, *optional*, defaults to `"encoder"`): Name of the encoder, for errors.
+        normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
+        seed (`int`, *optional*, defaults to 0): Of the training of word vectors. Other random weights follow the
+            seed of torch.
+    """
+
+    texts: Iterable[str]
+    folder: str | os.PathLike[str]
+    name: str = "encoder"
+    normalization: str = "none"
+    seed: int = 0
+
+    def loading(self, origin: str) -> AbstractContextManager[None]:
+        """Context of the call that loads `origin`: its errors become an [`InputError`] that names the encoder."""
+        return reading(f"encoder {self.name!r}, {origin}, cannot be loaded")
+
+
+class EncoderSource(Protocol):
+    """An entry of a recipe's `encoders`. Its `str` says in a few words where the encoder comes from."""
+
+    def build(self, context: BuildContext) -> Path:
+        """
+        Make the encoder and its tokenizer, saved as any encoder is saved.
+
+        Returns:
+            `Path`: The folder, or the Hub id of an encoder that is there already, to be used wherever an encoder's
+            Hub id or folder is expected.
+
+        Raises:
+            `InputError`, `OSError`: If something that the encoder is made of cannot be used.
+        """
+
+
+@dataclass(frozen=True)
+class PretrainedEncoder:
+    """
+    An encoder that is there already.
+
+    Args:
+        origin (`str`): Hub id or folder.
+    """
+
+    origin: str
+
+    def __str__(self) -> str:
+        return self.origin
+
+    def build(self, context: BuildContext) -> Path:
+        """Check that configuration and tokenizer can be loaded; see [`EncoderSource`]."""
+        with context.loading(self.origin):
+            AutoConfig.from_pretrained(self.origin)
+            AutoTokenizer.from_pretrained(self.origin)
+        return Path(self.origin)
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Without the report of transformers that lists weights left out of a model, or new in it, as a warning."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def save_encoder(encoder: PreTrainedModel, tokenizer: Any, folder: str | os.PathLike[str]) -> Path:

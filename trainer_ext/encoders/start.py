@@ -2,9 +2,9 @@
 """
 A stack that starts as the weighted mean of its encoders' own classifiers.
 
-An encoder that was trained alone has a linear classifier over the mean of its word states. These means are what the
-skip connection hands to the stack's classifier, so that the weighted mean of the encoders' logits is a choice of its
-weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn what to add.
+An encoder that was trained alone has a linear classifier over the mean of its word states. The skip connection hands
+the same means to the stack's classifier, so that the weighted mean of the encoders' logits is one choice of its
+weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn to improve on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, label_names
 
-from ..data.batching import LENGTH_COLUMN
+from ..data.batching import LENGTH_COLUMN, length_batches
 from ..evaluation.calibration import sigmoid
 from ..evaluation.metrics import check_labels
 from ..precision import autocast
@@ -50,17 +50,17 @@ def start_from_classifiers(
     precision: str = "fp32",
 ) -> dict[str, float]:
     """
-    Let the model's classifier begin as the mean of the encoders' classifiers, weighted by [`fit_shares`].
+    Set the model's classifier to the mean of the encoders' classifiers, weighted by [`fit_shares`].
 
     Args:
         model ([`StackedEmotionForSequenceClassification`]): With the skip connection; without it nothing is changed.
         classifiers (`Mapping[str, nn.Linear]`):
-            Encoder to its classifier, on the CPU. An encoder without one has no part in it.
+            Encoder to its classifier, on the CPU. An encoder without one gets a share of 0.
         rows ([`datasets.Dataset`], *optional*):
             The validation split with `labels` and `length`; without one, all shares are equal.
-        collator (`Callable`): Makes of such rows what the model takes, and `labels`.
+        collator (`Callable`): Makes a batch of such rows: the model's inputs, and `labels`.
         batch_size (`int`, *optional*, defaults to 64): Rows per forward pass.
-        precision (`str`, *optional*, defaults to `"fp32"`): What the encoders run in, a key of `DTYPES`.
+        precision (`str`, *optional*, defaults to `"fp32"`): Of the encoders, a key of `DTYPES`.
 
     Returns:
         `dict[str, float]`: Encoder to its share; they sum to 1. Empty if nothing was changed.
@@ -92,28 +92,28 @@ def _text_states(
     batch_size: int,
     precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the classifier sees of the rows, `(num_rows, output_size)`, and their labels, in one and the same order."""
+    """The classifier's input for every row, `(num_rows, output_size)`, and the labels of the rows."""
     was_training = model.training
     model.eval()
-    states, labels = [], []
-    by_length = np.argsort(rows[LENGTH_COLUMN], kind="stable")
-    for start in range(0, len(rows), batch_size):
-        batch = collator(rows.select(by_length[start : start + batch_size]).to_list())
-        labels.append(batch.pop("labels"))
+    states = torch.zeros(len(rows), model.stacked_emotion.output_size)
+    labels = torch.zeros(len(rows), model.config.num_labels)
+    for indices in length_batches(rows[LENGTH_COLUMN], batch_size):
+        batch = collator(rows.select(indices).to_list())
+        labels[indices] = batch.pop("labels")
         inputs = {key: value.to(model.device) for key, value in batch.items()}
         with autocast(model.device.type, precision):
-            states.append(model.stacked_emotion(**inputs).pooler_output.float().cpu())
+            states[indices] = model.stacked_emotion(**inputs).pooler_output.float().cpu()
     model.train(was_training)
-    return torch.cat(states), torch.cat(labels)
+    return states, labels
 
 
 def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
-    How much each of several classifiers should count in the mean of their logits.
+    Shares of several classifiers in the mean of their logits.
 
     One logistic regression for all labels, with a slope for each classifier, not below 0, and an intercept for each
     label, of the highest likelihood (stacked regressions with non-negative weights, Breiman, 1996); a convex problem.
-    The intercepts, which take up what class weights have added to the logits, are not used. Slopes are drawn to their
+    The intercepts, which absorb what class weights have added to the logits, are not used. Slopes are drawn to their
     mean by the part of their spread that their standard errors explain (James and Stein, 1961, positive part): with
     few samples shares are nearly equal. Shares are these slopes divided by their sum.
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static words from FastText vectors: read from a file or the Hub, or trained on texts; cut down to a small table."""
+"""Static words from FastText vectors, read from a file or the Hub or trained on texts, cut down to a small table."""
 
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -24,11 +23,10 @@ from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngram
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
 from ..data.loading import read_texts
-from ..errors import InputError, MissingPackageError
-from .source import from_fields, save_encoder
+from ..errors import InputError, MissingPackageError, check_integer
+from .source import BuildContext, save_encoder
 
-ARCHITECTURE = StaticWordsConfig.model_type
-_VECTOR_FILES = (".vec", ".vec.gz", ".bin")
+VECTOR_FILES = (".vec", ".vec.gz", ".bin")
 _MIN_NGRAM, _MAX_NGRAM = 3, 5
 # Most frequent words that the vectors of n-grams are fitted to.
 _NUM_FITTED = 50_000
@@ -47,8 +45,8 @@ class WordVectors:
         words (`list[str]`): Most frequent first.
         states (`np.ndarray` of shape `(num_words, hidden_size)`): Their vectors, fp32.
         targets (`np.ndarray` of shape `(num_words, hidden_size)`):
-            What the n-grams of a word should have as their mean: FastText's own mean of all its n-grams where that
-            is known, else the word's vector.
+            The mean that the n-grams of each word should have: FastText's own mean of all its n-grams where that is
+            known, else the word's vector.
     """
 
     words: list[str]
@@ -74,7 +72,7 @@ class StaticWords:
         frozen (`bool`, *optional*, defaults to `False`): Whether the table stays as it is in training.
 
     Raises:
-        `ValueError`: If a number is out of its range, or `texts_file` is given with `word_vectors`.
+        `InputError`: If a number is out of its range, or `texts_file` is given with `word_vectors`.
     """
 
     word_vectors: str | None = None
@@ -88,42 +86,32 @@ class StaticWords:
 
     def __post_init__(self) -> None:
         for name, minimum in {"hidden_size": 1, "num_epochs": 1, "vocab_size": 1, "num_ngrams": 0}.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < minimum:
-                raise InputError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+            check_integer(name, getattr(self, name), minimum)
         if self.word_vectors is not None and self.texts_file is not None:
             raise InputError(
-                "`texts_file` is what word vectors are trained on, `word_vectors` are trained already: "
+                "Word vectors are trained on `texts_file`, those of `word_vectors` are trained already: "
                 f"leave one out, got {self.texts_file} and {self.word_vectors}."
             )
 
-    def build(
-        self, texts: Iterable[str], folder: str | os.PathLike[str], normalization: str = "none", seed: int = 0
-    ) -> Path:
+    def __str__(self) -> str:
+        return f"word vectors, {self.word_vectors or 'to be trained on the texts'}"
+
+    def build(self, context: BuildContext) -> Path:
         """
-        Make the table and its tokenizer, and save both as any encoder is saved.
-
-        Args:
-            texts (`Iterable[str]`): The training texts.
-            folder (`str`): Where to write.
-            normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
-            seed (`int`, *optional*, defaults to 0): Of the training of vectors.
-
-        Returns:
-            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
+        Make the table and its tokenizer; see [`~source.EncoderSource`].
 
         Raises:
-            `ImportError`: If gensim is needed and not there.
+            `ImportError`: If gensim is needed and not installed.
             `FileNotFoundError`: If there is no such file.
-            `ValueError`: If a file is of another format, or no word of it can be used.
+            `InputError`: If a file is of another format, or none of its words can be used.
         """
-        sentences = [self._split(text, normalization) for text in texts]
+        sentences = [self._split(text, context.normalization) for text in context.texts]
         counts = Counter(chain.from_iterable(sentences))
         frequent = [word for word, count in counts.most_common() if count >= _MIN_COUNT]
         if self.word_vectors is None:
-            more = read_texts(self.texts_file) if self.texts_file else []
-            sentences += [self._split(text, normalization) for text in more]
-            vectors = train_word_vectors(sentences, self.hidden_size, self.num_epochs, seed)
+            more_texts = read_texts(self.texts_file) if self.texts_file else []
+            sentences += [self._split(text, context.normalization) for text in more_texts]
+            vectors = train_word_vectors(sentences, self.hidden_size, self.num_epochs, context.seed)
         else:
             vectors = read_word_vectors(self.word_vectors, frequent, self.vocab_size, self.lowercase)
         table, tokenizer = build_table(vectors, frequent, self.vocab_size, self.num_ngrams, self.lowercase)
@@ -132,7 +120,7 @@ class StaticWords:
         )
         with torch.no_grad():
             model.table.copy_(torch.from_numpy(table))
-        return save_encoder(model, tokenizer, folder)
+        return save_encoder(model, tokenizer, context.folder)
 
     def _split(self, text: str, normalization: str) -> list[str]:
         text = normalize(clean_surrogates(text), normalization).text
@@ -140,21 +128,9 @@ class StaticWords:
         return [word.lower() for word in words] if self.lowercase else words
 
 
-def static_words(origin: Any, name: str) -> StaticWords | None:
-    """
-    The static words that a recipe's entry of `encoders` describes: a file of vectors, or a mapping with
-    `architecture: static_words`; `None` for any other entry. `name` is for the error if a field is unknown.
-    """
-    if isinstance(origin, Mapping) and origin.get("architecture") == ARCHITECTURE:
-        fields = {key: value for key, value in origin.items() if key != "architecture"}
-        return from_fields(StaticWords, fields, name)
-    is_file = isinstance(origin, str) and origin.lower().endswith(_VECTOR_FILES)
-    return StaticWords(word_vectors=origin) if is_file else None
-
-
 def train_word_vectors(sentences: list[list[str]], hidden_size: int, num_epochs: int, seed: int) -> WordVectors:
     """
-    FastText vectors of words, by skip-grams, one thread (Bojanowski et al. 2017).
+    Train FastText vectors of words by skip-grams, in one thread (Bojanowski et al. 2017).
 
     Args:
         sentences (`list[list[str]]`): Texts as words.
@@ -163,8 +139,8 @@ def train_word_vectors(sentences: list[list[str]], hidden_size: int, num_epochs:
         seed (`int`): The same seed gives the same vectors.
 
     Raises:
-        `ImportError`: If gensim is not there.
-        `ValueError`: If no word occurs twice.
+        `ImportError`: If gensim is not installed.
+        `InputError`: If no word occurs twice.
     """
     fasttext = _gensim_fasttext()
     model = fasttext.FastText(
@@ -182,49 +158,47 @@ def train_word_vectors(sentences: list[list[str]], hidden_size: int, num_epochs:
     if not model.wv.index_to_key:
         raise InputError(f"Word vectors need texts with repeated words, got {len(sentences)} texts without any.")
     model.train(sentences, total_examples=len(sentences), epochs=num_epochs)
-    return _of_gensim(model.wv, model.wv.index_to_key)
+    return _from_gensim(model.wv, model.wv.index_to_key)
 
 
-def read_word_vectors(origin: str, wanted: Iterable[str], num_words: int, lowercase: bool) -> WordVectors:
+def read_word_vectors(origin: str, corpus_words: Iterable[str], num_words: int, lowercase: bool) -> WordVectors:
     """
-    Word vectors of a `.vec`, `.vec.gz` or `.bin` file or of a repository on the Hub.
+    Read word vectors from a `.vec`, `.vec.gz` or `.bin` file or from a repository on the Hub.
 
     Args:
         origin (`str`): The file, or the Hub id of a repository with a `model.bin`. A `.bin` file is read whole.
-        wanted (`Iterable[str]`): Words that are wanted wherever they stand in a `.vec` file.
-        num_words (`int`): How many of the most frequent words are read besides; the 50,000 that n-grams are fitted to
-            in any case.
+        corpus_words (`Iterable[str]`): Words that are read however rare they are.
+        num_words (`int`): Most frequent words that are read besides; at least the 50,000 that n-grams are fitted to.
         lowercase (`bool`): Leave out words that are not in lower case.
 
     Raises:
-        `ImportError`: If gensim, which reads `.bin` files, is not there.
+        `ImportError`: If gensim, which reads `.bin` files, is not installed.
         `FileNotFoundError`: If there is no such file or repository.
-        `ValueError`: If the file is of another format or has no word to offer.
+        `InputError`: If the file is of another format, or none of its words can be used.
     """
     path = Path(origin)
     if not path.is_file():
         path = _download(origin)
-    num_words = max(num_words, _NUM_FITTED)
+    selection = _Selection(corpus_words, max(num_words, _NUM_FITTED), lowercase)
     if path.suffix == ".bin":
         fasttext = _gensim_fasttext()
         try:
-            vectors = fasttext.load_facebook_vectors(str(path))
+            fasttext_model = fasttext.load_facebook_vectors(str(path))
         except (struct.error, NotImplementedError, EOFError, AssertionError, ValueError) as error:
             raise InputError(f"{origin} is no FastText model: {' '.join(str(error).split())}") from error
-        kept = _Selection(wanted, num_words, lowercase)
-        found = _of_gensim(vectors, [word for word in vectors.index_to_key if kept.takes(word)])
+        vectors = _from_gensim(fasttext_model, [word for word in fasttext_model.index_to_key if selection.takes(word)])
     else:
-        found = _read_vec(path, _Selection(wanted, num_words, lowercase))
-    if not found.words:
+        vectors = _read_vec(path, selection)
+    if not vectors.words:
         raise InputError(f"{origin} has no word in lower case: set `lowercase: false`.")
-    return found
+    return vectors
 
 
 class _Selection:
-    """Which words of a list, most frequent first, are taken: those wanted, and the first so many besides."""
+    """The words that are read of a list, most frequent first: the first `num_words`, and those of the corpus."""
 
-    def __init__(self, wanted: Iterable[str], num_words: int, lowercase: bool) -> None:
-        self.wanted = set(wanted)
+    def __init__(self, corpus_words: Iterable[str], num_words: int, lowercase: bool) -> None:
+        self.corpus_words = set(corpus_words)
         self.num_left = num_words
         self.lowercase = lowercase
 
@@ -232,11 +206,11 @@ class _Selection:
         if self.lowercase and word != word.lower():
             return False
         self.num_left -= 1
-        return self.num_left >= 0 or word in self.wanted
+        return self.num_left >= 0 or word in self.corpus_words
 
 
 def _download(origin: str) -> Path:
-    if origin.lower().endswith(_VECTOR_FILES):
+    if origin.lower().endswith(VECTOR_FILES):
         raise FileNotFoundError(f"There is no file {origin} of word vectors.")
     try:
         return Path(hf_hub_download(origin, "model.bin"))
@@ -254,7 +228,7 @@ def _gensim_fasttext() -> Any:
     return fasttext
 
 
-def _of_gensim(vectors: Any, words: list[str]) -> WordVectors:
+def _from_gensim(vectors: Any, words: list[str]) -> WordVectors:
     indices = np.array([vectors.key_to_index[word] for word in words], dtype=np.int64)
     states = np.asarray(vectors.vectors[indices], dtype=np.float32)
     targets = states.copy()
@@ -273,7 +247,7 @@ def _read_vec(path: Path, selection: _Selection) -> WordVectors:
         hidden_size = None
         for number, line in enumerate(lines, 1):
             word, _, numbers = line.rstrip().partition(" ")
-            # The first line of FastText says how many words and how wide.
+            # The first line of FastText gives the number of words and their width.
             if number == 1 and len(numbers.split()) == 1:
                 continue
             if not selection.takes(word):
@@ -300,16 +274,16 @@ def build_table(
     vectors: WordVectors, corpus_words: Iterable[str], vocab_size: int, num_ngrams: int, lowercase: bool = True
 ) -> tuple[np.ndarray, StaticWordsTokenizer]:
     """
-    A small table from vectors of words.
+    Cut vectors of words down to a small table.
 
-    A full FastText model has millions of n-grams. Here the n-grams that the most words have get new vectors, fitted
-    so that their mean over a word is what FastText would give (least squares, ridge; after Zhao et al. 2018,
-    Generalizing Word Embeddings using Bag of Subwords). The mean of the words, which says nothing of any of them, is
-    taken from all rows (Mu and Viswanath 2018, All-but-the-Top).
+    A full FastText model has millions of n-grams. Here the n-grams that occur in the most words get new vectors,
+    fitted so that their mean over a word is what FastText would give (least squares, ridge; after Zhao et al. 2018,
+    Generalizing Word Embeddings using Bag of Subwords). The mean of the words, which tells none from another, is
+    subtracted from all rows (Mu and Viswanath 2018, All-but-the-Top).
 
     Args:
-        vectors ([`WordVectors`]): Of the words to choose from.
-        corpus_words (`Iterable[str]`): Words to be taken first, the most frequent first.
+        vectors ([`WordVectors`]): The words to choose from.
+        corpus_words (`Iterable[str]`): Words that are chosen first, the most frequent first.
         vocab_size (`int`): Most words.
         num_ngrams (`int`): Most n-grams.
         lowercase (`bool`, *optional*, defaults to `True`): Whether the tokenizer is to look words up in lower case.
@@ -332,7 +306,7 @@ def build_table(
 
 
 def _fit_ngrams(words: list[str], targets: np.ndarray, num_ngrams: int) -> tuple[list[str], np.ndarray]:
-    """The n-grams that the most words have, and vectors whose mean over a word comes close to its target."""
+    """The n-grams that occur in the most words, and vectors whose mean over a word comes close to its target."""
     all_ngrams = [list(word_ngrams(word, _MIN_NGRAM, _MAX_NGRAM)) for word in words]
     counts = Counter(chain.from_iterable(map(set, all_ngrams)))
     # By count, then alphabetically: the order within a set differs from process to process.

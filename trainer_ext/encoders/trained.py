@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 from ..errors import InputError
 from ..evaluation.prediction import load_classifier
 from ..training.layers import find_encoders
-from .source import from_fields, save_encoder
+from .source import BuildContext, save_encoder
 from .start import mean_state_classifier
 
 
@@ -28,7 +27,7 @@ class TrainedEncoder:
         encoder (`str`, *optional*): Its name there; not needed if it is the only one.
 
     Raises:
-        `TypeError`: If one is not a string.
+        `InputError`: If one is not a string.
     """
 
     trained: str
@@ -38,49 +37,36 @@ class TrainedEncoder:
         if not isinstance(self.trained, str) or not isinstance(self.encoder, str | None):
             raise InputError(f"`trained` and `encoder` must be strings, got {self.trained!r} and {self.encoder!r}.")
 
-    def build(self, folder: str | os.PathLike[str], normalization: str = "none") -> Path:
+    def __str__(self) -> str:
+        return f"from the trained model {self.trained}"
+
+    def build(self, context: BuildContext) -> Path:
         """
-        Save the encoder and its tokenizer as any encoder is saved.
-
-        Args:
-            folder (`str`): Where to write.
-            normalization (`str`, *optional*, defaults to `"none"`): The one that the encoder will have.
-
-        Returns:
-            `Path`: The folder, to be used wherever an encoder's Hub id or folder is expected.
+        Save the encoder and its tokenizer; see [`~source.EncoderSource`].
 
         Raises:
-            `OSError`: If there is no such classifier.
-            `ValueError`: If it has no such encoder, or the encoder was trained with another normalization.
+            `InputError`: If the classifier cannot be loaded, it has no such encoder, or the encoder was trained with
+                another normalization.
         """
-        model, tokenizer = load_classifier(self.trained, "cpu")
+        with context.loading(self.trained):
+            model, tokenizer = load_classifier(self.trained, "cpu")
         encoders = find_encoders(model)
         name = self.encoder or next(iter(encoders))
         if name not in encoders or (self.encoder is None and len(encoders) > 1):
             raise InputError(f"`encoder` must be one of those of {self.trained}: {', '.join(encoders)}.")
-        before = getattr(tokenizer, "normalizations", {}).get(name, "none")
-        if normalization != before:
+        normalization = getattr(tokenizer, "normalizations", {}).get(name, "none")
+        if context.normalization != normalization:
             raise InputError(
-                f"{self.trained}: {name} was trained with the normalization {before}, not {normalization}; "
-                "set it in `normalizations`."
+                f"{self.trained}: {name} was trained with the normalization {normalization}, "
+                f"not {context.normalization}; set it in `normalizations`."
             )
-        own = getattr(tokenizer, "tokenizers", {name: tokenizer})[name]
-        return save_encoder(encoders[name], own, folder)
-
-
-def trained_encoder(origin: Any, name: str) -> TrainedEncoder | None:
-    """
-    The encoder that a recipe's mapping with `trained` describes, `None` for any other entry of `encoders`; `name` is
-    for the error if a field is unknown.
-    """
-    if not isinstance(origin, Mapping) or "trained" not in origin:
-        return None
-    return from_fields(TrainedEncoder, origin, name)
+        own_tokenizer = getattr(tokenizer, "tokenizers", {name: tokenizer})[name]
+        return save_encoder(encoders[name], own_tokenizer, context.folder)
 
 
 def trained_classifiers(origins: Mapping[str, Any], labels: Sequence[str]) -> dict[str, nn.Linear]:
     """
-    What a stack of these encoders can start from.
+    The classifiers that a stack of these encoders can start from.
 
     Args:
         origins (`Mapping[str, Any]`): The `encoders` of a recipe.
@@ -89,10 +75,9 @@ def trained_classifiers(origins: Mapping[str, Any], labels: Sequence[str]) -> di
     Returns:
         `dict[str, nn.Linear]`: Encoder to the classifier over its mean word state that it was trained with, if so.
     """
-    trained = {name: trained_encoder(origin, name) for name, origin in origins.items()}
-    found = {
-        name: mean_state_classifier(load_classifier(encoder.trained, "cpu")[0], labels)
-        for name, encoder in trained.items()
-        if encoder is not None
-    }
-    return {name: classifier for name, classifier in found.items() if classifier is not None}
+    classifiers = {}
+    for name, origin in origins.items():
+        if isinstance(origin, Mapping) and "trained" in origin:
+            model, _ = load_classifier(origin["trained"], "cpu")
+            classifiers[name] = mean_state_classifier(model, labels)
+    return {name: classifier for name, classifier in classifiers.items() if classifier is not None}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Base losses: what each label's logit is worth on its own.
+Base losses: one loss for each label's logit on its own.
 
 Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns the loss before its reduction:
-per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All of them but that one are built on
-the binary cross-entropy of torch and are it, to the last bit, when their extras are off.
+per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All but that one are built on the
+binary cross-entropy of torch, and equal it to the last bit when their extras are off.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class ClassBalancedLoss(nn.Module):
     Effective Number of Samples). Positives and negatives of a label are weighed alike.
 
     Args:
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split. A label
-            without any counts as one with a single positive.
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split; 0
+            counts as 1.
         beta (`float`, *optional*, defaults to 0.999): In [0, 1); 0 weighs all labels alike.
     """
 
@@ -124,8 +124,8 @@ class DistributionBalancedLoss(nn.Module):
     d of 1 / n_d, infinite for a text without labels.
 
     Args:
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split. A label
-            without any counts as one with a single positive, one that every text has as missing in one.
+        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split; 0
+            counts as 1, and `num_samples` as one less.
         num_samples (`int`): Texts of the training split.
         rebalance (`bool`, *optional*, defaults to `True`): Off sets every weight w_c to 1.
         weight_offset, weight_slope, weight_center (`float`, *optional*, default to 0.1, 10.0 and 0.2):
@@ -199,23 +199,22 @@ BASE_LOSSES: dict[str, type[nn.Module]] = {
     "distribution_balanced": DistributionBalancedLoss,
     "zlpr": ZLPRLoss,
 }
-# What the training split tells a loss; everything else is an option.
+# Arguments that come from the training split; all others are options.
 _STATISTICS = ("label_counts", "num_samples")
 
 
 def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence[int], num_samples: int) -> nn.Module:
     """
-    A base loss by its name.
+    Create a base loss by its name.
 
     Args:
         name (`str`): A key of `BASE_LOSSES`.
-        options (`dict[str, Any]`): Its arguments, without those that the training split gives.
+        options (`dict[str, Any]`): Its arguments, without those that come from the training split.
         label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split.
         num_samples (`int`): Texts of the training split.
 
     Raises:
-        `ValueError`: For an unknown name or option, or a value out of its range.
-        `TypeError`: For a value that is no number.
+        `InputError`: If the name or an option is unknown, or a value is not a number or out of its range.
     """
     if name not in BASE_LOSSES:
         raise InputError(f"`base_loss` must be one of {', '.join(BASE_LOSSES)}, got {name!r}.")

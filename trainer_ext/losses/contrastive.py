@@ -20,12 +20,12 @@ class ContrastiveTerm(nn.Module):
     Text Classification, JSCL), scaled here to a sum of 1 for every text. A text that shares no label with any other
     adds 0.
 
-    The memory holds states of the batches before, without gradient, as further j: a rare label meets a partner there
-    (Wang et al., 2020, Cross-Batch Memory for Embedding Learning). It is filled in training mode only, the oldest
-    texts leave it first, and it is part of the `state_dict`, so that a resumed run goes on with the same one.
+    The memory holds states of earlier batches, without gradient, as further j: there a rare label meets a partner
+    (Wang et al., 2020, Cross-Batch Memory for Embedding Learning). It is filled in training mode only, drops its
+    oldest texts first, and is part of the `state_dict`, so that a resumed run continues with the same memory.
 
     Args:
-        temperature (`float`, *optional*, defaults to 0.1): Above 0.
+        temperature (`float`, *optional*, defaults to 0.1): Divides the similarities; above 0.
         memory_size (`int`, *optional*, defaults to 0): Texts remembered; 0 for none.
     """
 
@@ -73,7 +73,7 @@ class ContrastiveTerm(nn.Module):
         self.memory_labels = torch.cat([labels, self.memory_labels])[: self.memory_size]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *arguments: object) -> None:
-        # The memory grows: what is loaded decides its size.
+        # The memory grows: it takes the size of the loaded one.
         for name in ("memory_states", "memory_labels"):
             if prefix + name in state_dict:
                 state_dict[prefix + name] = state_dict[prefix + name][: self.memory_size]
@@ -83,7 +83,7 @@ class ContrastiveTerm(nn.Module):
 
 def jaccard_similarity(labels: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """
-    Shared labels by all labels of each pair of texts; 0 for two texts without labels.
+    Shared labels divided by all labels of each pair of texts; 0 for two texts without labels.
 
     Args:
         labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.

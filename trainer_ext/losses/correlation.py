@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Label-correlation terms: labels that come together in the training split are to be predicted together.
+Label-correlation terms: labels that occur together in the training split are to be predicted together.
 
 Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns one number. The formulas are
 candidates for the first paper's term, of which only the idea is known.
@@ -17,7 +17,7 @@ from ..errors import InputError
 _MIN_VARIANCE = 1e-6
 
 
-class _WithCorrelation(nn.Module):
+class _CorrelationTerm(nn.Module):
     """A term that knows the label correlations, of shape `(num_labels, num_labels)`, without the diagonal."""
 
     correlation: torch.Tensor
@@ -29,7 +29,7 @@ class _WithCorrelation(nn.Module):
         self.register_buffer("correlation", correlation.float().clone().fill_diagonal_(0.0))
 
 
-class LaplacianTerm(_WithCorrelation):
+class LaplacianTerm(_CorrelationTerm):
     """
     Probabilities of correlated labels are drawn together, those of labels that avoid each other apart:
     1 / C^2 sum_cd R_cd (p_c - p_d)^2, the mean over the texts; below 0 where the latter weigh more. The graph
@@ -46,7 +46,7 @@ class LaplacianTerm(_WithCorrelation):
         return squares.mean() / correlation.numel()
 
 
-class MatchingTerm(_WithCorrelation):
+class MatchingTerm(_CorrelationTerm):
     """
     The correlations of the predicted probabilities within the batch match those of the training labels:
     sum over c != d of (corr(P)_cd - R_cd)^2 / C^2, with Pearson's correlation; 0 for a batch of one text. After the
@@ -87,14 +87,14 @@ CORRELATION_TERMS = ("none", "laplacian", "matching", "lca")
 
 def make_correlation_term(name: str, correlation: torch.Tensor) -> nn.Module | None:
     """
-    A correlation term by its name, `None` for `"none"`.
+    Create a correlation term by its name; `None` for `"none"`.
 
     Args:
         name (`str`): One of `CORRELATION_TERMS`.
         correlation (`torch.Tensor` of shape `(num_labels, num_labels)`): Of the training labels.
 
     Raises:
-        `ValueError`: For an unknown name, or a matrix that is not square.
+        `InputError`: If the name is unknown, or the matrix is not square.
     """
     if name not in CORRELATION_TERMS:
         raise InputError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")

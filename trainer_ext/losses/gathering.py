@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The global batch: what every process computed, in every process, with gradients."""
+"""The global batch: the rows of all processes, in every process, with gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch.distributed as dist
 
 
 class _AllGather(torch.autograd.Function):
-    """Rows of all processes, in the order of their ranks; the gradient is that of the own rows times the processes."""
+    """
+    The rows of all processes in the order of their ranks. The gradient is that of the own rows, times the number of
+    processes.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
@@ -27,11 +30,11 @@ class _AllGather(torch.autograd.Function):
 
 def gather_batch(rows: torch.Tensor) -> torch.Tensor:
     """
-    The rows of all processes; in a single process the rows themselves.
+    Gather the rows of all processes; in a single process these are the rows themselves.
 
     Every process computes the same loss L of the gathered batch, and sends `num_processes` times the gradient of L
-    back to the rows that are its own. Data parallelism takes the mean of what the processes find, which is then the
-    sum over all rows: the gradient of L, as one process with `num_processes * batch_size` rows would find it.
+    back to the rows that are its own. Data parallelism takes the mean of the processes' gradients, which is then the
+    sum over all rows: the gradient of L, as one process with `num_processes * batch_size` rows would compute it.
 
     Args:
         rows (`torch.Tensor` of shape `(batch_size, ...)`): Of one shape in all processes.

@@ -23,13 +23,13 @@ from .correlation import make_correlation_term
 @dataclass(frozen=True)
 class LabelStatistics:
     """
-    What the loss knows of the training split.
+    Statistics of the training split that the terms use.
 
     Args:
         label_counts (`Sequence[int]` of length `num_labels`): Positives of each label.
         num_samples (`int`): Texts.
         class_weights (`np.ndarray` of shape `(num_labels,)`): Weight of each label's positives.
-        correlation (`np.ndarray` of shape `(num_labels, num_labels)`): How labels come together.
+        correlation (`np.ndarray` of shape `(num_labels, num_labels)`): Correlations of the labels.
     """
 
     label_counts: Sequence[int]
@@ -47,7 +47,7 @@ class LabelStatistics:
         smoothing: float = 0.0,
     ) -> LabelStatistics:
         """
-        Count.
+        Count the labels of the training split and correlate them.
 
         Args:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
@@ -57,7 +57,7 @@ class LabelStatistics:
             smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
 
         Raises:
-            `ValueError`: If an argument has another shape or is out of its range.
+            `InputError`: If an argument has another shape or is out of its range.
         """
         gold = check_labels(labels)
         weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
@@ -76,7 +76,12 @@ class LabelStatistics:
 
 @dataclass(frozen=True)
 class HybridLossWeights:
-    """Weight of each term; a term of weight 0 is not computed."""
+    """
+    Weight of each term; a term of weight 0 is not computed.
+
+    Raises:
+        `InputError`: If a weight is negative, or neither the base nor the contrastive term has any.
+    """
 
     base: float = 1.0
     auxiliary: float = 0.3
@@ -96,9 +101,9 @@ class HybridLoss(nn.Module):
     """
     Weighted sum of a base loss, a label-correlation term and a contrastive term, in fp32.
 
-    - **base**: one of `BASE_LOSSES`, its positives weighed per label, the mean over texts and labels.
-    - **auxiliary**: the same of the `auxiliary_logits`, if the model has any.
-    - **encoder**: the same of the `encoder_logits`, if the model has any, the mean over its encoders.
+    - **base**: one of `BASE_LOSSES`, its positives weighed per label, averaged over texts and labels.
+    - **auxiliary**: the base loss of the `auxiliary_logits`, if the model has any.
+    - **encoder**: the base loss of the `encoder_logits`, if the model has any, averaged over its encoders.
     - **correlation**: one of `CORRELATION_TERMS`, see [`LaplacianTerm`], [`MatchingTerm`], [`LCATerm`].
     - **contrastive**: [`ContrastiveTerm`] on the text states.
 
@@ -145,7 +150,7 @@ class HybridLoss(nn.Module):
 
     @property
     def needs_states(self) -> bool:
-        """Whether `forward` is to be given text states."""
+        """Whether `forward` needs text states."""
         return self.weights.contrastive > 0
 
     def forward(
@@ -169,7 +174,7 @@ class HybridLoss(nn.Module):
             `dict[str, torch.Tensor]`: Term to its value times its weight, each of shape `()`; the loss is their sum.
 
         Raises:
-            `ValueError`: For labels of another shape than the logits, or without the states of the contrastive term.
+            `InputError`: If the labels have another shape than the logits, or the contrastive term lacks `states`.
         """
         if labels.shape != logits.shape:
             raise InputError(
@@ -187,8 +192,8 @@ class HybridLoss(nn.Module):
             if self.weights.auxiliary and auxiliary_logits is not None:
                 terms["auxiliary"] = self._base(_in_full_precision(auxiliary_logits), labels)
             if self.weights.encoder and encoder_logits is not None:
-                alone = _in_full_precision(encoder_logits).unbind(dim=1)
-                terms["encoder"] = torch.stack([self._base(each, labels) for each in alone]).mean()
+                single_logits = _in_full_precision(encoder_logits).unbind(dim=1)
+                terms["encoder"] = torch.stack([self._base(single, labels) for single in single_logits]).mean()
             if self.weights.correlation and self.correlation is not None:
                 terms["correlation"] = self.correlation(logits, labels)
             if self.weights.contrastive and states is not None:
