@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The drawings of the callbacks, in one look that survives print and colour-blindness.
+The drawings of the reports, in one look that survives print and colour-blindness.
 
 They are built on [`matplotlib.figure.Figure`], so no window, no pyplot state and no backend is involved. matplotlib
 3.11 shapes Arabic and orders it from right to left by itself. Its own font, DejaVu Sans, has Latin, Greek, Cyrillic,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import matplotlib
@@ -118,6 +119,19 @@ def draw_class_scatter(
         figure.legend(loc="outside lower center", ncols=len(GROUPS))
         _name_points(figure, axis, np.stack([x, y], axis=1), np.array(means), label_names)
     return figure
+
+
+def figure_png(figure: Figure, dpi: float | None = None) -> bytes:
+    """
+    The figure as the bytes of a PNG file, without an empty margin.
+
+    Args:
+        figure (`Figure`): Of matplotlib.
+        dpi (`float`, *optional*, defaults to the figure's own): Resolution, pixels per inch.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", pad_inches=0.08)
+    return buffer.getvalue()
 
 
 def with_minus(number: str) -> str:
