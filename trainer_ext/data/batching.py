@@ -52,7 +52,7 @@ def length_batches(
     """
     Divide rows into batches of like length, so that little is padded.
 
-    What is computed of a batch goes back to its place with `results[batch] = ...`: no order has to be restored.
+    The results of a batch go back to their places with `results[batch] = ...`: no order has to be restored.
 
     Args:
         lengths (`ArrayLike` of shape `(num_rows,)`): Length of each row, such as its tokens.

@@ -45,8 +45,9 @@ class LayoutOptions:
     label_names: list[str] | None
     learned_from: str | None = None
 
-    def describe_names(self) -> str:
-        """The origin of the known labels, as error messages name it."""
+    @property
+    def names_origin(self) -> str:
+        """The origin of the label names, as error messages name it."""
         return f"the labels of {self.learned_from}" if self.learned_from else "label_names"
 
 
@@ -114,7 +115,7 @@ def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tupl
     """The labels of shape `(num_rows, num_labels)` and their names, whatever the layout."""
     if options.label_column is not None:
         _require_column(table, options.label_column, "label_column")
-        return read_label_column(table, options.label_column, options.label_names, options.describe_names())
+        return read_label_column(table, options.label_column, options.label_names, options.names_origin)
     others = [column for column in table.columns if column != text_column and not _is_ignored(column)]
     names = options.label_names
     if names is not None and any(name in table.columns and name != text_column for name in names):
@@ -127,7 +128,7 @@ def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tupl
         label_column = others[0]
     if label_column is not None:
         _check_not_ambiguous(table, label_column, [column for column in binary if column != label_column])
-        return read_label_column(table, label_column, names, options.describe_names())
+        return read_label_column(table, label_column, names, options.names_origin)
     if names is not None:
         raise table.header_error(
             f"no label column, expected {short(names[0])} or a column called labels "
@@ -183,13 +184,13 @@ def _check_not_ambiguous(table: Table, label_column: str, binary: list[str]) -> 
 def _check_label_columns(table: Table, names: list[str], others: list[str], options: LayoutOptions) -> None:
     missing = [name for name in names if name not in table.columns]
     if missing:
-        problem = f"no such column, expected it for {options.describe_names()} ({_count_missing(missing, names)})"
+        problem = f"no such column, expected it for {options.names_origin} ({_count_missing(missing, names)})"
         raise table.header_error(f"{problem}; correct the name or the file", column=missing[0])
     if options.learned_from is None:
         return
     for column in others:
         if column not in names and _is_mostly_binary(table, column):
-            problem = f"label {column!r} is not among {options.describe_names()}; remove the column or name the labels"
+            problem = f"label {column!r} is not among {options.names_origin}; remove the column or name the labels"
             raise table.header_error(f"{problem} with label_names", column=column)
 
 

@@ -54,7 +54,7 @@ def draw_heat_maps(
         value_name (`str`): Beside the colour bar.
 
     Returns:
-        `Figure`: With numbers in the cells up to 14 labels.
+        `Figure`: With numbers in the squares up to 14 labels.
     """
     num_labels = len(label_names)
     blank = np.eye(num_labels, dtype=np.bool_)
@@ -90,7 +90,7 @@ def draw_class_scatter(
             Training texts with the label, on a logarithmic axis; a label without any is drawn at one half.
         values (`Sequence[float]` of length `num_labels`): F1 in [0, 1].
         groups (`Sequence[str]` of length `num_labels`): `"frequent"`, `"middle"` or `"rare"`.
-        label_names (`Sequence[str]` of length `num_labels`): What to write beside the points.
+        label_names (`Sequence[str]` of length `num_labels`): Written beside the points.
         title (`str`): Above the axes.
     """
     x, y, members = np.maximum(counts, 0.5), np.asarray(values, dtype=np.float64), np.asarray(groups)
@@ -140,7 +140,7 @@ def with_minus(number: str) -> str:
 
 
 def _write_values(axis: Axes, matrix: npt.NDArray[np.float64], limit: float) -> None:
-    """The numbers in the cells, but for the diagonal."""
+    """The numbers in the squares, but for the diagonal."""
     for row, column in zip(*np.nonzero(~np.eye(len(matrix), dtype=np.bool_)), strict=True):
         value = round(float(matrix[row, column]), 2) + 0.0
         colour = "white" if abs(value) > 0.6 * limit else "black"
