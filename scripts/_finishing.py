@@ -20,7 +20,7 @@ from trainer_ext.evaluation.calibration import Calibration, calibrated_probabili
 from trainer_ext.evaluation.metrics import always_frequent_baseline
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.recipe import DataArguments, DecisionArguments, TeacherArguments
-from trainer_ext.reports.figures import figure_png
+from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
 
 _TEACHING = ("distillation_weight", "distillation_temperature")

@@ -279,7 +279,7 @@ def _compare(runs: Sequence[Run], ensembles: Mapping[str, _Ensemble], recipes: M
 def _write(output: Path, summary: Summary) -> None:
     from trainer_ext.comparison.figures import draw_classes, draw_gains
     from trainer_ext.comparison.variants import class_rows, comparison_rows
-    from trainer_ext.reports.figures import figure_png
+    from trainer_ext.reports.plots import figure_png
 
     rows = comparison_rows(summary)
     lines = ["| " + " | ".join(row) + " |" for row in rows]

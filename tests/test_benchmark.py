@@ -1,172 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of scripts.benchmark: both sides do the same work, and the ratios are those of the times."""
+"""Tests of scripts.benchmark: its commands, their mistakes, and the turns by which they measure."""
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
-import torch
-from transformers import AutoTokenizer
 
-from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import benchmark
-
-PARTS = ("tokenize", "forward", "training_step")
-
-
-def options(**fields: Any) -> argparse.Namespace:
-    return argparse.Namespace(**({"batch_size": 4, "num_batches": 3, "rounds": 1} | fields))
-
-
-@pytest.fixture
-def wide(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassification:
-    """A model with the benchmark's 28 labels."""
-    return StackedEmotionForSequenceClassification.from_encoders(encoder_folders, num_labels=28)
-
-
-def test_run_prints_and_writes_the_numbers(
-    tmp_path: Path, encoder_folders: dict[str, Path], corpus: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = "".join(json.dumps({"text": text, "labels": ["joy"]}) + "\n" for text in corpus)
-    (tmp_path / "texts.jsonl").write_text(rows, encoding="utf-8")
-    encoders = [f"{name}={folder}" for name, folder in encoder_folders.items()]
-    small = ["--batch_size", "8", "--num_batches", "2", "--num_texts", "32", "--rounds", "1", "--precision", "fp32"]
-    files = ["--texts", str(tmp_path / "texts.jsonl"), "--json", str(tmp_path / "out.json")]
-    results = benchmark.main(["--encoders", *encoders, *small, *files])
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
-    said = capsys.readouterr().out
-    assert "32 texts, batches of 8, fp32" in said
-    for part in (*PARTS, "epoch"):
-        other = "cached" if part == "epoch" else "alone"
-        ours, theirs = results[f"{part}_texts_per_second"], results[f"{part}_{other}_texts_per_second"]
-        assert results[f"{part}_ratio"] == pytest.approx(theirs / ours)
-        assert ours > 0
-        assert f"time ratio {results[f'{part}_ratio']:.2f}" in said
-
-
-@pytest.mark.slow
-def test_run_on_the_encoders_and_texts_that_are_there_without_options() -> None:
-    small = ["--batch_size", "4", "--num_batches", "1", "--num_texts", "16", "--rounds", "1", "--precision", "fp32"]
-    results = benchmark.main(small)
-    assert all(results[f"{part}_texts_per_second"] > 0 for part in PARTS)
-
-
-def test_ratio_is_the_median_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([3.0, 1.0, 8.0, 2.0, 5.0, 1.0])
-    monkeypatch.setattr(benchmark, "seconds", lambda function: next(times))
-    results: dict[str, float] = {}
-    benchmark._report("forward", results, lambda: None, lambda: None, 10, options(rounds=3))
-    assert results == {
-        "forward_ratio": 4.0,
-        "forward_texts_per_second": 2.0,
-        "forward_alone_texts_per_second": 10.0,
-    }
-
-
-@pytest.mark.parametrize("pair", [benchmark._forward_pair, benchmark._training_pair])
-def test_both_sides_give_the_encoders_the_same_batches(
-    pair: Any, wide: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, corpus: list[str]
-) -> None:
-    batches = benchmark._batches(tokenizer, corpus, options(), torch.device("cpu"))
-    seen: list[tuple[str, tuple[int, ...], bool]] = []
-    for name, encoder in benchmark._parts(wide).items():
-        encoder.register_forward_pre_hook(
-            lambda module, _, given, name=name: seen.append((name, given["input_ids"].shape, module.training)),
-            with_kwargs=True,
-        )
-    calls = []
-    for run in pair(wide, batches, None):
-        run()
-        calls.append(sorted(seen))
-        seen.clear()
-    assert calls[0] == calls[1]
-    assert len(calls[0]) == 3 * 3
-    assert {is_training for _, _, is_training in calls[0]} == {pair is benchmark._training_pair}
-
-
-def test_training_step_of_the_stack_trains_all_of_it(
-    wide: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, corpus: list[str]
-) -> None:
-    batches = benchmark._batches(tokenizer, corpus, options(), torch.device("cpu"))
-    before = {name: parameter.clone() for name, parameter in wide.named_parameters()}
-    benchmark._training_pair(wide, batches, None)[0]()
-    unchanged = [name for name, parameter in wide.named_parameters() if torch.equal(parameter, before[name])]
-    assert unchanged == []
-
-
-def test_epoch_pair_steps_on_the_same_texts_and_only_the_joint_side_encodes(
-    wide: StackedEmotionForSequenceClassification,
-    tokenizer: StackedEmotionTokenizer,
-    corpus: list[str],
-    tmp_path: Path,
-) -> None:
-    groups = benchmark._groups(corpus, options())
-    joint, cached = benchmark._epoch_pair(wide, tokenizer, groups, "fp32", tmp_path)
-    num_words: list[list[int]] = []
-    mix_words = wide.stacked_emotion.mix_words
-
-    def recorded(stack: Any, has_tokens: Any, counts: torch.Tensor) -> Any:
-        num_words.append(counts.tolist())
-        return mix_words(stack, has_tokens, counts)
-
-    wide.stacked_emotion.mix_words = recorded
-    before = {name: parameter.clone() for name, parameter in wide.named_parameters()}
-    cached()
-    changed = {name for name, parameter in wide.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == {name for name in before if ".encoders." not in name}
-    joint()
-    changed = {name for name, parameter in wide.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == set(before)
-    assert [len(batch) for batch in num_words] == [4] * 6
-    assert num_words[:3] == num_words[3:]
-
-
-def test_batches_are_full_and_spread_over_all_lengths(tokenizer: StackedEmotionTokenizer) -> None:
-    texts = ["so " * (1 + 7 * index % 48) for index in range(48)]
-    batches = benchmark._batches(tokenizer, texts, options(), torch.device("cpu"))
-    lengths = [(batch["bert_wp_word_ids"].amax(dim=1)).tolist() for batch in batches]
-    # Twelve groups of four texts of like length; the middle one of each third.
-    assert lengths == [[9, 10, 11, 12], [25, 26, 27, 28], [41, 42, 43, 44]]
-
-
-def test_tokenizing_pair_gives_every_tokenizer_every_text(
-    encoder_folders: dict[str, Path],
-    tokenizer: StackedEmotionTokenizer,
-    corpus: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[str] = []
-    call = StackedEmotionTokenizer.__call__
-
-    def recorded(self: StackedEmotionTokenizer, texts: list[str], **kwargs: Any) -> Any:
-        seen.extend(texts)
-        return call(self, texts, **kwargs)
-
-    monkeypatch.setattr(StackedEmotionTokenizer, "__call__", recorded)
-    own = [AutoTokenizer.from_pretrained(folder) for folder in encoder_folders.values()]
-    stack, alone = benchmark._tokenize_pair(own, tokenizer, corpus, options())
-    stack()
-    alone()
-    assert seen == corpus
+from scripts.benchmarks import timing
+from scripts.benchmarks.timing import take_turns
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--encoders", "bert"], "--encoders takes NAME=FOLDER, got 'bert'."),
-        (["--texts", "nothing.csv"], "nothing.csv: no such file"),
+        ([], "`python -m scripts.benchmark stack`"),
+        (["--texts", "test.tsv"], "`python -m scripts.benchmark stack`"),
+        (["--models", "folder"], "`python -m scripts.benchmark models`"),
+        (["--texts", "test.tsv", "--onnx=folder"], "`python -m scripts.benchmark onnx`"),
+        (["--labelling", "teacher", "--tweets", "file"], "`python -m scripts.benchmark labelling`"),
+        (["--balanced_dataset"], "`python -m scripts.benchmark balanced_dataset`"),
+        (["--metric"], "`python -m scripts.benchmark metric`"),
+        (["metric", "--rounds", "0"], "`--rounds` must be an integer of at least 1, got 0."),
+        (["balanced_dataset", "0"], "`NUM_TWEETS` must be an integer of at least 1, got 0."),
+        (["stack", "--encoders", "bert"], "--encoders takes NAME=FOLDER, got 'bert'."),
+        (["stack", "--texts", "nothing.csv"], "nothing.csv: no such file"),
+        (["models", "nothing"], "nothing cannot be loaded: "),
+        (["onnx", "nothing"], "nothing cannot be loaded: "),
     ],
 )
-def test_bad_option(capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
+def test_mistake_is_one_line(capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
     capfd.readouterr()
     with pytest.raises(SystemExit) as stopped:
         benchmark.main(arguments)
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert part in said
+    printed = capfd.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert part in printed
+
+
+@pytest.mark.parametrize("name", benchmark.COMMANDS)
+def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main([name, "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: python -m scripts.benchmark {name} ")
+    assert "--json OUT" in printed
+
+
+def test_labelling_needs_tweets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(["labelling", "teacher"])
+    assert stopped.value.code == 2
+    assert "the following arguments are required: --tweets" in capsys.readouterr().err
+
+
+def test_numbers_are_the_medians_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([3.0, 1.0, 8.0, 2.0, 5.0, 1.0])
+    monkeypatch.setattr(timing, "seconds", lambda function: next(times))
+    turns = take_turns([lambda: None, lambda: None], rounds=3)
+    assert (turns.per_second(0, 10), turns.per_second(1, 10)) == (2.0, 10.0)
+    assert (turns.speedup(0), turns.speedup(1)) == (1.0, 4.0)
+    assert turns.speedups(1) == [3.0, 4.0, 5.0]

@@ -16,6 +16,7 @@ from sklearn.metrics import f1_score
 from transformers import TrainerState, TrainingArguments
 
 from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.reports.callback import EvaluationPredictions
 from trainer_ext.reports.class_report import ClassReportCallback, class_report
 
 NAMES = ["anger", "joy", "غضب", "fear", "love"]
@@ -119,7 +120,8 @@ def test_callback_writes_the_report_at_tuned_thresholds(tmp_path: Path) -> None:
     labels, probabilities = make_rows(0), np.random.default_rng(3).random((60, 5)) / 2
     callback = ClassReportCallback(NAMES, COUNTS)
     state = TrainerState(global_step=7, is_world_process_zero=True)
-    numbers = callback.on_predictions(TrainingArguments(str(tmp_path)), state, labels, probabilities)
+    predictions = EvaluationPredictions(labels, probabilities)
+    numbers = callback.on_predictions(TrainingArguments(str(tmp_path)), state, predictions)
     expected = class_report(labels, probabilities >= tune_thresholds(labels, probabilities), COUNTS, NAMES)
     assert numbers == {
         "macro_f1_frequent": expected.macro_f1_frequent,

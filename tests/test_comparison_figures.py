@@ -10,8 +10,7 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from trainer_ext.comparison.figures import draw_classes, draw_gains
 from trainer_ext.comparison.variants import Summary, compare_variants
-from trainer_ext.reports.figures import figure_png
-from trainer_ext.reports.plots import GROUPS
+from trainer_ext.reports.plots import GROUPS, figure_png
 
 
 @pytest.fixture(scope="module")

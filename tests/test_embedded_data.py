@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from modeling_stacked_emotion import split_words
-from trainer_ext.data.loading import GOEMOTIONS_LABELS, load_emotion_data
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.data.loading import load_emotion_data
 
 DATA = Path(__file__).resolve().parent.parent / "scripts" / "data"
 README = (DATA / "README.md").read_text(encoding="utf-8")

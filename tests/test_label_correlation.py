@@ -17,6 +17,7 @@ from PIL import Image
 from transformers import TrainerState, TrainingArguments
 
 from trainer_ext.evaluation.label_statistics import label_correlation
+from trainer_ext.reports.callback import EvaluationPredictions
 from trainer_ext.reports.label_correlation import (
     LabelCorrelationCallback,
     cluster_order,
@@ -129,7 +130,8 @@ def test_callback_compares_at_thresholds_tuned_on_the_rows(tmp_path: Path) -> No
     probabilities = 0.01 + 0.1 * labels
     callback = LabelCorrelationCallback(NAMES)
     state = TrainerState(global_step=12, is_world_process_zero=True)
-    numbers = callback.on_predictions(TrainingArguments(str(tmp_path)), state, labels, probabilities)
+    predictions = EvaluationPredictions(labels, probabilities)
+    numbers = callback.on_predictions(TrainingArguments(str(tmp_path)), state, predictions)
     assert numbers == {"label_correlation_distance": 0.0}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "label_correlation_12.json",
@@ -148,7 +150,8 @@ def test_callback_passes_its_options_on(tmp_path: Path) -> None:
     callback = LabelCorrelationCallback(NAMES, folder, method="conditional", smoothing=3.0)
     state = TrainerState(global_step=3, is_world_process_zero=True)
     arguments = TrainingArguments(str(tmp_path / "unused"))
-    numbers = callback.on_predictions(arguments, state, labels, probabilities, prefix="eval_arabic")
+    predictions = EvaluationPredictions(labels, probabilities, "eval_arabic")
+    numbers = callback.on_predictions(arguments, state, predictions)
     report = json.loads((folder / "label_correlation_arabic_3.json").read_text(encoding="utf-8"))
     assert (report["method"], report["smoothing"]) == ("conditional", 3.0)
     assert report["gold"] == label_correlation(labels, "conditional", smoothing=3.0).tolist()
@@ -158,11 +161,11 @@ def test_callback_passes_its_options_on(tmp_path: Path) -> None:
 
 
 def test_other_processes_compute_and_write_nothing(tmp_path: Path) -> None:
-    labels, probabilities = make_rows(0), np.random.default_rng(2).random((80, 4))
+    predictions = EvaluationPredictions(make_rows(0), np.random.default_rng(2).random((80, 4)))
     callback, numbers = LabelCorrelationCallback(NAMES, tmp_path), []
     for is_first in (False, True):
         state = TrainerState(is_world_process_zero=is_first)
-        numbers.append(callback.on_predictions(TrainingArguments(str(tmp_path)), state, labels, probabilities))
+        numbers.append(callback.on_predictions(TrainingArguments(str(tmp_path)), state, predictions))
         assert bool(list(tmp_path.iterdir())) == is_first
     assert numbers[0] == numbers[1]
 

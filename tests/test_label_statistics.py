@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from trainer_ext.evaluation.label_statistics import (
-    CLASS_WEIGHTS,
+    CLASS_WEIGHT_METHODS,
     CORRELATION_METHODS,
-    class_weights,
+    compute_class_weights,
     label_correlation,
 )
 
@@ -45,10 +45,10 @@ def naive_weight(column: npt.NDArray[np.int64], method: str, cap: float, beta: f
 
 
 @pytest.mark.parametrize(("cap", "beta"), [(10.0, 0.999), (2.0, 0.5), (math.inf, 0.0)])
-@pytest.mark.parametrize("method", CLASS_WEIGHTS)
+@pytest.mark.parametrize("method", CLASS_WEIGHT_METHODS)
 def test_class_weights_equal_a_naive_count(method: str, cap: float, beta: float) -> None:
     labels = make_labels(0)
-    found = class_weights(labels, method, cap=cap, beta=beta)
+    found = compute_class_weights(labels, method, cap=cap, beta=beta)
     assert found == pytest.approx([naive_weight(column, method, cap, beta) for column in labels.T], rel=1e-12)
     assert found.dtype == np.float64
 
@@ -56,19 +56,21 @@ def test_class_weights_equal_a_naive_count(method: str, cap: float, beta: float)
 def test_class_weights_by_hand() -> None:
     labels = np.zeros((100, 3))
     labels[:50, 0], labels[:4, 1], labels[:80, 2] = 1, 1, 1
-    assert class_weights(labels, "none").tolist() == [1.0, 1.0, 1.0]
-    assert class_weights(labels, "inverse").tolist() == [1.0, 10.0, 0.25]
-    assert class_weights(labels, "inverse", cap=30).tolist() == [1.0, 24.0, 0.25]
-    assert class_weights(labels, "sqrt").tolist() == [1.0, math.sqrt(24), 0.5]
-    assert class_weights(labels, "effective", beta=0.0).tolist() == [1.0, 1.0, 1.0]
+    assert compute_class_weights(labels, "none").tolist() == [1.0, 1.0, 1.0]
+    assert compute_class_weights(labels, "inverse").tolist() == [1.0, 10.0, 0.25]
+    assert compute_class_weights(labels, "inverse", cap=30).tolist() == [1.0, 24.0, 0.25]
+    assert compute_class_weights(labels, "sqrt").tolist() == [1.0, math.sqrt(24), 0.5]
+    assert compute_class_weights(labels, "effective", beta=0.0).tolist() == [1.0, 1.0, 1.0]
     # Towards beta = 1 the effective number of samples is their number.
-    assert class_weights(labels, "effective", beta=1 - 1e-9) == pytest.approx(class_weights(labels, "inverse"))
+    assert compute_class_weights(labels, "effective", beta=1 - 1e-9) == pytest.approx(
+        compute_class_weights(labels, "inverse")
+    )
 
 
-@pytest.mark.parametrize("method", CLASS_WEIGHTS)
+@pytest.mark.parametrize("method", CLASS_WEIGHT_METHODS)
 def test_label_that_every_or_no_text_has_keeps_the_loss_finite(method: str) -> None:
     labels = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0]])
-    weights = class_weights(labels, method, cap=math.inf)
+    weights = compute_class_weights(labels, method, cap=math.inf)
     assert np.isfinite(weights).all()
     assert (weights > 0).all()
     loss = torch.nn.BCEWithLogitsLoss(pos_weight=torch.from_numpy(weights))
@@ -78,8 +80,8 @@ def test_label_that_every_or_no_text_has_keeps_the_loss_finite(method: str) -> N
 def test_unseen_label_has_the_weight_of_a_single_positive() -> None:
     labels = np.zeros((8, 2))
     labels[0, 1] = 1
-    assert class_weights(labels, "inverse").tolist() == [8.0, 7.0]
-    assert class_weights(np.ones((8, 1)), "inverse").tolist() == [1 / 8]
+    assert compute_class_weights(labels, "inverse").tolist() == [8.0, 7.0]
+    assert compute_class_weights(np.ones((8, 1)), "inverse").tolist() == [1 / 8]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_unseen_label_has_the_weight_of_a_single_positive() -> None:
 )
 def test_wrong_arguments_of_class_weights(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        class_weights(**{"labels": [[0, 1]], "method": "inverse", **arguments})
+        compute_class_weights(**{"labels": [[0, 1]], "method": "inverse", **arguments})
 
 
 # ------------------------------------------------------------------------------------------------- label correlation

@@ -213,7 +213,7 @@ def test_benchmark_runs_all_four_on_the_same_texts(
 ) -> None:
     rows = [{"text": text, "labels": [LABELS[index % 4]]} for index, text in enumerate(corpus[:10])]
     texts = write_rows(tmp_path / "texts.jsonl", rows)
-    arguments = ["--onnx", str(exported), "--texts", str(texts), "--num_texts", "8", "--batch_size", "3"]
+    arguments = ["onnx", str(exported), "--texts", str(texts), "--num_texts", "8", "--batch_size", "3"]
     results = benchmark.main([*arguments, "--rounds", "2", "--json", str(tmp_path / "out.json")])
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == results
     assert len(results) == 4 * 4

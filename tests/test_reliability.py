@@ -11,7 +11,7 @@ from matplotlib import image
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from trainer_ext.reports.figures import figure_png
+from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
 
 

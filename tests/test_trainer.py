@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
-from trainer_ext.evaluation.label_statistics import class_weights, label_correlation
+from trainer_ext.evaluation.label_statistics import compute_class_weights, label_correlation
 from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.evaluation.results import VALIDATION_METRICS, compute_validation_metrics
@@ -270,7 +270,7 @@ def test_statistics_of_the_training_set_are_the_loss_s(setup: Setup, tmp_path: P
     trainer = make_trainer(setup, tmp_path, label_weights={"joy": 3.5}, **HYBRID)
     known = trainer.hybrid_loss.statistics
     assert known.label_counts == np.array(ROWS).sum(axis=0).tolist()
-    expected = np.sqrt(class_weights(ROWS, "inverse", cap=100.0))
+    expected = np.sqrt(compute_class_weights(ROWS, "inverse", cap=100.0))
     expected[1] = 3.5
     assert known.class_weights == pytest.approx(expected)
     assert trainer.model.config.class_weights == known.class_weights.tolist()

@@ -52,10 +52,11 @@ def length_batches(
     """
     Divide rows into batches of like length, so that little is padded.
 
-    What is computed of a batch goes back to its place with `results[batch] = ...`: no order has to be restored.
+    The results of a batch go back to their places with `results[batch] = ...`: no order has to be restored.
 
     Args:
-        lengths (`ArrayLike` of shape `(num_rows,)`): Length of each row, such as its tokens.
+        lengths (`ArrayLike` of shape `(num_rows,)`): Length of each row, such as its tokens;
+            negated, the shortest rows come first.
         batch_size (`int`): Most rows in a batch.
         tokens_per_batch (`int`, *optional*): Most tokens in a batch, its padding included; a row that has more is a
             batch by itself.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a column whose every cell holds all labels of a row: names, ids or a 0/1 vector."""
+"""Reads a column whose every value holds all labels of a row: names, ids or a 0/1 vector."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .tables import DataError, Table, short, short_list
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+
+from ..errors import InputError
+from .tables import Table, short, short_list
 
 GOEMOTIONS_LABELS = (
     *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire"),
@@ -29,13 +32,12 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _NUMPY_ELEMENT = rf"(?:{_STRING}|(?:0|[1-9][0-9]*)\.?)"
 _NUMPY_LIST = re.compile(rf"\[\s*(?:{_NUMPY_ELEMENT}(?:\s+|(?=\])))*\]", re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 FloatArray = npt.NDArray[np.float32]
 
 
 def to_binary(values: list[Any]) -> npt.NDArray[np.int8]:
-    """Return 0 or 1 for every value that means it, -1 for any other."""
+    """0 or 1 for every value that means it, -1 for any other."""
     if set(map(type, values)) & {list, dict}:
         values = [None if isinstance(value, list | dict) else value for value in values]
     meaning = {
@@ -44,28 +46,31 @@ def to_binary(values: list[Any]) -> npt.NDArray[np.int8]:
     return np.fromiter(map(meaning.__getitem__, values), np.int8, len(values))
 
 
-def clean(text: str) -> str:
-    """Replace lone surrogates, which JSON can spell and Arrow cannot store, by U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
+class _DistinctValues(NamedTuple):
+    """
+    The distinct values of a label column: many rows share few combinations, so each is parsed once.
 
-
-class _Cells(NamedTuple):
-    """The distinct cells of a label column: many rows share few combinations, so each is parsed once."""
+    Attributes:
+        table (`Table`), column (`str`): Where they stand.
+        tokens (`list[list[Any]]`): The names, ids or numbers of each value.
+        first_rows (`list[int]`): The first row with each value.
+        codes (`np.ndarray` of shape `(num_rows,)`): The index of every row's value.
+    """
 
     table: Table
     column: str
     tokens: list[list[Any]]
-    first: list[int]
+    first_rows: list[int]
     codes: npt.NDArray[np.int64]
 
-    def error(self, cell: int, problem: str) -> DataError:
-        """Build the error for the first row that holds a distinct cell."""
-        return self.table.error(problem, index=self.first[cell], column=self.column)
+    def error(self, index: int, problem: str) -> InputError:
+        """The error for the first row that holds a value."""
+        return self.table.error(problem, index=self.first_rows[index], column=self.column)
 
 
 def read_label_column(table: Table, column: str, known: list[str] | None, origin: str) -> tuple[FloatArray, list[str]]:
     """
-    Read a column whose cells hold the names, ids or 0/1 vectors of a row's labels.
+    Read a column whose values are the names, ids or 0/1 vectors of a row's labels.
 
     Args:
         table (`Table`): The table, with at least one row.
@@ -77,55 +82,54 @@ def read_label_column(table: Table, column: str, known: list[str] | None, origin
         `tuple[np.ndarray, list[str]]`: The labels of shape `(num_rows, num_labels)`, and their names.
 
     Raises:
-        DataError: A cell is not as expected or has a label that is not known, or ids or vectors have no names.
+        `InputError`: If a value is not as expected or has a label that is not known, or ids or vectors have no names.
     """
-    cells = _parse_cells(table, column)
-    kind = _kind_of(cells.tokens, known)
+    values = _parse_column(table, column)
+    kind = _kind_of(values.tokens, known)
     if kind == "vectors":
-        return _encode_vectors(cells, known)
+        return _encode_vectors(values, known)
     if kind == "ids":
-        ids = _to_ids(cells)
-        id_names = table.class_names.get(column, known) or _goemotions_names(cells, ids)
-        cells = cells._replace(tokens=_to_names(cells, ids, id_names))
+        ids = _to_ids(values)
+        id_names = table.class_names.get(column, known) or _goemotions_names(values, ids)
+        values = values._replace(tokens=_to_names(values, ids, id_names))
         known = known or id_names
-    return _encode_names(cells, known, origin)
+    return _encode_names(values, known, origin)
 
 
-def _parse_cells(table: Table, column: str) -> _Cells:
+def _parse_column(table: Table, column: str) -> _DistinctValues:
     values = table.values(column)
     index: dict[str, int] = {}
     # By repr, since lists cannot be keys and 1, 1.0 and True would be one.
     codes = np.fromiter((index.setdefault(key, len(index)) for key in map(repr, values)), np.int64, len(values))
-    first = np.unique(codes, return_index=True)[1].tolist()
+    first_rows = np.unique(codes, return_index=True)[1].tolist()
     tokens = []
-    for row in first:
-        parsed = _parse_cell(values[row])
-        if isinstance(parsed, str):
-            raise table.error(f"{parsed}, got {short(values[row])}; correct the cell", index=row, column=column)
+    for row in first_rows:
+        parsed = _parse_value(values[row])
+        if parsed is None or any(token == "" or not isinstance(token, str | int | float) for token in parsed):
+            expected = "every label of the list to be a name or an id"
+            if parsed is None:
+                expected = "a list of names or ids (empty for no label)"
+            problem = f"expected {expected}, got {short(values[row])}; correct the value"
+            raise table.error(problem, index=row, column=column)
         tokens.append(parsed)
-    return _Cells(table, column, tokens, first, codes)
+    return _DistinctValues(table, column, tokens, first_rows, codes)
 
 
-def _parse_cell(value: object) -> list[Any] | str:
-    """Return the names, ids or numbers in a cell, or what was expected of it."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            value = _parse_list(text)
-        else:
-            value = [token.strip() for token in text.split(",")] if text else []
+def _parse_value(value: object) -> list[Any] | None:
+    """The names, ids or numbers of a value; None if it is no list of them."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _parse_list(value.strip())
+    elif isinstance(value, str):
+        value = value.split(",") if value.strip() else []
     elif isinstance(value, int) and not isinstance(value, bool):
         value = [value]
     if not isinstance(value, list):
-        return "expected a list of names or ids (empty for no label)"
-    tokens = [clean(token.strip()) if isinstance(token, str) else token for token in value]
-    if any(token == "" or not isinstance(token, str | int | float) for token in tokens):
-        return "expected every label of the list to be a name or an id"
-    return tokens
+        return None
+    return [clean_surrogates(token.strip()) if isinstance(token, str) else token for token in value]
 
 
 def _parse_list(text: str) -> list[Any] | None:
-    """Parse a list of constants as JSON, numpy or Python write it; None if it is none."""
+    """A list of constants as JSON, numpy or Python write it; None if it is none."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
@@ -151,19 +155,19 @@ def _is_fused(node: ast.expr, text: str) -> bool:
 
 
 def _kind_of(tokens: list[list[Any]], known: list[str] | None) -> str:
-    """Tell `names`, `ids` and 0/1 `vectors` apart by the first cell that is not empty; later ones must agree."""
-    first = next((cell for cell in tokens if cell), [])
+    """Tell `names`, `ids` and 0/1 `vectors` apart by the first value that is not empty; later ones must agree."""
+    first = next((row for row in tokens if row), [])
     if any(isinstance(token, float | bool) for token in first):
         return "vectors"
     if not all(_is_id(token) for token in first) or not first or (known and first[0] in known):
         return "names"
     # Ids of one row differ; a row of zeros and ones with a repetition, or rows as wide as the labels, are vectors.
     # So are rows that are all [0, 1] or [1, 0], since as ids they would mean the same.
-    cells = [to_binary(cell).tolist() for cell in tokens]
-    if not any(-1 in cell for cell in cells):
-        is_repeated = any(len(set(cell)) < len(cell) for cell in cells)
-        is_wide = known is not None and all(len(cell) == len(known) for cell in cells)
-        is_pair = known is not None and {tuple(cell) for cell in cells} == {(0, 1), (1, 0)}
+    rows = [to_binary(row).tolist() for row in tokens]
+    if not any(-1 in row for row in rows):
+        is_repeated = any(len(set(row)) < len(row) for row in rows)
+        is_wide = known is not None and all(len(row) == len(known) for row in rows)
+        is_pair = known is not None and {tuple(row) for row in rows} == {(0, 1), (1, 0)}
         if is_repeated or is_wide or is_pair:
             return "vectors"
     return "ids"
@@ -175,69 +179,68 @@ def _is_id(token: object) -> bool:
     return isinstance(token, int) and not isinstance(token, bool)
 
 
-def _encode_vectors(cells: _Cells, known: list[str] | None) -> tuple[FloatArray, list[str]]:
+def _encode_vectors(values: _DistinctValues, known: list[str] | None) -> tuple[FloatArray, list[str]]:
     if known is None:
-        raise cells.error(0, "has 0/1 vectors without names; give label_names")
-    rows = [to_binary(cell) for cell in cells.tokens]
-    for cell, row in enumerate(rows):
+        raise values.error(0, "has 0/1 vectors without names; give label_names")
+    rows = [to_binary(row) for row in values.tokens]
+    for index, row in enumerate(rows):
         if len(row) != len(known):
             problem = f"expected {len(known)} numbers, one per label, got {len(row)}; correct the row or label_names"
-            raise cells.error(cell, problem)
+            raise values.error(index, problem)
         if row.min() < 0:
-            wrong = short(cells.tokens[cell][int(np.argmax(row < 0))])
-            raise cells.error(cell, f"expected numbers 0 or 1, got {wrong}; correct the value")
-    return np.stack(rows).astype(np.float32)[cells.codes], known
+            wrong = short(values.tokens[index][int(np.argmax(row < 0))])
+            raise values.error(index, f"expected numbers 0 or 1, got {wrong}; correct the value")
+    return np.stack(rows).astype(np.float32)[values.codes], known
 
 
-def _to_ids(cells: _Cells) -> list[list[int]]:
-    for cell, tokens in enumerate(cells.tokens):
+def _to_ids(values: _DistinctValues) -> list[list[int]]:
+    for index, tokens in enumerate(values.tokens):
         wrong = [token for token in tokens if not _is_id(token)]
         if wrong:
-            raise cells.error(cell, f"expected label ids as in the rows before, got {short(wrong[0])}; write its id")
+            raise values.error(index, f"expected label ids as in the rows before, got {short(wrong[0])}; write its id")
         if len({int(token) for token in tokens}) < len(tokens):
             problem = "expected every label id once (0/1 vectors need one number per label in every row)"
-            raise cells.error(cell, f"{problem}, got {short(tokens)}; correct the row")
-    return [[int(token) for token in tokens] for tokens in cells.tokens]
+            raise values.error(index, f"{problem}, got {short(tokens)}; correct the row")
+    return [[int(token) for token in tokens] for tokens in values.tokens]
 
 
-def _goemotions_names(cells: _Cells, ids: list[list[int]]) -> list[str]:
+def _goemotions_names(values: _DistinctValues, ids: list[list[int]]) -> list[str]:
     if set(chain.from_iterable(ids)) != set(range(len(GOEMOTIONS_LABELS))):
-        raise cells.error(0, "has label ids without names; give label_names in the order of the ids")
+        raise values.error(0, "has label ids without names; give label_names in the order of the ids")
     return list(GOEMOTIONS_LABELS)
 
 
-def _to_names(cells: _Cells, ids: list[list[int]], id_names: list[str]) -> list[list[str]]:
-    for cell, row in enumerate(ids):
+def _to_names(values: _DistinctValues, ids: list[list[int]], id_names: list[str]) -> list[list[str]]:
+    for index, row in enumerate(ids):
         for label_id in row:
             if not 0 <= label_id < len(id_names):
                 problem = f"expected label ids from 0 to {len(id_names) - 1}, got {label_id}"
-                raise cells.error(cell, f"{problem}; correct it or give the right label_names")
+                raise values.error(index, f"{problem}; correct it or give the right label_names")
     return [[id_names[label_id] for label_id in row] for row in ids]
 
 
-def _encode_names(cells: _Cells, known: list[str] | None, origin: str) -> tuple[FloatArray, list[str]]:
-    for cell, tokens in enumerate(cells.tokens):
+def _encode_names(values: _DistinctValues, known: list[str] | None, origin: str) -> tuple[FloatArray, list[str]]:
+    for index, tokens in enumerate(values.tokens):
         wrong = [token for token in tokens if not isinstance(token, str)]
         if wrong:
-            raise cells.error(
-                cell, f"expected label names as in the rows before, got {short(wrong[0])}; write its name"
-            )
-    names = known if known is not None else sorted(set(chain.from_iterable(cells.tokens)))
+            problem = f"expected label names as in the rows before, got {short(wrong[0])}; write its name"
+            raise values.error(index, problem)
+    names = known if known is not None else sorted(set(chain.from_iterable(values.tokens)))
     if not names:
-        raise cells.error(0, "no row has a label, expected label names; correct the file or give label_names")
+        raise values.error(0, "no row has a label, expected label names; correct the file or give label_names")
     positions = {name: position for position, name in enumerate(names)}
-    unknown = [name for name in dict.fromkeys(chain.from_iterable(cells.tokens)) if name not in positions]
+    unknown = [name for name in dict.fromkeys(chain.from_iterable(values.tokens)) if name not in positions]
     if unknown:
-        cell = next(cell for cell, tokens in enumerate(cells.tokens) if unknown[0] in tokens)
-        raise cells.error(cell, _unknown_labels(unknown, names, origin))
-    encoded = np.zeros((len(cells.tokens), len(names)), np.float32)
-    for cell, tokens in enumerate(cells.tokens):
-        encoded[cell, [positions[name] for name in tokens]] = 1.0
-    return encoded[cells.codes], names
+        index = next(index for index, tokens in enumerate(values.tokens) if unknown[0] in tokens)
+        raise values.error(index, _unknown_labels(unknown, names, origin))
+    encoded = np.zeros((len(values.tokens), len(names)), np.float32)
+    for index, tokens in enumerate(values.tokens):
+        encoded[index, [positions[name] for name in tokens]] = 1.0
+    return encoded[values.codes], names
 
 
 def _unknown_labels(unknown: list[str], names: list[str], origin: str) -> str:
-    """Say that the first unknown label is not among `names`, and which others are not."""
+    """The problem with labels that are not among `names`: the first of them, and all if there are more."""
     closest = difflib.get_close_matches(unknown[0], names, n=1)
     remedy = f"did you mean {closest[0]!r}?" if closest else "correct it, or add it to label_names"
     others = f"; {len(unknown)} labels missing there: {short_list(unknown)}" if len(unknown) > 1 else ""

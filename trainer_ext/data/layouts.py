@@ -18,8 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .labels import FloatArray, clean, read_label_column, to_binary
-from .tables import DataError, Table, short, short_list
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+
+from ..errors import InputError
+from .labels import FloatArray, read_label_column, to_binary
+from .tables import Table, short, short_list
 
 TEXT_COLUMNS = ("text", "tweet", "sentence", "comment", "content")
 LABEL_COLUMNS = ("labels", "label", "emotions", "emotion", "label_ids", "label_names", "emotion_ids", "emotion_names")
@@ -34,43 +37,44 @@ _IGNORED = frozenset(
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the caller asked for; `learned_from` is the training data where `label_names` come from there."""
+class LayoutOptions:
+    """Columns and labels that the caller named; `learned_from` is the training data where the labels come from."""
 
     text_column: str | None
     label_column: str | None
     label_names: list[str] | None
     learned_from: str | None = None
 
-    def describe_names(self) -> str:
-        """Say where the known labels come from."""
+    @property
+    def names_origin(self) -> str:
+        """The origin of the label names, as error messages name it."""
         return f"the labels of {self.learned_from}" if self.learned_from else "label_names"
 
 
-class Part(NamedTuple):
+class LabelledTexts(NamedTuple):
     """Texts and labels of shape `(num_rows, num_labels)`."""
 
     texts: list[str]
     labels: FloatArray
 
 
-def read_part(table: Table, wanted: Wanted) -> tuple[Part, list[str]]:
+def read_labelled_texts(table: Table, options: LayoutOptions) -> tuple[LabelledTexts, list[str]]:
     """
     Find the texts and labels of a table.
 
     Args:
         table (`Table`): The table, with at least one row.
-        wanted (`Wanted`): The columns and labels the caller named; what is `None` is found out.
+        options (`LayoutOptions`): The columns and labels that the caller named; the others are found out.
 
     Returns:
-        `tuple[Part, list[str]]`: The texts with their labels of shape `(num_rows, num_labels)`, and the label names.
+        `tuple[LabelledTexts, list[str]]`: The texts with their labels, and the label names.
 
     Raises:
-        DataError: The table has none of the layouts or more than one, or a cell is not as expected.
+        `InputError`: If the table has none of the layouts or more than one, or a value is not as expected.
     """
-    texts, text_column = find_texts(table, wanted.text_column)
-    labels, names = _read_labels(table, text_column, wanted)
-    return Part(texts, labels), names
+    texts, text_column = find_texts(table, options.text_column)
+    labels, names = _read_labels(table, text_column, options)
+    return LabelledTexts(texts, labels), names
 
 
 def find_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
@@ -81,19 +85,19 @@ def find_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
         index = next(i for i, text in enumerate(texts) if type(text) is not str)
         problem = f"expected a text, got {short(texts[index])}; write a string (it may be empty) or drop the row"
         raise table.error(problem, index=index, column=column)
-    return [clean(text) for text in texts], column
+    return [clean_surrogates(text) for text in texts], column
 
 
 def _find_text_column(table: Table, text_column: str | None) -> str:
     if text_column is not None:
         _require_column(table, text_column, "text_column")
         return text_column
-    found = _find_column(table.columns, TEXT_COLUMNS)
-    if found is None:
+    text_column = _find_column(table.columns, TEXT_COLUMNS)
+    if text_column is None:
         raise table.header_error(
             f"no text column, expected one of {', '.join(TEXT_COLUMNS)}; name it with text_column"
         )
-    return found
+    return text_column
 
 
 def _find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
@@ -107,15 +111,15 @@ def _require_column(table: Table, column: str, argument: str) -> None:
         raise table.header_error(problem, column=column)
 
 
-def _read_labels(table: Table, text_column: str, wanted: Wanted) -> tuple[FloatArray, list[str]]:
-    """Find out the layout and return the labels of shape `(num_rows, num_labels)` and their names."""
-    if wanted.label_column is not None:
-        _require_column(table, wanted.label_column, "label_column")
-        return read_label_column(table, wanted.label_column, wanted.label_names, wanted.describe_names())
+def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tuple[FloatArray, list[str]]:
+    """The labels of shape `(num_rows, num_labels)` and their names, whatever the layout."""
+    if options.label_column is not None:
+        _require_column(table, options.label_column, "label_column")
+        return read_label_column(table, options.label_column, options.label_names, options.names_origin)
     others = [column for column in table.columns if column != text_column and not _is_ignored(column)]
-    names = wanted.label_names
+    names = options.label_names
     if names is not None and any(name in table.columns and name != text_column for name in names):
-        _check_label_columns(table, names, others, wanted)
+        _check_label_columns(table, names, others, options)
         return _read_binary_columns(table, names), names
 
     binary = [column for column in others if _is_mostly_binary(table, column)]
@@ -124,7 +128,7 @@ def _read_labels(table: Table, text_column: str, wanted: Wanted) -> tuple[FloatA
         label_column = others[0]
     if label_column is not None:
         _check_not_ambiguous(table, label_column, [column for column in binary if column != label_column])
-        return read_label_column(table, label_column, names, wanted.describe_names())
+        return read_label_column(table, label_column, names, options.names_origin)
     if names is not None:
         raise table.header_error(
             f"no label column, expected {short(names[0])} or a column called labels "
@@ -144,7 +148,7 @@ def _is_ignored(column: str) -> bool:
 
 
 def _is_mostly_binary(table: Table, column: str) -> bool:
-    """Whether a column is meant to be 0/1: at least half of its cells are, the others being mistakes to report."""
+    """Whether a column is meant to be 0/1: at least half of its values are, the others being mistakes to report."""
     return bool(np.mean(to_binary(table.values(column)) >= 0) >= 0.5)
 
 
@@ -157,7 +161,7 @@ def _read_binary_columns(table: Table, columns: list[str]) -> FloatArray:
     return labels.astype(np.float32)
 
 
-def _not_binary(table: Table, index: int, column: str, remedy: str) -> DataError:
+def _not_binary(table: Table, index: int, column: str, remedy: str) -> InputError:
     got = short(table.values(column)[index])
     return table.error(f"expected 0 or 1, got {got}; {remedy}", index=index, column=column)
 
@@ -177,16 +181,16 @@ def _check_not_ambiguous(table: Table, label_column: str, binary: list[str]) -> 
         raise table.header_error(f"{problem}; {remedy}", column=label_column)
 
 
-def _check_label_columns(table: Table, names: list[str], others: list[str], wanted: Wanted) -> None:
+def _check_label_columns(table: Table, names: list[str], others: list[str], options: LayoutOptions) -> None:
     missing = [name for name in names if name not in table.columns]
     if missing:
-        problem = f"no such column, expected it for {wanted.describe_names()} ({_count_missing(missing, names)})"
+        problem = f"no such column, expected it for {options.names_origin} ({_count_missing(missing, names)})"
         raise table.header_error(f"{problem}; correct the name or the file", column=missing[0])
-    if wanted.learned_from is None:
+    if options.learned_from is None:
         return
     for column in others:
         if column not in names and _is_mostly_binary(table, column):
-            problem = f"label {column!r} is not among {wanted.describe_names()}; remove the column or name the labels"
+            problem = f"label {column!r} is not among {options.names_origin}; remove the column or name the labels"
             raise table.header_error(f"{problem} with label_names", column=column)
 
 

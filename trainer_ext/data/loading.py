@@ -10,37 +10,17 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
-from .labels import GOEMOTIONS_LABELS
-from .layouts import LABEL_COLUMNS, TEXT_COLUMNS, Part, Wanted, find_texts, read_part
+from ..errors import InputError, reading
+from .layouts import TEXT_COLUMNS, LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
 from .stratification import iterative_stratification
-from .tables import (
-    DataError,
-    Table,
-    first_duplicate,
-    read_table,
-    read_text,
-    short,
-    table_from_arrow,
-)
-
-__all__ = [
-    "GOEMOTIONS_LABELS",
-    "LABEL_COLUMNS",
-    "TEXT_COLUMNS",
-    "DataError",
-    "EmotionData",
-    "iterative_stratification",
-    "load_emotion_data",
-    "read_file",
-    "read_texts",
-]
+from .tables import Table, error_at, first_duplicate, read_table, read_text, short, table_from_arrow
 
 
 @dataclass(frozen=True)
@@ -106,7 +86,7 @@ def load_emotion_data(
         `EmotionData`: The label names and the splits that exist.
 
     Raises:
-        DataError: The arguments contradict each other, or the data are not as expected.
+        `InputError`: If the arguments contradict each other, or the data are not as expected.
     """
     names = _check_label_names(label_names)
     ratios = {"validation": validation_ratio, "test": test_ratio}
@@ -116,16 +96,16 @@ def load_emotion_data(
         tables = _read_tables(files)
     elif any(path is not None for path in files.values()):
         given = ", ".join(f"{split}_file" for split, path in files.items() if path is not None)
-        raise DataError(f"dataset_name and {given} are both given, expected one source; leave one of them out")
+        raise InputError(f"dataset_name and {given} are both given, expected one source; leave one of them out")
     else:
         split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
 
-    names, parts = _read_parts(tables, Wanted(text_column, label_column, names))
-    ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in parts}
+    names, splits = _read_splits(tables, LayoutOptions(text_column, label_column, names))
+    ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in splits}
     if ratios:
-        parts |= _carve(parts["train"], ratios, seed, tables["train"].source)
-    return EmotionData(names, {split: _to_dataset(parts[split]) for split in files if split in parts})
+        splits |= _divide(splits["train"], ratios, seed, tables["train"].source)
+    return EmotionData(names, {split: _to_dataset(splits[split]) for split in files if split in splits})
 
 
 def read_file(
@@ -151,11 +131,11 @@ def read_file(
         `num_labels` float32, each 0.0 or 1.0), and the label names.
 
     Raises:
-        DataError: The file is missing, not as expected or does not match `label_names`.
+        `InputError`: If the file is missing, not as expected or does not match `label_names`.
     """
-    wanted = Wanted(text_column, label_column, _check_label_names(label_names))
-    part, names = read_part(read_table(path), wanted)
-    return _to_dataset(part), names
+    options = LayoutOptions(text_column, label_column, _check_label_names(label_names))
+    rows, names = read_labelled_texts(read_table(path), options)
+    return _to_dataset(rows), names
 
 
 def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> list[str]:
@@ -168,7 +148,7 @@ def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> 
         text_column (`str`, *optional*): Column of the texts, by default found by its name.
 
     Raises:
-        DataError: The file is missing or malformed, or has no such column.
+        `InputError`: If the file is missing or malformed, or has no such column.
     """
     if str(path).lower().removesuffix(".gz").endswith(".txt") and Path(path).is_file():
         # Not by `splitlines`, which also divides a text where a word processor would.
@@ -185,13 +165,14 @@ def _is_header(line: str, text_column: str | None) -> bool:
 
 def _read_tables(files: dict[str, str | os.PathLike[str] | None]) -> dict[str, Table]:
     if files["train"] is None:
-        raise DataError("neither train_file nor dataset_name is given, expected one of them; name the training data")
+        raise InputError("neither train_file nor dataset_name is given, expected one of them; name the training data")
     return {split: read_table(path) for split, path in files.items() if path is not None}
 
 
 def _load_tables(name: str, config: str | None, revision: str | None, split_names: dict[str, str]) -> dict[str, Table]:
-    loaded = datasets.load_dataset(name, config, revision=revision)
     source = name if config is None else f"{name} ({config})"
+    with reading(source):
+        loaded = datasets.load_dataset(name, config, revision=revision)
     tables = {}
     for split, split_name in split_names.items():
         if split_name in loaded:
@@ -199,26 +180,26 @@ def _load_tables(name: str, config: str | None, revision: str | None, split_name
             table = data.with_format("arrow")[:]
             tables[split] = table_from_arrow(f"{source}, split {split_name!r}", table, data.features)
         elif split == "train" or split_name != split:
-            raise DataError(
+            raise InputError(
                 f"{source}: has no split {split_name!r}, expected it as {split}_split; "
                 f"name one of: {', '.join(map(repr, loaded))}"
             )
     return tables
 
 
-def _read_parts(tables: dict[str, Table], wanted: Wanted) -> tuple[list[str], dict[str, Part]]:
-    part, names = read_part(tables["train"], wanted)
-    learned_from = tables["train"].source if wanted.label_names is None else None
-    wanted = Wanted(wanted.text_column, wanted.label_column, names, learned_from)
-    others = {split: read_part(table, wanted)[0] for split, table in tables.items() if split != "train"}
-    return names, {"train": part, **others}
+def _read_splits(tables: dict[str, Table], options: LayoutOptions) -> tuple[list[str], dict[str, LabelledTexts]]:
+    train, names = read_labelled_texts(tables["train"], options)
+    learned_from = tables["train"].source if options.label_names is None else None
+    options = replace(options, label_names=names, learned_from=learned_from)
+    others = {split: read_labelled_texts(table, options)[0] for split, table in tables.items() if split != "train"}
+    return names, {"train": train, **others}
 
 
-def _to_dataset(part: Part) -> datasets.Dataset:
-    num_rows, num_labels = part.labels.shape
+def _to_dataset(rows: LabelledTexts) -> datasets.Dataset:
+    num_rows, num_labels = rows.labels.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_labels)
-    labels = pa.ListArray.from_arrays(offsets, pa.array(part.labels.ravel(), pa.float32()))
-    return datasets.Dataset(pa.table({"text": pa.array(part.texts, pa.string()), "labels": labels}))
+    labels = pa.ListArray.from_arrays(offsets, pa.array(rows.labels.ravel(), pa.float32()))
+    return datasets.Dataset(pa.table({"text": pa.array(rows.texts, pa.string()), "labels": labels}))
 
 
 def _check_label_names(label_names: Sequence[str] | str | os.PathLike[str] | None) -> list[str] | None:
@@ -229,34 +210,35 @@ def _check_label_names(label_names: Sequence[str] | str | os.PathLike[str] | Non
         source = str(label_names)
         if not Path(source).is_file():
             problem = "is no file; give label_names as a list, or as the path of a text file with one label per line"
-            raise DataError.at(f"label_names {source!r}", problem)
+            raise error_at(f"label_names {source!r}", problem)
         label_names = [line for line in read_text(Path(source)).splitlines() if line.strip()]
     for name in label_names:
         if not isinstance(name, str) or not name.strip():
-            raise DataError.at(source, f"expected names, got {short(name)}; write every label as a string, in quotes")
+            raise error_at(source, f"expected names, got {short(name)}; write every label as a string, in quotes")
     names = [name.strip() for name in label_names]
     if not names:
-        raise DataError.at(source, "expected at least one label, got none; name the labels or leave label_names out")
+        raise error_at(source, "expected at least one label, got none; name the labels or leave label_names out")
     duplicate = first_duplicate(names)
     if duplicate is not None:
-        raise DataError.at(source, f"label {duplicate!r} occurs twice, expected different labels; remove one of them")
+        raise error_at(source, f"label {duplicate!r} occurs twice, expected different labels; remove one of them")
     return names
 
 
 def _check_ratios(ratios: dict[str, float]) -> None:
     if min(ratios.values()) < 0 or not sum(ratios.values()) < 1:
         got = " and ".join(f"{split}_ratio {ratio}" for split, ratio in ratios.items())
-        raise DataError(f"{got}: expected ratios of at least 0 that sum to less than 1; lower them")
+        raise InputError(f"{got}: expected ratios of at least 0 that sum to less than 1; lower them")
 
 
-def _carve(train: Part, ratios: dict[str, float], seed: int, source: str) -> dict[str, Part]:
+def _divide(train: LabelledTexts, ratios: dict[str, float], seed: int, source: str) -> dict[str, LabelledTexts]:
+    """The training data without the splits that are taken from it, and those splits."""
     shares = {"train": 1 - sum(ratios.values()), **ratios}
     subsets = iterative_stratification(train.labels, list(shares.values()), seed)
-    parts = {}
+    splits = {}
     for subset, split in enumerate(shares):
         rows = np.flatnonzero(subsets == subset)
         if len(rows) == 0:
             problem = f"{len(train.texts)} rows leave none for {split} at a ratio of {shares[split]:.3g}"
-            raise DataError.at(source, f"{problem}, expected at least one; change the ratios or add rows")
-        parts[split] = Part([train.texts[row] for row in rows], train.labels[rows])
-    return parts
+            raise error_at(source, f"{problem}, expected at least one; change the ratios or add rows")
+        splits[split] = LabelledTexts([train.texts[row] for row in rows], train.labels[rows])
+    return splits

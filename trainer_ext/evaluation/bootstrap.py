@@ -84,8 +84,8 @@ def bootstrap_average_precision(
     for run, label in np.ndindex(len(runs), gold.shape[1]):
         order = np.argsort(-runs[run, :, label], kind="stable")
         scores, is_positive = -runs[run, order, label], gold[order, label]
-        found = scores[is_positive]
-        last, last_positive = (np.searchsorted(values, found, side="right") - 1 for values in (scores, found))
+        positive = scores[is_positive]
+        last, last_positive = (np.searchsorted(values, positive, side="right") - 1 for values in (scores, positive))
         rankings[run, label] = order, is_positive, last, last_positive
     resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
     for part, counts in _resamples(len(gold), num_resamples, seed):
@@ -141,7 +141,7 @@ def bootstrap_metrics(
 
 def mean_over_resampled_runs(resampled: npt.ArrayLike, seed: int | list[int] = 0) -> npt.NDArray[np.float64]:
     """
-    The mean over runs that are drawn as well: what is resampled twice speaks of other texts and of other seeds
+    The mean over runs that are drawn as well: resampled twice, values speak of other texts and of other seeds
     (Sellam et al., 2022, The MultiBERTs: BERT Reproductions for Robustness Analysis, section 4).
 
     Of `num_runs` runs `num_runs - 1` are drawn with replacement: with as many draws as runs the variance of their mean

@@ -45,7 +45,7 @@ def fit_calibration(labels: npt.ArrayLike, logits: npt.ArrayLike, method: str) -
 
     In place of 1 and 0 all of them aim at Platt's targets, (num_positives + 1) / (num_positives + 2) and
     1 / (num_negatives + 2): the fit is finite even where logits separate a label, and a rare label does not run away.
-    What is minimised is convex, by Newton's method with short steps.
+    The loss is convex; Newton's method minimises it with short steps.
 
     A label keeps scale 1 and bias 0 if it is not fitted by itself: without a positive or a negative sample, with equal
     logits everywhere, or where the best scale is not above 0, which would reverse the ranking. With `"temperature"`
@@ -122,7 +122,7 @@ def sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def calibrated_probabilities(logits: npt.NDArray[np.float32], calibration: Calibration | None) -> np.ndarray:
     """
-    The sigmoid of calibrated logits: what the model itself gives once it holds the calibration, to the bit.
+    The sigmoid of calibrated logits, equal to the bit to the answers of a model that holds the calibration.
 
     Args:
         logits (`np.ndarray` of shape `(num_samples, num_labels)`): From the model without calibration, fp32.
@@ -168,7 +168,7 @@ def expected_calibration_error(
     into the bin (Naeini et al., 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning; with 15 bins of
     equal width as in Guo et al., 2017). Bins are closed on the left, the last one on both sides. Bins with equally
     many samples (Nixon et al., 2019, Measuring Calibration in Deep Learning) would see more of a rare label, of which
-    most probabilities fall into the lowest bin, but with few positives what they see is chance.
+    most probabilities fall into the lowest bin, but with few positives they would see chance.
 
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.

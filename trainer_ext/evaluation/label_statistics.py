@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the training labels say before any text is read: how frequent each is, and which come together."""
+"""Statistics of the training labels: how frequent each is, and which come together."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from ..errors import InputError
 from .metrics import check_labels
 
-CLASS_WEIGHTS = ("none", "inverse", "sqrt", "effective")
+CLASS_WEIGHT_METHODS = ("none", "inverse", "sqrt", "effective")
 CORRELATION_METHODS = ("phi", "conditional", "cosine")
 
 
-def class_weights(
+def compute_class_weights(
     labels: npt.ArrayLike, method: str, *, cap: float = 10.0, beta: float = 0.999
 ) -> npt.NDArray[np.float64]:
     """
@@ -36,10 +36,10 @@ def class_weights(
         of one with a single positive: an infinite weight would make the loss NaN.
 
     Raises:
-        `ValueError`: If an argument is out of its range.
+        `InputError`: If an argument is out of its range.
     """
-    if method not in CLASS_WEIGHTS:
-        raise InputError(f"`method` must be one of {', '.join(CLASS_WEIGHTS)}, got {method!r}.")
+    if method not in CLASS_WEIGHT_METHODS:
+        raise InputError(f"`method` must be one of {', '.join(CLASS_WEIGHT_METHODS)}, got {method!r}.")
     if not cap >= 1.0:
         raise InputError(f"`cap` must be at least 1, got {cap}.")
     if not 0.0 <= beta < 1.0:

@@ -33,7 +33,7 @@ LABEL_METRICS = ("precision", "recall", "f1", "roc_auc")
 
 
 class Counts(NamedTuple):
-    """What the metrics of hard predictions are made of; the leading dimensions `(...)` are those of a resample.
+    """The sums that give the metrics of hard predictions; the leading dimensions `(...)` are those of a resample.
 
     Attributes:
         correct, gold, predicted (`np.ndarray` of shape `(..., num_labels)`): How many samples have the label both in
@@ -61,7 +61,7 @@ def check_labels(values: npt.ArrayLike, name: str = "labels") -> npt.NDArray[np.
         `np.ndarray` of shape `(num_samples, num_labels)`: The same matrix as booleans.
 
     Raises:
-        ValueError: If the shape is not two-dimensional, a dimension is empty, or a value is neither 0 nor 1.
+        `ValueError`: If the shape is not two-dimensional, a dimension is empty, or a value is neither 0 nor 1.
     """
     array = np.asarray(values)
     if array.ndim != 2:
@@ -96,7 +96,7 @@ def check_probabilities(
         `np.ndarray` of shape `(num_samples, num_labels)`: The probabilities in float32 or float64.
 
     Raises:
-        ValueError: If the shape differs from `shape`, or a value is NaN or outside [0, 1].
+        `ValueError`: If the shape differs from `shape`, or a value is NaN or outside [0, 1].
     """
     array = np.asarray(values)
     if array.dtype not in (np.float32, np.float64):
@@ -122,7 +122,7 @@ def check_label_names(label_names: Sequence[str] | None, num_labels: int) -> lis
         `list[str]`: The names; by default `"0"`, `"1"`, and so on.
 
     Raises:
-        ValueError: If there are more or fewer names than labels, or a name is there twice.
+        `ValueError`: If there are more or fewer names than labels, or a name is there twice.
     """
     names = [str(index) for index in range(num_labels)] if label_names is None else list(label_names)
     if len(names) != num_labels:
@@ -171,7 +171,7 @@ def multilabel_metrics(
         `probabilities` also `macro_roc_auc`, `macro_average_precision` and `roc_auc/<label>`.
 
     Raises:
-        ValueError: If a shape does not fit, a value is out of its range, there are no samples, or not exactly one of
+        `ValueError`: If a shape does not fit, a value is out of its range, there are no samples, or not exactly one of
             `probabilities` and `predictions` is given.
     """
     gold = check_labels(labels)
@@ -196,7 +196,7 @@ def multilabel_metrics(
 def sample_scores(
     gold: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Compute what is averaged over the samples in `samples_jaccard` and `subset_accuracy`.
+    """Compute the scores of each sample whose means are `samples_jaccard` and `subset_accuracy`.
 
     Args:
         gold, predicted (`np.ndarray` of shape `(num_samples, num_labels)`): Booleans.
@@ -206,8 +206,8 @@ def sample_scores(
         exactly right, `(num_samples,)`.
     """
     # A product with ones takes a fifth of the time of a sum over short rows; float32 counts exactly up to 2 ** 24.
-    each = np.ones(gold.shape[1], dtype=np.float32)
-    common, either = (gold & predicted) @ each, (gold | predicted) @ each
+    ones = np.ones(gold.shape[1], dtype=np.float32)
+    common, either = (gold & predicted) @ ones, (gold | predicted) @ ones
     return _divide(common, either, 1.0), common == either
 
 
@@ -271,7 +271,7 @@ def always_frequent_baseline(
         `dict[str, float]`: The result of `multilabel_metrics` for these hard predictions.
 
     Raises:
-        ValueError: If the two label matrices differ in `num_labels`, or one is not a valid 0/1 matrix.
+        `ValueError`: If the two label matrices differ in `num_labels`, or one is not a valid 0/1 matrix.
     """
     train, gold = check_labels(train_labels, "train_labels"), check_labels(labels)
     if train.shape[1] != gold.shape[1]:
@@ -313,7 +313,7 @@ def format_metrics_table(
         `str`: The lines of the table, without a newline at the end.
 
     Raises:
-        ValueError: If `metrics` has no `support/<label>` for a label, or a further column is also named `name`.
+        `ValueError`: If `metrics` has no `support/<label>` for a label, or a further column is also named `name`.
     """
     others = dict(columns or {})
     if name in others:
@@ -362,9 +362,9 @@ def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, zero_division:
 def _count_metrics(
     gold: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_], names: list[str], zero_division: float
 ) -> dict[str, float]:
-    each = np.ones(len(gold))
+    ones = np.ones(len(gold))
     jaccard, exact = sample_scores(gold, predicted)
-    counts = Counts(each @ (gold & predicted), each @ gold, each @ predicted, jaccard.mean(), exact.mean(), len(gold))
+    counts = Counts(ones @ (gold & predicted), ones @ gold, ones @ predicted, jaccard.mean(), exact.mean(), len(gold))
     metrics = metrics_of_counts(counts, names, zero_division)
     metrics.update(zip((f"support/{name}" for name in names), counts.gold, strict=True))
     return {key: float(value) for key, value in metrics.items()}
@@ -409,18 +409,18 @@ def _format_value(value: float | None, num_digits: int) -> str:
 
 
 def _display_width(text: str) -> int:
-    """Count terminal cells: 2 for wide characters, 0 for combining marks and format characters."""
+    """Columns of a terminal: 2 for wide characters, 0 for combining marks and format characters."""
     invisible = ("Mn", "Me", "Cf")
     visible = [character for character in text if unicodedata.category(character) not in invisible]
     return len(visible) + sum(unicodedata.east_asian_width(character) in ("W", "F") for character in visible)
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad the cells of each column to one display width: the first column to the left, the others to the right."""
+    """Pad the texts of each column to one display width: the first column to the left, the others to the right."""
     widths = [max(map(_display_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        gaps = [" " * (width - _display_width(cell)) for cell, width in zip(row, widths, strict=True)]
-        cells = [row[0] + gaps[0], *(gap + cell for gap, cell in zip(gaps[1:], row[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
+        gaps = [" " * (width - _display_width(text)) for text, width in zip(row, widths, strict=True)]
+        padded = [row[0] + gaps[0], *(gap + text for gap, text in zip(gaps[1:], row[1:], strict=True))]
+        lines.append("  ".join(padded).rstrip())
     return lines

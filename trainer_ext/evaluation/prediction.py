@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 
+from ..data.batching import length_batches
 from ..errors import InputError
 from .calibration import calibrated_probabilities
 
@@ -22,7 +23,7 @@ _BATCHES_PER_CHUNK = 32
 
 class Prediction(NamedTuple):
     """
-    What a model says of one text.
+    The prediction for one text.
 
     Attributes:
         text (`str`): The text.
@@ -55,20 +56,18 @@ def iter_predictions(
         [`Prediction`]: One per text, in the order of the texts.
 
     Raises:
-        `ValueError`: If `batch_size` is below 1.
+        `InputError`: If `batch_size` is below 1.
     """
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1, got {batch_size}.")
     model.eval()
     iterator = iter(texts)
     while chunk := list(islice(iterator, batch_size * _BATCHES_PER_CHUNK)):
-        by_length = sorted(range(len(chunk)), key=lambda index: len(chunk[index]))
-        results: list[Prediction | None] = [None] * len(chunk)
-        for start in range(0, len(chunk), batch_size):
-            indices = by_length[start : start + batch_size]
-            for index, result in zip(indices, _predict(model, tokenizer, [chunk[i] for i in indices]), strict=True):
-                results[index] = result
-        yield from results  # type: ignore[misc]
+        predictions: dict[int, Prediction] = {}
+        # Negated, so the shortest first: where one batch is not full, it is that of the longest texts.
+        for batch in length_batches([-len(text) for text in chunk], batch_size):
+            predictions |= zip(batch, _predict(model, tokenizer, [chunk[row] for row in batch]), strict=True)
+        yield from (predictions[row] for row in range(len(chunk)))
 
 
 @torch.inference_mode()
@@ -116,9 +115,9 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
 
     Raises:
         `OSError`: If there is no such model.
-        `ValueError`: If it is not a multi-label classifier.
+        `InputError`: If it is not a multi-label classifier.
     """
-    # First of all, as what is no classifier has a tokenizer and weights that fail in less telling ways.
+    # First of all: other models have a tokenizer and weights that fail in less telling ways.
     problem_type = AutoConfig.from_pretrained(model).problem_type
     if problem_type != "multi_label_classification":
         raise InputError(

@@ -31,8 +31,8 @@ def compute_validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """
     A few metrics for an evaluation during training, at thresholds tuned on the very same rows.
 
-    So they are a little too good, equally for every epoch, and serve to choose the best epoch, nothing else: what is
-    reported comes from a split that chose no threshold.
+    So they are a little too good, equally for every epoch, and serve to choose the best epoch, nothing else: reported
+    results come from a split that chose no threshold.
     """
     labels, probabilities = labels_and_probabilities(prediction)
     metrics = multilabel_metrics(labels, probabilities, thresholds=tune_thresholds(labels, probabilities))
@@ -102,12 +102,14 @@ def results_table(
 ) -> str:
     """The results of one split as a table (tuned thresholds, 0.5, a baseline if given) and the calibration error."""
     prefix = f"{split}_"
-    own = {key[len(prefix) :]: value for key, value in results.items() if key.startswith(prefix)}
-    tuned = {key: value for key, value in own.items() if not key.endswith(AT_DEFAULT)}
-    columns = {"at 0.5": {key[: -len(AT_DEFAULT)]: value for key, value in own.items() if key.endswith(AT_DEFAULT)}}
+    metrics = {key.removeprefix(prefix): value for key, value in results.items() if key.startswith(prefix)}
+    tuned = {key: value for key, value in metrics.items() if not key.endswith(AT_DEFAULT)}
+    default = {key.removesuffix(AT_DEFAULT): metrics[key] for key in metrics if key.endswith(AT_DEFAULT)}
+    columns = {"at 0.5": default}
     if baseline is not None:
         columns["always frequent"] = dict(baseline)
     table = format_metrics_table(tuned, label_names, name="tuned", columns=columns)
-    error = f"Expected calibration error, mean over the labels: {own['macro_calibration_error']:.3f}"
-    before = own.get("macro_calibration_error_uncalibrated")
-    return f"{table}\n\n{error}." if before is None else f"{table}\n\n{error}, {before:.3f} before calibration."
+    error = f"Expected calibration error, mean over the labels: {metrics['macro_calibration_error']:.3f}"
+    uncalibrated = metrics.get("macro_calibration_error_uncalibrated")
+    before = "" if uncalibrated is None else f", {uncalibrated:.3f} before calibration"
+    return f"{table}\n\n{error}{before}."

@@ -15,7 +15,7 @@ from .metrics import check_labels, check_probabilities
 
 TUNED_STRATEGIES = ("per_label", "expected_f1", "global")
 
-# What `cross_validated_shrinkage` compares.
+# The candidates of `cross_validated_shrinkage`.
 SHRINKAGES = (0.0, 5.0, 20.0, 50.0, float("inf"))
 # Sums of F1 values in different order differ by rounding, so nearly equal objectives count as equal.
 _TOLERANCE = 1e-12
@@ -62,7 +62,7 @@ def tune_thresholds(
         `np.ndarray` of shape `(num_labels,)`: Thresholds in the open interval (0, 1), float64.
 
     Raises:
-        ValueError: If an argument is out of its range or the shapes of `labels` and `probabilities` differ.
+        `ValueError`: If an argument is out of its range or the shapes of `labels` and `probabilities` differ.
     """
     _check_options(strategy, shrinkage, default)
     gold = check_labels(labels)
@@ -94,7 +94,7 @@ def cross_validated_shrinkage(
     """Find the shrinkage whose thresholds do best on samples that they were not tuned on.
 
     The samples are split into folds at random, several times over. The thresholds for each fold come from the others;
-    what counts is the macro-F1 of all folds together, the mean over the repeats (Stone, 1974, Cross-Validatory Choice
+    the measure is the macro-F1 of all folds together, the mean over the repeats (Stone, 1974, Cross-Validatory Choice
     and Assessment of Statistical Predictions). Among equals the first candidate wins.
 
     Args:
@@ -109,7 +109,7 @@ def cross_validated_shrinkage(
         `float`: One of the candidates; the first if there are fewer samples than folds.
 
     Raises:
-        ValueError: If there are no candidates, or a number is out of its range.
+        `ValueError`: If there are no candidates, or a number is out of its range.
     """
     if not candidates or num_folds < 2 or num_repeats < 1:
         raise InputError(

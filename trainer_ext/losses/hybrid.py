@@ -52,7 +52,7 @@ class LabelStatistics:
         Args:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
             class_weights (`ArrayLike` of shape `(num_labels,)`, *optional*): Weights above 0, such as those of
-                [`~trainer_ext.evaluation.label_statistics.class_weights`]; 1 each by default.
+                [`~trainer_ext.evaluation.label_statistics.compute_class_weights`]; 1 each by default.
             correlation (`str`, *optional*, defaults to `"phi"`): A method of [`label_correlation`].
             smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn and written at every evaluation: label correlations, F1 per label, reliability."""
+"""Reports and figures of an evaluation: label correlations, F1 per label, reliability."""

@@ -1,34 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the callbacks that leave a figure and its numbers at every evaluation have in common."""
+"""
+Callbacks that see the predictions of an evaluation, and those that leave a report and its figure.
+
+The Trainer imports this module: matplotlib is imported where a figure is drawn, not here.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from ..errors import InputError
-from .evaluation import EvaluationCallback
-from .figures import figure_png
-from .trackers import log_figure
+from ..evaluation.thresholds import tune_thresholds
+from ..files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True)
+class EvaluationPredictions:
+    """
+    The predictions for a whole evaluation split, gathered from all processes.
+
+    Attributes:
+        labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): In [0, 1], float64.
+        prefix (`str`, *optional*, defaults to `"eval"`):
+            The evaluation's name: `"eval"`, or `"eval_<name>"` with several evaluation sets.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    prefix: str = "eval"
+
+
+class EvaluationCallback(TrainerCallback):
+    """
+    A [`TrainerCallback`] with one more event, which [`StackedEmotionTrainer`] calls at the end of every evaluation, in
+    every process, before the metrics are logged; `predict` does not call it.
+    """
+
+    def on_predictions(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        predictions: EvaluationPredictions,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> dict[str, float]:
+        """
+        Look at the predictions of an evaluation.
+
+        Args:
+            args (`TrainingArguments`): The Trainer's.
+            state (`TrainerState`): The Trainer's; files are written only if `state.is_world_process_zero`.
+            predictions ([`EvaluationPredictions`]): Labels and probabilities.
+            callbacks (`Sequence[TrainerCallback]`, *optional*): All of the Trainer's.
+
+        Returns:
+            `dict[str, float]`: Numbers that join the metrics as `<prefix>_<key>`, the same in every process.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Report:
+    """The base of the reports: a dataclass whose fields JSON can hold."""
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that join the metrics of the evaluation."""
+        raise NotImplementedError
+
+    def draw(self) -> Figure:
+        """The picture of the report."""
+        raise NotImplementedError
+
+
 class ReportCallback(EvaluationCallback):
     """
-    An [`EvaluationCallback`] that leaves a JSON file and a figure of the same name.
+    An [`EvaluationCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
+    `<name>_<step>.png`, which TensorBoard gets as well. With several evaluation sets the files are named
+    `<name>_<set>_<step>`.
+
+    The predictions are those at thresholds tuned on the very rows that are evaluated, so all values are a little too
+    good: they serve to compare epochs, and are no results to report.
 
     Args:
         label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
         output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
 
     Raises:
-        `ValueError`: If `label_names` is not as described, or does not fit the model when a Trainer is made with it.
+        `InputError`: If `label_names` is not as described, or does not fit the model when a Trainer is made with it.
     """
 
     name: str
@@ -36,6 +105,15 @@ class ReportCallback(EvaluationCallback):
     def __init__(self, label_names: Sequence[str], output_dir: str | Path | None = None) -> None:
         self.label_names = check_label_names(label_names)
         self.output_dir = output_dir
+
+    def report(self, labels: np.ndarray, predictions: np.ndarray) -> Report:
+        """
+        Compare predictions with the gold labels.
+
+        Args:
+            labels, predictions (`np.ndarray` of shape `(num_samples, num_labels)`): 0 or 1.
+        """
+        raise NotImplementedError
 
     def on_init_end(
         self,
@@ -52,28 +130,23 @@ class ReportCallback(EvaluationCallback):
                 f"`label_names` must name the {num_labels} labels of the model, got {len(self.label_names)} names."
             )
 
-    def publish(
+    def on_predictions(
         self,
         args: TrainingArguments,
         state: TrainerState,
-        prefix: str,
-        callbacks: Sequence[TrainerCallback],
-        report: Mapping[str, Any],
-        figure: Figure,
-    ) -> None:
-        """
-        Write the report and the figure of this step and hand the figure to the trackers.
-
-        Args:
-            args, state, prefix, callbacks: As `on_predictions` gets them.
-            report (`Mapping[str, Any]`): What JSON can hold; the step is added.
-            figure (`Figure`): The picture of it.
-        """
-        step = state.global_step
-        split = prefix.removeprefix("eval").lstrip("_")
-        name = "_".join(part for part in (self.name, split, str(step)) if part)
-        write_report(self.output_dir or str(args.output_dir), name, {"step": step, **report}, figure)
-        log_figure(callbacks, f"{prefix}/{self.name}", figure, step)
+        predictions: EvaluationPredictions,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> dict[str, float]:
+        """Report, write and draw."""
+        labels, probabilities = predictions.labels, predictions.probabilities
+        report = self.report(labels, probabilities >= tune_thresholds(labels, probabilities))
+        if state.is_world_process_zero:
+            split = predictions.prefix.removeprefix("eval").lstrip("_")
+            stem = "_".join(filter(None, (self.name, split, str(state.global_step))))
+            figure = report.draw()
+            write_report(Path(self.output_dir or str(args.output_dir), stem), report, state.global_step, figure)
+            log_figure(callbacks, f"{predictions.prefix}/{self.name}", figure, state.global_step)
+        return report.metrics()
 
 
 def check_label_names(label_names: Sequence[str]) -> list[str]:
@@ -84,19 +157,34 @@ def check_label_names(label_names: Sequence[str]) -> list[str]:
     return names
 
 
-def write_report(folder: str | Path, name: str, report: Mapping[str, Any], figure: Figure) -> None:
+def write_report(stem: Path, report: Report, step: int, figure: Figure) -> None:
     """
-    Write `<name>.json` and `<name>.png`, each to a temporary name first.
+    Write `<stem>.json` and `<stem>.png`.
 
     Args:
-        folder (`str` or `Path`): Where to; it is made if it does not exist.
-        name (`str`): Without an ending.
-        report (`Mapping[str, Any]`): What JSON can hold.
+        stem (`Path`): The files without their endings; the folder is made if it does not exist.
+        report ([`Report`]): Its fields, after the step, are the JSON file.
+        step (`int`): The global step.
         figure (`Figure`): Saved at its own resolution, without an empty margin.
     """
-    text = json.dumps(report, ensure_ascii=False, allow_nan=False) + "\n"
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for ending, content in ((".json", text.encode("utf-8")), (".png", figure_png(figure))):
-        partial = Path(folder, f"{name}{ending}.partial")
-        partial.write_bytes(content)
-        partial.replace(Path(folder, f"{name}{ending}"))
+    from .plots import figure_png
+
+    text = json.dumps({"step": step, **asdict(report)}, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(f"{stem}.json", text)
+    write_file(f"{stem}.png", figure_png(figure))
+
+
+def log_figure(callbacks: Sequence[TrainerCallback], name: str, figure: Figure, step: int) -> None:
+    """
+    Hand a figure to TensorBoard, if it is among a Trainer's callbacks and has opened its file, as training does.
+
+    Args:
+        callbacks (`Sequence[TrainerCallback]`): The Trainer's, `trainer.callback_handler.callbacks`.
+        name (`str`): The image's key, such as `"eval/label_correlation"`.
+        figure (`Figure`): The picture.
+        step (`int`): The global step.
+    """
+    for callback in callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            # Closing is for figures of pyplot.
+            callback.tb_writer.add_figure(name, figure, step, close=False)

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from ..errors import InputError
 from ..evaluation.label_statistics import frequency_groups
 from ..evaluation.metrics import multilabel_metrics
-from ..evaluation.thresholds import tune_thresholds
-from .callback import ReportCallback, check_label_names
+from .callback import Report, ReportCallback, check_label_names
 from .plots import draw_class_scatter, with_minus
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ class ClassReportRow:
 
 
 @dataclass(frozen=True)
-class ClassReport:
+class ClassReport(Report):
     """
     F1 of every label beside its frequency.
 
@@ -61,6 +59,10 @@ class ClassReport:
     macro_f1_rare: float
     frequent_rare_gap: float
     rows: list[ClassReportRow]
+
+    def metrics(self) -> dict[str, float]:
+        """The means of the thirds and their gap."""
+        return {key: getattr(self, key) for key in ("macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")}
 
     def draw(self) -> Figure:
         """F1 over the number of training texts, one named point per label."""
@@ -113,12 +115,8 @@ class ClassReportCallback(ReportCallback):
     """
     Sets, at every evaluation, the F1 of each label beside its frequency in training.
 
-    Adds `macro_f1_frequent`, `macro_f1_rare` and `frequent_rare_gap` to the metrics, and leaves
-    `class_report_<step>.json` (a [`ClassReport`] and the step) and `class_report_<step>.png`, which the trackers get
-    as well. With several evaluation sets the files are named `class_report_<set>_<step>`.
-
-    Thresholds are tuned on the very rows that are evaluated, so all values are a little too good, those of rare labels
-    most: they serve to compare epochs, and are no results to report.
+    Adds `macro_f1_frequent`, `macro_f1_rare` and `frequent_rare_gap` to the metrics, and leaves a [`ClassReport`], as
+    [`ReportCallback`] says; rare labels gain most from thresholds tuned on the rows that are evaluated.
 
     Args:
         label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
@@ -126,7 +124,7 @@ class ClassReportCallback(ReportCallback):
         output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
 
     Raises:
-        `ValueError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
+        `InputError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
     """
 
     name = "class_report"
@@ -137,22 +135,9 @@ class ClassReportCallback(ReportCallback):
         super().__init__(label_names, output_dir)
         self.train_counts = _check_counts(train_counts, len(self.label_names))
 
-    def on_predictions(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        labels: np.ndarray,
-        probabilities: np.ndarray,
-        *,
-        prefix: str = "eval",
-        callbacks: Sequence[TrainerCallback] = (),
-    ) -> dict[str, float]:
-        """Compute, write and draw."""
-        predictions = probabilities >= tune_thresholds(labels, probabilities)
-        report = class_report(labels, predictions, self.train_counts, self.label_names)
-        if state.is_world_process_zero:
-            self.publish(args, state, prefix, callbacks, asdict(report), report.draw())
-        return {key: getattr(report, key) for key in ("macro_f1_frequent", "macro_f1_rare", "frequent_rare_gap")}
+    def report(self, labels: np.ndarray, predictions: np.ndarray) -> ClassReport:
+        """[`class_report`] beside the training counts."""
+        return class_report(labels, predictions, self.train_counts, self.label_names)
 
 
 def _check_counts(train_counts: npt.ArrayLike, num_labels: int) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
-from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from ..errors import InputError
 from ..evaluation.label_statistics import label_correlation
-from ..evaluation.thresholds import tune_thresholds
-from .callback import ReportCallback, check_label_names
+from .callback import Report, ReportCallback, check_label_names
 from .plots import draw_heat_maps
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LabelCorrelationReport:
+class LabelCorrelationReport(Report):
     """
     The label correlations of a split beside those of the predictions for it.
 
@@ -44,6 +42,10 @@ class LabelCorrelationReport:
     distance: float
     gold: list[list[float]]
     predicted: list[list[float]]
+
+    def metrics(self) -> dict[str, float]:
+        """The distance."""
+        return {"label_correlation_distance": self.distance}
 
     def draw(self) -> Figure:
         """Both matrices side by side, their labels in the [`cluster_order`] of the gold one."""
@@ -119,13 +121,9 @@ class LabelCorrelationCallback(ReportCallback):
     """
     Compares, at every evaluation, which labels come together in the predictions and in the gold labels.
 
-    Adds `label_correlation_distance` to the metrics, and leaves `label_correlation_<step>.json` (a
-    [`LabelCorrelationReport`] and the step) and `label_correlation_<step>.png`, which the trackers get as well. With
-    several evaluation sets the files are named `label_correlation_<set>_<step>`.
-
-    The predictions are those at thresholds tuned on the very rows that are compared. At 0.5 a model does not predict
-    its rare labels at all for many epochs, and the distance would show that instead of which labels go together. It
-    serves to compare epochs, and is no result to report.
+    Adds `label_correlation_distance` to the metrics, and leaves a [`LabelCorrelationReport`], as [`ReportCallback`]
+    says. At a threshold of 0.5 a model does not predict its rare labels at all for many epochs, and the distance would
+    show that instead of which labels go together.
 
     Args:
         label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
@@ -134,7 +132,7 @@ class LabelCorrelationCallback(ReportCallback):
         smoothing (`float`, *optional*, defaults to 10.0): As in [`label_correlation`].
 
     Raises:
-        `ValueError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
+        `InputError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
     """
 
     name = "label_correlation"
@@ -151,21 +149,8 @@ class LabelCorrelationCallback(ReportCallback):
         label_correlation([[0, 1]], method, smoothing=smoothing)
         self.method, self.smoothing = method, smoothing
 
-    def on_predictions(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        labels: np.ndarray,
-        probabilities: np.ndarray,
-        *,
-        prefix: str = "eval",
-        callbacks: Sequence[TrainerCallback] = (),
-    ) -> dict[str, float]:
-        """Compare, write and draw."""
-        predictions = probabilities >= tune_thresholds(labels, probabilities)
-        report = label_correlation_report(
+    def report(self, labels: np.ndarray, predictions: np.ndarray) -> LabelCorrelationReport:
+        """[`label_correlation_report`] with the callback's method and smoothing."""
+        return label_correlation_report(
             labels, predictions, self.label_names, method=self.method, smoothing=self.smoothing
         )
-        if state.is_world_process_zero:
-            self.publish(args, state, prefix, callbacks, asdict(report), report.draw())
-        return {"label_correlation_distance": report.distance}

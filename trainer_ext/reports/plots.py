@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The drawings of the callbacks, in one look that survives print and colour-blindness.
+The drawings of the reports, in one look that survives print and colour-blindness.
 
 They are built on [`matplotlib.figure.Figure`], so no window, no pyplot state and no backend is involved. matplotlib
 3.11 shapes Arabic and orders it from right to left by itself. Its own font, DejaVu Sans, has Latin, Greek, Cyrillic,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import matplotlib
@@ -53,7 +54,7 @@ def draw_heat_maps(
         value_name (`str`): Beside the colour bar.
 
     Returns:
-        `Figure`: With numbers in the cells up to 14 labels.
+        `Figure`: With numbers in the squares up to 14 labels.
     """
     num_labels = len(label_names)
     blank = np.eye(num_labels, dtype=np.bool_)
@@ -89,7 +90,7 @@ def draw_class_scatter(
             Training texts with the label, on a logarithmic axis; a label without any is drawn at one half.
         values (`Sequence[float]` of length `num_labels`): F1 in [0, 1].
         groups (`Sequence[str]` of length `num_labels`): `"frequent"`, `"middle"` or `"rare"`.
-        label_names (`Sequence[str]` of length `num_labels`): What to write beside the points.
+        label_names (`Sequence[str]` of length `num_labels`): Written beside the points.
         title (`str`): Above the axes.
     """
     x, y, members = np.maximum(counts, 0.5), np.asarray(values, dtype=np.float64), np.asarray(groups)
@@ -120,13 +121,26 @@ def draw_class_scatter(
     return figure
 
 
+def figure_png(figure: Figure, dpi: float | None = None) -> bytes:
+    """
+    The figure as the bytes of a PNG file, without an empty margin.
+
+    Args:
+        figure (`Figure`): Of matplotlib.
+        dpi (`float`, *optional*, defaults to the figure's own): Resolution, pixels per inch.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi or figure.dpi, bbox_inches="tight", pad_inches=0.08)
+    return buffer.getvalue()
+
+
 def with_minus(number: str) -> str:
     """A number as it is set in print, with a minus instead of a hyphen."""
     return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _write_values(axis: Axes, matrix: npt.NDArray[np.float64], limit: float) -> None:
-    """The numbers in the cells, but for the diagonal."""
+    """The numbers in the squares, but for the diagonal."""
     for row, column in zip(*np.nonzero(~np.eye(len(matrix), dtype=np.bool_)), strict=True):
         value = round(float(matrix[row, column]), 2) + 0.0
         colour = "white" if abs(value) > 0.6 * limit else "black"

@@ -15,7 +15,7 @@ import torch
 from transformers import TrainingArguments
 
 from ..errors import InputError
-from ..evaluation.label_statistics import CLASS_WEIGHTS, CORRELATION_METHODS, class_weights
+from ..evaluation.label_statistics import CLASS_WEIGHT_METHODS, CORRELATION_METHODS, compute_class_weights
 from ..losses.base import BASE_LOSSES
 from ..losses.correlation import CORRELATION_TERMS
 from ..losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
@@ -67,7 +67,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             Arguments of that loss, such as `{"gamma": 2.0}`.
         class_weights (`str`, *optional*, defaults to `"none"`):
             Weight of the positives of each label: `"inverse"`, `"sqrt"` or `"effective"`; see
-            [`~trainer_ext.evaluation.label_statistics.class_weights`].
+            [`~trainer_ext.evaluation.label_statistics.compute_class_weights`].
         class_weight_cap (`float`, *optional*, defaults to 10.0):
             The highest weight that is computed.
         label_weights (`dict[str, float]`, *optional*):
@@ -156,7 +156,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     base_loss_options: dict[str, Any] | None = field(default=None, metadata={"help": "Its arguments: {gamma: 2}."})
     class_weights: str = field(
         default="none",
-        metadata={"help": f"Weight of positives: {', '.join(CLASS_WEIGHTS)}.", "choices": CLASS_WEIGHTS},
+        metadata={"help": f"Weight of positives: {', '.join(CLASS_WEIGHT_METHODS)}.", "choices": CLASS_WEIGHT_METHODS},
     )
     class_weight_cap: float = field(default=10.0, metadata={"help": "The highest class weight that is computed."})
     label_weights: dict[str, float] | None = field(
@@ -260,7 +260,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""
-        choices = {"class_weights": CLASS_WEIGHTS, "label_correlation": CORRELATION_METHODS}
+        choices = {"class_weights": CLASS_WEIGHT_METHODS, "label_correlation": CORRELATION_METHODS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
@@ -331,7 +331,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             `ValueError`: If an argument of the loss is unknown or out of its range.
             `TypeError`: If a number is something else.
         """
-        weights = class_weights(labels, self.class_weights, cap=self.class_weight_cap)
+        weights = compute_class_weights(labels, self.class_weights, cap=self.class_weight_cap)
         for label, weight in (self.label_weights or {}).items():
             if label not in label_names:
                 raise InputError(f"`label_weights` names {label!r}; the labels are {', '.join(label_names)}.")

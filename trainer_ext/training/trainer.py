@@ -35,7 +35,7 @@ from ..evaluation.results import compute_validation_metrics, labels_and_probabil
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics
-from ..reports.evaluation import EvaluationCallback
+from ..reports.callback import EvaluationCallback, EvaluationPredictions
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
 from .unfreezing import GradualUnfreezingCallback
@@ -213,16 +213,9 @@ class StackedEmotionTrainer(Trainer):
         output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
         if not observed or output.predictions is None or output.label_ids is None:
             return output
-        labels, probabilities = labels_and_probabilities(output)
+        predictions = EvaluationPredictions(*labels_and_probabilities(output), metric_key_prefix)
         for observer in observers:
-            numbers = observer.on_predictions(
-                self.args,
-                self.state,
-                labels,
-                probabilities,
-                prefix=metric_key_prefix,
-                callbacks=self.callback_handler.callbacks,
-            )
+            numbers = observer.on_predictions(self.args, self.state, predictions, self.callback_handler.callbacks)
             output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
         return output
 

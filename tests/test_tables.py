@@ -12,7 +12,8 @@ import pytest
 from emotion_samples import COLUMNS_CSV, LABELS, check, message, write, write_parquet
 
 from trainer_ext.data.loading import read_file
-from trainer_ext.data.tables import DataError, read_table, short_list
+from trainer_ext.data.tables import read_table, short_list
+from trainer_ext.errors import InputError
 
 
 @pytest.mark.parametrize("content", [COLUMNS_CSV, "\ufeff" + COLUMNS_CSV, COLUMNS_CSV.replace("\n", "\r\n")])
@@ -63,9 +64,9 @@ def test_texts_are_kept_exactly(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=message(tmp_path / "a.csv", "", "no such file; correct the path")):
+    with pytest.raises(InputError, match=message(tmp_path / "a.csv", "", "no such file; correct the path")):
         read_table(tmp_path / "a.csv")
-    with pytest.raises(DataError, match=message(tmp_path, "", "is a folder, expected a file")):
+    with pytest.raises(InputError, match=message(tmp_path, "", "is a folder, expected a file")):
         read_table(tmp_path)
 
 
@@ -98,22 +99,22 @@ NEWLINE_CSV = 'text,joy\n"one\ntwo\r\nthree",1\n\n'
 )
 def test_broken_files(tmp_path: Path, name: str, content: str | bytes, place: str, parts: list[str]) -> None:
     path = write(tmp_path, name, content)
-    with pytest.raises(DataError, match=message(path, place, *parts)):
+    with pytest.raises(InputError, match=message(path, place, *parts)):
         read_table(path)
 
 
 def test_field_that_swallows_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'text,joy\na,1\n"b,1\n' + "some text,1\n" * 20000)
-    with pytest.raises(DataError, match=message(path, ", row 3", "close every quote")):
+    with pytest.raises(InputError, match=message(path, ", row 3", "close every quote")):
         read_table(path)
 
 
 def test_parquet_without_rows_and_with_a_duplicated_column(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, "a.parquet", text=pa.array([], pa.string()), joy=pa.array([], pa.int8()))
-    with pytest.raises(DataError, match=message(path, "", "has columns but no rows")):
+    with pytest.raises(InputError, match=message(path, "", "has columns but no rows")):
         read_table(path)
     pq.write_table(pa.table([pa.array(["a"]), pa.array([1]), pa.array([0])], names=["text", "joy", "joy"]), path)
-    with pytest.raises(DataError, match=message(path, ", column 'joy'", "the column occurs twice")):
+    with pytest.raises(InputError, match=message(path, ", column 'joy'", "the column occurs twice")):
         read_table(path)
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the callbacks in a Trainer, on our model and on a stock BERT, and of what the trackers get."""
+"""Tests of the callbacks in a Trainer, on our model and a stock BERT: numbers, files, and images for TensorBoard."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,12 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
+from transformers.integrations import TensorBoardCallback
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.reports.callback import EvaluationCallback, EvaluationPredictions, log_figure, write_report
 from trainer_ext.reports.class_report import ClassReportCallback
-from trainer_ext.reports.evaluation import EvaluationCallback
-from trainer_ext.reports.label_correlation import LabelCorrelationCallback
-from trainer_ext.reports.trackers import log_figure
+from trainer_ext.reports.label_correlation import LabelCorrelationCallback, LabelCorrelationReport
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 NAMES = list(LABELS.values())
@@ -69,19 +68,16 @@ class Recorder(EvaluationCallback):
     """Keeps what it is called with and returns a number of its own."""
 
     def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[tuple[EvaluationPredictions, Sequence[TrainerCallback]]] = []
 
     def on_predictions(
         self,
         args: TrainingArguments,
         state: TrainerState,
-        labels: np.ndarray,
-        probabilities: np.ndarray,
-        *,
-        prefix: str = "eval",
+        predictions: EvaluationPredictions,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> dict[str, float]:
-        self.calls.append({"labels": labels, "probabilities": probabilities, "prefix": prefix, "callbacks": callbacks})
+        self.calls.append((predictions, callbacks))
         return {"num_calls": float(len(self.calls))}
 
 
@@ -98,14 +94,14 @@ def test_callback_gets_labels_and_probabilities_of_all_rows(setup: Setup, tmp_pa
     output = trainer.predict(trainer.eval_dataset)
     # `predict` is no evaluation.
     assert len(recorder.calls) == 1
-    call = recorder.calls[0]
-    assert call["labels"].tolist() == ROWS
-    assert call["labels"].dtype == np.int64
+    predictions, callbacks = recorder.calls[0]
+    assert predictions.labels.tolist() == ROWS
+    assert predictions.labels.dtype == np.int64
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-    assert np.abs(call["probabilities"] - 1 / (1 + np.exp(-logits.astype(np.float64)))).max() < 1e-6
-    assert call["probabilities"].dtype == np.float64
-    assert call["probabilities"].shape == (len(CORPUS), 4)
-    assert (call["prefix"], call["callbacks"]) == ("eval", trainer.callback_handler.callbacks)
+    assert np.abs(predictions.probabilities - 1 / (1 + np.exp(-logits.astype(np.float64)))).max() < 1e-6
+    assert predictions.probabilities.dtype == np.float64
+    assert predictions.probabilities.shape == (len(CORPUS), 4)
+    assert (predictions.prefix, callbacks) == ("eval", trainer.callback_handler.callbacks)
     assert metrics["eval_num_calls"] == 1.0
     assert ("eval_macro_f1" in metrics) == with_metrics
     assert "test_num_calls" not in output.metrics
@@ -118,8 +114,8 @@ def test_each_named_evaluation_set_has_its_own_numbers(setup: Setup, tmp_path: P
     trainer.add_callback(LabelCorrelationCallback(NAMES, tmp_path / "figures"))
     rows = trainer.eval_dataset
     metrics = trainer.evaluate({"all": rows, "half": rows.select(range(31))})
-    assert [call["prefix"] for call in recorder.calls] == ["eval_all", "eval_half"]
-    assert [len(call["labels"]) for call in recorder.calls] == [len(CORPUS), 31]
+    assert [predictions.prefix for predictions, _ in recorder.calls] == ["eval_all", "eval_half"]
+    assert [len(predictions.labels) for predictions, _ in recorder.calls] == [len(CORPUS), 31]
     assert (metrics["eval_all_num_calls"], metrics["eval_half_num_calls"]) == (1.0, 2.0)
     written = sorted(path.name for path in (tmp_path / "figures").glob("*.json"))
     assert written == ["label_correlation_all_0.json", "label_correlation_half_0.json"]
@@ -135,7 +131,7 @@ def test_trainer_without_such_callbacks_evaluates_as_before(setup: Setup, tmp_pa
 
 def test_event_has_no_default() -> None:
     with pytest.raises(NotImplementedError):
-        EvaluationCallback().on_predictions(None, None, np.zeros((1, 2)), np.zeros((1, 2)))
+        EvaluationCallback().on_predictions(None, None, EvaluationPredictions(np.zeros((1, 2)), np.zeros((1, 2))))
 
 
 @pytest.mark.parametrize("callback", [LabelCorrelationCallback(["a", "b"]), ClassReportCallback(["a", "b"], [1, 2])])
@@ -192,7 +188,7 @@ def test_training_with_both_callbacks_and_tensorboard(setup: Setup, tmp_path: Pa
             assert np.asarray(image.convert("L")).std() > 5
 
 
-# ----------------------------------------------------------------------------------------------------------- trackers
+# -------------------------------------------------------------------------------------------------------------- files
 
 
 def make_figure() -> Figure:
@@ -201,31 +197,19 @@ def make_figure() -> Figure:
     return figure
 
 
-def make_tracker(kind: type[TrainerCallback], initialized: bool) -> tuple[TrainerCallback, list[dict[str, Any]]]:
-    """A callback of transformers whose tracker, which need not be installed, keeps what is logged."""
-    logged: list[dict[str, Any]] = []
-    tracker = SimpleNamespace(log=logged.append, Image=lambda pixels: pixels)
-    callback = kind.__new__(kind)
-    callback._initialized = initialized
-    setattr(callback, "_wandb" if kind is WandbCallback else "_trackio", tracker)
-    return callback, logged
+def test_report_is_written_whole_and_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    report = LabelCorrelationReport(["غضب", "b"], "phi", 1.0, 0.5, [], [])
+    write_report(folder / "name_7", report, 6, make_figure())
+    write_report(folder / "name_7", report, 7, make_figure())
+    assert sorted(path.name for path in folder.iterdir()) == ["name_7.json", "name_7.png"]
+    written = (folder / "name_7.json").read_text(encoding="utf-8")
+    assert json.loads(written) == {"step": 7, **asdict(report)}
+    assert "غضب" in written
 
 
-@pytest.mark.parametrize("kind", [WandbCallback, TrackioCallback])
-def test_wandb_and_trackio_get_the_pixels_and_the_step(kind: type[TrainerCallback]) -> None:
-    callback, logged = make_tracker(kind, initialized=True)
-    log_figure([TrainerCallback(), callback], "eval/name", make_figure(), 17)
-    assert [sorted(entry) for entry in logged] == [["eval/name", "train/global_step"]]
-    assert logged[0]["train/global_step"] == 17
-    pixels = logged[0]["eval/name"]
-    assert (pixels.shape, pixels.dtype) == ((50, 100, 3), np.uint8)
-    assert pixels.min() < 50 < pixels.max() == 255
-
-
-def test_trackers_that_have_not_begun_get_nothing() -> None:
-    asleep = [make_tracker(kind, initialized=False) for kind in (WandbCallback, TrackioCallback)]
+def test_tensorboard_that_has_no_file_yet_gets_nothing() -> None:
     figure = make_figure()
-    log_figure([TensorBoardCallback(), *(callback for callback, _ in asleep)], "eval/name", figure, 1)
-    assert [logged for _, logged in asleep] == [[], []]
-    # Nor is anything drawn for them.
+    log_figure([TrainerCallback(), TensorBoardCallback()], "eval/name", figure, 1)
+    # Nor is anything drawn for it.
     assert type(figure.canvas) is FigureCanvasBase

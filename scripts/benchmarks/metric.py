@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmark of the metrics: the core, scikit-learn for the same values, and the core called through `evaluate`."""
+"""The metrics: the core, scikit-learn for the same values, and the core called through `evaluate`."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -22,7 +23,7 @@ from trainer_ext.evaluation.metrics import multilabel_metrics
 _NUM_SAMPLES, _NUM_LABELS = 54_263, 28
 
 
-def measure_metric(rounds: int) -> dict[str, float]:
+def measure(options: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of the clock and of the processor for each way, medians of the rounds; by turns in one run."""
     labels, scores = _data()
     predicted = scores >= 0.4
@@ -37,10 +38,10 @@ def measure_metric(rounds: int) -> dict[str, float]:
             "evaluate_probabilities": lambda: soft.compute(references=labels, prediction_scores=scores),
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             for name, way in ways.items():
                 times[name].append(_milliseconds(way))
-    print(f"{_NUM_SAMPLES:,} x {_NUM_LABELS} {scores.dtype} values, milliseconds, median of {rounds} rounds")
+    print(f"{_NUM_SAMPLES:,} x {_NUM_LABELS} {scores.dtype} values, milliseconds, median of {options.rounds} rounds")
     print(f"{'':>24} {'clock':>9} {'processor':>9}")
     results: dict[str, float] = {}
     for name, measured in times.items():

@@ -24,14 +24,9 @@ from emotion_samples import (
     write_parquet,
 )
 
-from trainer_ext.data.loading import (
-    GOEMOTIONS_LABELS,
-    DataError,
-    EmotionData,
-    load_emotion_data,
-    read_file,
-    read_texts,
-)
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.data.loading import EmotionData, load_emotion_data, read_file, read_texts
+from trainer_ext.errors import InputError
 
 
 def test_goemotions_names_are_known_when_all_28_ids_occur(tmp_path: Path) -> None:
@@ -63,14 +58,14 @@ def test_label_that_train_lacks(tmp_path: Path) -> None:
     train = write_jsonl(tmp_path, "train.jsonl", text=TEXTS, labels=NAMES)
     test = write_jsonl(tmp_path, "test.jsonl", text=["a", "b"], labels=[["joy"], ["angre"]])
     expected = message(test, ", row 2, column 'labels'", "'angre'", f"the labels of {train}", "did you mean 'anger'?")
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(InputError, match=expected):
         load_emotion_data(train_file=train, test_file=test)
 
 
 def test_label_column_that_train_lacks(tmp_path: Path) -> None:
     train = write(tmp_path, "train.csv", "text,joy\na,1\n")
     test = write(tmp_path, "test.csv", "text,joy,fear\na,1,0\n")
-    with pytest.raises(DataError, match=message(test, ", row 1, column 'fear'", "'fear'", f"the labels of {train}")):
+    with pytest.raises(InputError, match=message(test, ", row 1, column 'fear'", "'fear'", f"the labels of {train}")):
         load_emotion_data(train_file=train, test_file=test)
     assert load_emotion_data(train_file=train, test_file=test, label_names=["joy"]).label_names == ["joy"]
 
@@ -79,7 +74,7 @@ def test_label_column_that_only_train_has(tmp_path: Path) -> None:
     train = write(tmp_path, "train.csv", COLUMNS_CSV)
     test = write(tmp_path, "test.csv", "text,anger,joy\na,1,0\n")
     expected = message(test, ", row 1, column 'sadness'", "no such column", "columns present: 'text', 'anger', 'joy'")
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(InputError, match=expected):
         load_emotion_data(train_file=train, test_file=test)
 
 
@@ -114,13 +109,13 @@ def test_ratio_leaves_a_given_split_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("validation_ratio", "test_ratio"), [(-0.1, 0.0), (0.5, 0.5), (float("nan"), 0.0)])
 def test_ratios_out_of_range(tmp_path: Path, validation_ratio: float, test_ratio: float) -> None:
     path = write(tmp_path, "a.csv", COLUMNS_CSV)
-    with pytest.raises(DataError, match=r"^validation_ratio \S+ and test_ratio \S+: expected ratios of at least 0"):
+    with pytest.raises(InputError, match=r"^validation_ratio \S+ and test_ratio \S+: expected ratios of at least 0"):
         load_emotion_data(train_file=path, validation_ratio=validation_ratio, test_ratio=test_ratio)
 
 
 def test_ratio_too_small_for_the_rows(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", COLUMNS_CSV)
-    with pytest.raises(DataError, match=message(path, "", "4 rows leave none for test at a ratio of 0.01")):
+    with pytest.raises(InputError, match=message(path, "", "4 rows leave none for test at a ratio of 0.01")):
         load_emotion_data(train_file=path, test_ratio=0.01)
 
 
@@ -158,7 +153,7 @@ def test_hub_dataset_with_class_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hub_split_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: hub_data())
     pattern = r"^org/emo: has no split 'eval', expected it as test_split; name one of: 'train', 'validation', 'dev'$"
-    with pytest.raises(DataError, match=pattern):
+    with pytest.raises(InputError, match=pattern):
         load_emotion_data(dataset_name="org/emo", test_split="eval")
 
 
@@ -166,8 +161,19 @@ def test_hub_errors_name_split_and_row(monkeypatch: pytest.MonkeyPatch) -> None:
     data = datasets.DatasetDict({"train": datasets.Dataset.from_dict({"Tweet": ["a", None], "joy": [True, False]})})
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: data)
     pattern = r"^org/emo \(c\), split 'train', row 2, column 'Tweet': expected a text, got null"
-    with pytest.raises(DataError, match=pattern):
+    with pytest.raises(InputError, match=pattern):
         load_emotion_data(dataset_name="org/emo", dataset_config="c")
+
+
+def test_hub_configuration_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("BuilderConfig 'raw' not found.\nAvailable: ['simplified']")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(
+        InputError, match=r"^org/emo \(raw\): BuilderConfig 'raw' not found. Available: \['simplified'\]$"
+    ):
+        load_emotion_data(dataset_name="org/emo", dataset_config="raw")
 
 
 def test_local_folder_as_hub_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +191,10 @@ def test_local_folder_as_hub_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_exactly_one_source(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", COLUMNS_CSV)
-    with pytest.raises(DataError, match=r"^dataset_name and train_file are both given, expected one source"):
+    with pytest.raises(InputError, match=r"^dataset_name and train_file are both given, expected one source"):
         load_emotion_data(dataset_name="org/emo", train_file=path)
     for validation_file in (None, path):
-        with pytest.raises(DataError, match=r"^neither train_file nor dataset_name is given, expected one of them"):
+        with pytest.raises(InputError, match=r"^neither train_file nor dataset_name is given, expected one of them"):
             load_emotion_data(validation_file=validation_file)
 
 
@@ -203,13 +209,13 @@ def test_exactly_one_source(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_label_names(tmp_path: Path, label_names: Any, pattern: str) -> None:
-    with pytest.raises(DataError, match=pattern):
+    with pytest.raises(InputError, match=pattern):
         read_file(write(tmp_path, "a.csv", COLUMNS_CSV), label_names=label_names)
 
 
 def test_duplicate_in_a_file_of_label_names(tmp_path: Path) -> None:
     names = write(tmp_path, "names.txt", "joy\njoy\n")
-    with pytest.raises(DataError, match=message(names, "", "label 'joy' occurs twice")):
+    with pytest.raises(InputError, match=message(names, "", "label 'joy' occurs twice")):
         read_file(write(tmp_path, "a.csv", COLUMNS_CSV), label_names=names)
 
 
@@ -237,12 +243,12 @@ def test_texts_alone_of_a_named_column(tmp_path: Path) -> None:
     (tmp_path / "posts.csv").write_text("id,body\n1,hello\n")
     assert read_texts(tmp_path / "posts.csv", "body") == ["hello"]
     pattern = message(tmp_path / "posts.csv", ", row 1", "no text column", "name it with text_column", "'id', 'body'")
-    with pytest.raises(DataError, match=pattern):
+    with pytest.raises(InputError, match=pattern):
         read_texts(tmp_path / "posts.csv")
 
 
 @pytest.mark.parametrize(("name", "problem"), [("gone.txt", "no such file"), ("blank.txt", "the file is empty")])
 def test_no_texts_at_all(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "blank.txt").write_text("\n \n")
-    with pytest.raises(DataError, match=message(tmp_path / name, "", problem)):
+    with pytest.raises(InputError, match=message(tmp_path / name, "", problem)):
         read_texts(tmp_path / name)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from emotion_samples import LABELS, MATRIX, NAMES, TEXTS, check, message, write, write_jsonl, write_parquet
 
-from trainer_ext.data.loading import DataError, read_file
+from trainer_ext.data.loading import read_file
+from trainer_ext.errors import InputError
 
 
 @pytest.mark.parametrize("kind", [int, float, bool])
@@ -73,7 +74,7 @@ def test_broken_columns_in_csv(
     tmp_path: Path, content: str, kwargs: dict[str, Any], place: str, parts: list[str]
 ) -> None:
     path = write(tmp_path, "a.csv", content)
-    with pytest.raises(DataError, match=message(path, place, *parts)):
+    with pytest.raises(InputError, match=message(path, place, *parts)):
         read_file(path, **kwargs)
 
 
@@ -89,19 +90,19 @@ def test_broken_columns_in_csv(
 )
 def test_broken_columns_in_jsonl(tmp_path: Path, columns: dict[str, Any], place: str, parts: list[str]) -> None:
     path = write_jsonl(tmp_path, "a.jsonl", **columns)
-    with pytest.raises(DataError, match=message(path, place, *parts)):
+    with pytest.raises(InputError, match=message(path, place, *parts)):
         read_file(path)
 
 
 def test_missing_text_in_parquet(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, "a.parquet", text=["a", "b", None], joy=[1, 0, 1])
-    with pytest.raises(DataError, match=message(path, ", row 3, column 'text'", "expected a text, got null")):
+    with pytest.raises(InputError, match=message(path, ", row 3, column 'text'", "expected a text, got null")):
         read_file(path)
 
 
 def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"text,joy\nx,1\ny,{'z' * 1000}\n")
-    with pytest.raises(DataError, match=r"got 'z{56}[.]{3}; correct the value$"):
+    with pytest.raises(InputError, match=r"got 'z{56}[.]{3}; correct the value$"):
         read_file(path)
 
 
@@ -109,10 +110,10 @@ def test_label_names_of_a_model_that_the_columns_do_not_match(tmp_path: Path) ->
     columns = {"text": ["a", "b"], "joy": [0, 1], "anger": [1, 0]}
     path = write_jsonl(tmp_path, "a.jsonl", **columns)
     parts = ["no such column, expected it for label_names (2 of 3 labels missing: 'fear', 'grief'); correct the name"]
-    with pytest.raises(DataError, match=message(path, ", column 'fear'", *parts, "present: 'text', 'joy', 'anger'")):
+    with pytest.raises(InputError, match=message(path, ", column 'fear'", *parts, "present: 'text', 'joy', 'anger'")):
         read_file(path, label_names=["fear", "joy", "grief"])
     parts = ["no label column, expected 'fear' or a column called labels (2 of 2 labels missing: 'fear', 'grief'); "]
-    with pytest.raises(DataError, match=message(path, "", *parts, "present: 'text', 'joy', 'anger'")):
+    with pytest.raises(InputError, match=message(path, "", *parts, "present: 'text', 'joy', 'anger'")):
         read_file(path, label_names=["fear", "grief"])
-    with pytest.raises(DataError, match=message(path, ", column 'c0'", "(28 of 30 labels missing: 'c0', ", "'c27')")):
+    with pytest.raises(InputError, match=message(path, ", column 'c0'", "(28 of 30 labels missing: 'c0', ", "'c27')")):
         read_file(path, label_names=["joy", "anger", *(f"c{i}" for i in range(28))])

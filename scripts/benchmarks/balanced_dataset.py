@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks of the balanced data set: its stages on generated tweets, and labelling against the stock pipeline."""
+"""The stages of the balanced data set on generated tweets, all but the teacher's forward pass."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,14 @@ from hub.dataset.finishing import write_balanced_dataset
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.sentiment140 import open_tweets_file
 from hub.dataset.sources import human_rows
-from scripts._timing import seconds
+from trainer_ext.errors import check_integer
+
+from .timing import seconds
 
 # As many as GoEmotions has.
 _NUM_HUMAN, _NUM_VALIDATION, _NUM_TEST = 43_410, 5_426, 5_427
 _NUM_WORDS = 50_000
 _ROWS_AT_A_TIME = 50_000
-_STOCK_BATCH_SIZE = 32
 
 
 class _RandomScores:
@@ -48,22 +49,25 @@ class _RandomScores:
         return (generator.random((len(texts), len(LABEL_NAMES))) ** 20).astype(np.float16)
 
 
-def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
+def measure(options: argparse.Namespace) -> dict[str, float]:
     """Seconds of each stage, of the processor, and the peak of memory for each number of tweets, each in a process."""
+    for size in options.sizes:
+        check_integer("NUM_TWEETS", size, 1)
     results: dict[str, float] = {}
-    titles = ("clean", "scores", "accept", "select", "all", "CPU")
-    print(f"{'tweets':>10} {' '.join(f'{title:>8}' for title in titles)} {'tweets/s':>9} {'peak MB':>8}")
-    for rows in num_rows:
+    stages = ("clean", "scores", "accept", "select")
+    titles = " ".join(f"{title:>8}" for title in (*stages, "all", "CPU"))
+    print(f"{'tweets':>10} {titles} {'tweets/s':>9} {'peak MB':>8}")
+    for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            _write_tweets(Path(folder) / "tweets.csv", rows)
-            command = [sys.executable, "-m", "scripts._dataset_benchmark", folder]
+            _write_tweets(Path(folder) / "tweets.csv", size)
+            command = [sys.executable, "-m", "scripts.benchmarks.balanced_dataset", folder]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        total = sum(found[stage] for stage in ("clean", "scores", "accept", "select"))
-        measured = [*(found[stage] for stage in ("clean", "scores", "accept", "select")), total, found["cpu"]]
-        columns = " ".join(f"{value:>8.1f}" for value in measured)
-        print(f"{rows:>10,} {columns} {rows / total:>9,.0f} {found['peak_mb']:>8,.0f}", flush=True)
-        results |= {f"dataset_{rows}_{name}": value for name, value in found.items()}
+        numbers = json.loads(done.stdout.splitlines()[-1])
+        times = [numbers[stage] for stage in stages]
+        total = sum(times)
+        columns = " ".join(f"{value:>8.1f}" for value in (*times, total, numbers["cpu"]))
+        print(f"{size:>10,} {columns} {size / total:>9,.0f} {numbers['peak_mb']:>8,.0f}", flush=True)
+        results |= {f"dataset_{size}_{name}": value for name, value in numbers.items()}
     return results
 
 
@@ -121,64 +125,6 @@ def _write_tweets(path: Path, num_rows: int) -> None:
                 name = f"@user{index} " if index % 2 else ""
                 end = (" &amp; http://bit.ly/x1", "!!!", "", " :(")[index % 4]
                 writer.writerow([(0, 4)[index % 3 % 2], index, "Mon Apr 06", "NO_QUERY", "user", name + text + end])
-
-
-def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str, rounds: int) -> dict[str, float]:
-    """
-    Tweets a second of the teacher here and in the stock pipeline with batches of 32, by turns on the same tweets.
-
-    The pipeline runs in the same precision; the ratio is the median of the rounds'.
-    """
-    import torch
-    from transformers import pipeline
-
-    from hub.dataset.labelling import PRECISIONS, load_teacher
-
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    texts = _first_tweets(tweets, num_texts)
-    loaded = load_teacher(teacher, device=device or "cpu", precision=precision)
-    stock = pipeline(
-        "text-classification",
-        model=loaded.model,
-        tokenizer=loaded.tokenizer,
-        top_k=None,
-        batch_size=_STOCK_BATCH_SIZE,
-        device=device,
-    )
-
-    def ours() -> None:
-        loaded.score(texts)
-
-    def theirs(dtype: str) -> Callable[[], None]:
-        def run() -> None:
-            with torch.autocast(loaded.model.device.type, PRECISIONS[dtype], enabled=dtype != "fp32"):
-                stock(texts)
-
-        return run
-
-    print(f"{len(texts):,} tweets, {loaded.name}, {precision} on {device}, {torch.get_num_threads()} threads")
-    results: dict[str, float] = {}
-    for name, other in {"same": theirs(precision), "fp32": theirs("fp32")}.items():
-        if name == "fp32" and precision == "fp32":
-            continue
-        times = [(seconds(ours), seconds(other)) for _ in range(rounds)]
-        ratio = statistics.median(stock_time / our_time for our_time, stock_time in times)
-        own, stock_rate = (len(texts) / statistics.median(column) for column in zip(*times, strict=True))
-        title = f"pipeline in {precision if name == 'same' else name}"
-        print(f"labelling {own:,.0f} tweets/s, {title} {stock_rate:,.0f} tweets/s, ratio {ratio:.2f}")
-        results |= {f"labelling_{name}_ratio": ratio, f"labelling_{name}_pipeline_tweets_per_second": stock_rate}
-        results["labelling_tweets_per_second"] = own
-    return results
-
-
-def _first_tweets(path: str, num_texts: int) -> list[str]:
-    from hub.dataset.cleaning import clean_tweets
-
-    def texts() -> Iterator[str]:
-        for table in open_tweets_file(path).tables:
-            yield from filter(None, clean_tweets(table["text"].combine_chunks()).to_pylist())
-
-    return [text for text, _ in zip(texts(), range(num_texts), strict=False)]
 
 
 if __name__ == "__main__":
