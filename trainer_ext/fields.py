@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, Field
@@ -57,7 +58,7 @@ def format_fields() -> str:
     for title, descriptions in _sections():
         lines.append(f"\n{title}:")
         for name, _, default, choices, meaning in descriptions:
-            sentence = meaning.partition(". ")[0].rstrip(".")
+            sentence = re.split(r"(?<! al)\. ", meaning)[0].rstrip(".")
             one_of = f"one of {', '.join(choices)}; " if choices else ""
             lines.append(f"  --{name:<28} {sentence}. ({one_of}default: {default})")
     lines.append("  ... and the other fields of transformers.TrainingArguments.")

@@ -38,8 +38,10 @@ class DataArguments:
         default=None,
         metadata={"help": "Hub id of a data set.", "in_place_of": (*_ON_THE_HUB, "train_file", *_BESIDE_TRAINING)},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Revision of that data set: branch, tag or commit."}
+    )
     train_file: str | None = field(
         default=None,
         metadata={
@@ -47,10 +49,12 @@ class DataArguments:
             "in_place_of": (*_ON_THE_HUB, *_BESIDE_TRAINING),
         },
     )
-    validation_file: str | None = field(default=None, metadata={"help": "File for thresholds and the best epoch."})
-    test_file: str | None = field(default=None, metadata={"help": "File for the numbers that are reported."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "File that decides on thresholds and the best epoch."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "File that the results are reported for."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by name if unset."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; found if unset."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; found by name if unset."})
     label_names: list[str] | str | None = field(
         default=None, metadata={"help": "Labels in order, or a text file with one a line."}
     )
@@ -62,7 +66,7 @@ class DataArguments:
     )
     test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
     split_seed: int | None = field(
-        default=None, metadata={"help": "Seed of that division; that of training if unset."}
+        default=None, metadata={"help": "Seed of the division by these ratios; that of training if unset."}
     )
 
 
@@ -103,7 +107,7 @@ def _head_fields() -> Iterator[tuple[str, Any, Any]]:
     for entry in fields(StackedEmotionConfig):
         is_own = entry.name in StackedEmotionConfig.__annotations__
         if is_own and entry.default is not None and entry.name != "initializer_range":
-            metadata = {"help": meanings[entry.name], **choices.get(entry.name, {})}
+            metadata = {"help": meanings.get(entry.name, ""), **choices.get(entry.name, {})}
             default: Any = {"default": entry.default, "default_factory": entry.default_factory}
             yield entry.name, entry.type, field(metadata=metadata, **default)
 
@@ -166,11 +170,9 @@ class TeacherArguments:
     distillation_weight: float = field(
         default=0.5, metadata={"help": "Share of the teacher in the loss, in [0, 1]; the labels have the rest."}
     )
-    distillation_temperature: float = field(
-        default=1.0, metadata={"help": "What the logits of both are divided by, above 0."}
-    )
+    distillation_temperature: float = field(default=1.0, metadata={"help": "Divisor of the logits of both, above 0."})
     teacher_cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the teacher's logits (default: teacher_logits in output_dir)."}
+        default=None, metadata={"help": "Folder of the teacher's logits; teacher_logits in output_dir if unset."}
     )
 
     def __post_init__(self) -> None:
