@@ -54,7 +54,7 @@ def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
     """The parser; listing the fields imports torch, so only `--help` asks for it."""
     epilog = None
     if with_fields:
-        from trainer_ext.recipe import format_fields
+        from trainer_ext.fields import format_fields
 
         epilog = "fields, in the recipe or on the command line:\n" + format_fields()
     parser = argparse.ArgumentParser(
@@ -232,7 +232,7 @@ def _make_trainer(
         trainer = StackedEmotionTrainer(
             processing_class=tokenizer,
             distillation_loss=recipe.distillation.create_loss(),
-            callbacks=_reports(reports / stage, data) if training.evaluation_reports else None,
+            callbacks=_reports(reports / stage, data),
             **arguments,
         )
         remove_reports(reports / stage, trainer)

@@ -11,23 +11,23 @@ import pytest
 import torch
 from loss_samples import CASES, LABELS, extreme_logits, random_logits
 
-from trainer_ext.evaluation.label_statistics import CORRELATION_METHODS, label_correlation
+from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.correlation import CORRELATION_TERMS, make_correlation_term
 
 NAMES = [name for name in CORRELATION_TERMS if name != "none"]
 Rows = list[list[float]]
 
 
-def correlation(num_labels: int = 5, method: str = "phi") -> torch.Tensor:
+def correlation(num_labels: int = 5) -> torch.Tensor:
     """Correlations of many random texts, some labels of which come together or avoid each other."""
     generator = np.random.default_rng(0)
     factors = generator.normal(size=(400, 1)) * [1.0, 1.0, -1.0, 0.5, 0.0]
     labels = (factors + generator.normal(size=(400, 5)) > 0.8).astype(int)
-    return torch.from_numpy(label_correlation(labels, method))[:num_labels, :num_labels]
+    return torch.from_numpy(label_correlation(labels))[:num_labels, :num_labels]
 
 
-def term(name: str, num_labels: int = 5, method: str = "phi") -> torch.nn.Module:
-    made = make_correlation_term(name, correlation(num_labels, method))
+def term(name: str, num_labels: int = 5) -> torch.nn.Module:
+    made = make_correlation_term(name, correlation(num_labels))
     assert made is not None
     return made
 
@@ -78,11 +78,10 @@ FORMULAS: dict[str, Callable[[Rows, Rows, Rows], float]] = {"laplacian": laplaci
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("method", CORRELATION_METHODS)
-def test_value_is_that_of_the_formula(name: str, case: str, method: str) -> None:
+def test_value_is_that_of_the_formula(name: str, case: str) -> None:
     labels = CASES[case]
     logits = random_logits(labels, seed=1)
-    matrix = correlation(labels.shape[1], method)
+    matrix = correlation(labels.shape[1])
     found = make_correlation_term(name, matrix)(logits, labels)
     assert found.shape == ()
     # The matrix is kept in fp32.
@@ -95,7 +94,7 @@ def test_value_is_that_of_the_formula(name: str, case: str, method: str) -> None
 @pytest.mark.parametrize("case", CASES)
 def test_gradient_is_that_of_the_value(name: str, case: str) -> None:
     labels = CASES[case]
-    made = term(name, labels.shape[1], "conditional" if name == "laplacian" else "phi")
+    made = term(name, labels.shape[1])
     logits = random_logits(labels, seed=2).requires_grad_()
     assert torch.autograd.gradcheck(lambda z: made(z, labels), (logits,))
 

@@ -241,13 +241,13 @@ def test_any_logits_have_finite_terms_and_gradients(
 def test_statistics_of_labels() -> None:
     rows = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]]
     for labels in (rows, np.array(rows, dtype=np.float32), np.array(rows, dtype=bool)):
-        found = LabelStatistics.from_labels(labels, class_weights=[1, 2, 0.5], correlation="conditional")
+        found = LabelStatistics.from_labels(labels, class_weights=[1, 2, 0.5])
         assert (found.label_counts, found.num_samples) == ([3, 3, 0], 4)
         assert found.class_weights.tolist() == [1.0, 2.0, 0.5]
-        assert np.array_equal(found.correlation, label_correlation(rows, "conditional"))
+        assert np.array_equal(found.correlation, label_correlation(rows))
     smooth = LabelStatistics.from_labels(rows, smoothing=2.0)
     assert smooth.class_weights.tolist() == [1.0] * 3
-    assert np.array_equal(smooth.correlation, label_correlation(rows, "phi", smoothing=2.0))
+    assert np.array_equal(smooth.correlation, label_correlation(rows, smoothing=2.0))
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

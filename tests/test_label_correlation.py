@@ -36,12 +36,11 @@ def make_rows(seed: int, num_labels: int = 4) -> npt.NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 4.0])
-@pytest.mark.parametrize("method", ["phi", "conditional", "cosine"])
-def test_distance_is_the_root_mean_square_over_pairs(method: str, smoothing: float) -> None:
+def test_distance_is_the_root_mean_square_over_pairs(smoothing: float) -> None:
     labels, predictions = make_rows(0), make_rows(1)
-    report = label_correlation_report(labels, predictions, NAMES, method=method, smoothing=smoothing)
-    gold = label_correlation(labels, method, smoothing=smoothing)
-    predicted = label_correlation(predictions, method, smoothing=smoothing)
+    report = label_correlation_report(labels, predictions, NAMES, smoothing=smoothing)
+    gold = label_correlation(labels, smoothing=smoothing)
+    predicted = label_correlation(predictions, smoothing=smoothing)
     assert (report.gold, report.predicted) == (gold.tolist(), predicted.tolist())
     squares = [(gold[a, b] - predicted[a, b]) ** 2 for a, b in itertools.permutations(range(4), 2)]
     assert report.distance == pytest.approx(math.sqrt(sum(squares) / 12), rel=1e-12)
@@ -64,7 +63,6 @@ def test_distance_at_its_limits() -> None:
         ({"label_names": ["a", "b"]}, r"must have shape \(num_samples, 2\)"),
         ({"label_names": ["a", "b", "b", "c"]}, r"`label_names` must be at least two distinct names, got"),
         ({"predictions": np.full((80, 4), 0.5)}, r"`labels` must hold only 0 and 1, got 0.5"),
-        ({"method": "pearson"}, r"`method` must be one of phi, conditional, cosine"),
     ],
 )
 def test_wrong_arguments_of_the_report(arguments: dict[str, Any], message: str) -> None:
@@ -147,14 +145,14 @@ def test_callback_compares_at_thresholds_tuned_on_the_rows(tmp_path: Path) -> No
 def test_callback_passes_its_options_on(tmp_path: Path) -> None:
     labels, probabilities = make_rows(0), np.random.default_rng(2).random((80, 4))
     folder = tmp_path / "figures"
-    callback = LabelCorrelationCallback(NAMES, folder, method="conditional", smoothing=3.0)
+    callback = LabelCorrelationCallback(NAMES, folder, smoothing=3.0)
     state = TrainerState(global_step=3, is_world_process_zero=True)
     arguments = TrainingArguments(str(tmp_path / "unused"))
     predictions = EvaluationPredictions(labels, probabilities, "eval_arabic")
     numbers = callback.on_predictions(arguments, state, predictions)
     report = json.loads((folder / "label_correlation_arabic_3.json").read_text(encoding="utf-8"))
-    assert (report["method"], report["smoothing"]) == ("conditional", 3.0)
-    assert report["gold"] == label_correlation(labels, "conditional", smoothing=3.0).tolist()
+    assert report["smoothing"] == 3.0
+    assert report["gold"] == label_correlation(labels, smoothing=3.0).tolist()
     assert numbers == {"label_correlation_distance": report["distance"]}
     assert report["distance"] > 0.02
     assert not (tmp_path / "unused").exists()
@@ -175,7 +173,6 @@ def test_other_processes_compute_and_write_nothing(tmp_path: Path) -> None:
     [
         ({"label_names": ["joy"]}, r"`label_names` must be at least two distinct names, got \['joy'\]"),
         ({"label_names": ["joy", "joy"]}, r"`label_names` must be at least two distinct names"),
-        ({"method": "pearson"}, r"`method` must be one of phi, conditional, cosine, got 'pearson'"),
         ({"smoothing": -1}, r"`smoothing` must be a number of pseudo-samples >= 0, got -1"),
     ],
 )

@@ -12,12 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from trainer_ext.evaluation.label_statistics import (
-    CLASS_WEIGHT_METHODS,
-    CORRELATION_METHODS,
-    compute_class_weights,
-    label_correlation,
-)
+from trainer_ext.evaluation.label_statistics import CLASS_WEIGHT_METHODS, compute_class_weights, label_correlation
 
 
 def make_labels(seed: int, num_samples: int = 60) -> npt.NDArray[np.int64]:
@@ -105,7 +100,7 @@ def test_wrong_arguments_of_class_weights(arguments: dict[str, Any], message: st
 # ------------------------------------------------------------------------------------------------- label correlation
 
 
-def naive_correlation(labels: npt.NDArray[np.int64], method: str, smoothing: float) -> npt.NDArray[np.float64]:
+def naive_correlation(labels: npt.NDArray[np.int64], smoothing: float) -> npt.NDArray[np.float64]:
     total, num_labels = labels.shape
     values = np.eye(num_labels)
     for a, b in itertools.permutations(range(num_labels), 2):
@@ -113,26 +108,20 @@ def naive_correlation(labels: npt.NDArray[np.int64], method: str, smoothing: flo
         num_both = sum(1 for row in labels if row[a] and row[b])
         if not num_a or not num_b:
             continue
-        if method == "phi":
-            spread = math.sqrt(num_a * (total - num_a) * num_b * (total - num_b))
-            value, independent = (total * num_both - num_a * num_b) / spread if spread else 0.0, 0.0
-        elif method == "conditional":
-            value, independent = num_both / num_a, num_b / total
-        else:
-            value, independent = num_both / math.sqrt(num_a * num_b), math.sqrt(num_a * num_b) / total
-        evidence = num_a if method == "conditional" else min(num_a, num_b)
-        values[a, b] = (evidence * value + smoothing * independent) / (evidence + smoothing)
+        spread = math.sqrt(num_a * (total - num_a) * num_b * (total - num_b))
+        value = (total * num_both - num_a * num_b) / spread if spread else 0.0
+        evidence = min(num_a, num_b)
+        values[a, b] = evidence * value / (evidence + smoothing)
     return values
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3, 10.0])
-@pytest.mark.parametrize("method", CORRELATION_METHODS)
-def test_correlation_equals_a_naive_loop(method: str, smoothing: float) -> None:
+def test_correlation_equals_a_naive_loop(smoothing: float) -> None:
     labels = make_labels(1)
     # A label that no text has, and one that every text has.
     labels = np.hstack([labels, np.zeros((60, 1), dtype=np.int64), np.ones((60, 1), dtype=np.int64)])
-    found = label_correlation(labels, method, smoothing=smoothing)
-    assert np.abs(found - naive_correlation(labels, method, smoothing)).max() < 1e-12
+    found = label_correlation(labels, smoothing=smoothing)
+    assert np.abs(found - naive_correlation(labels, smoothing)).max() < 1e-12
     assert found.dtype == np.float64
 
 
@@ -142,9 +131,8 @@ def test_phi_is_the_correlation_of_numpy(seed: int) -> None:
     assert np.abs(label_correlation(labels) - np.corrcoef(labels.T)).max() < 1e-12
 
 
-@pytest.mark.parametrize("method", ["phi", "cosine"])
-def test_symmetric_methods_are_exactly_symmetric(method: str) -> None:
-    values = label_correlation(make_labels(0, 500), method, smoothing=3.0)
+def test_correlation_is_exactly_symmetric() -> None:
+    values = label_correlation(make_labels(0, 500), smoothing=3.0)
     assert (values == values.T).all()
 
 
@@ -157,32 +145,24 @@ def test_phi_of_equal_and_opposite_labels_is_exactly_one(num_samples: int) -> No
 
 def test_unseen_and_ever_present_labels() -> None:
     labels = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 0]])
-    assert label_correlation(labels, "phi").tolist() == np.eye(3).tolist()
-    assert label_correlation(labels, "conditional").tolist() == [[1, 0, 0.5], [0, 1, 0], [1, 0, 1]]
-    root = math.sqrt(0.5)
-    assert label_correlation(labels, "cosine") == pytest.approx(np.array([[1, 0, root], [0, 1, 0], [root, 0, 1]]))
+    assert label_correlation(labels).tolist() == np.eye(3).tolist()
 
 
-@pytest.mark.parametrize("method", CORRELATION_METHODS)
-def test_smoothing_draws_rare_pairs_further_than_frequent_ones(method: str) -> None:
+def test_smoothing_draws_rare_pairs_further_than_frequent_ones() -> None:
     """Two rare labels that always come together, and two frequent ones."""
     labels = np.zeros((1000, 4))
     labels[:2, :2] = 1
     labels[500:900, 2:] = 1
-    plain, smoothed = (label_correlation(labels, method, smoothing=value) for value in (0.0, 8.0))
+    plain, smoothed = (label_correlation(labels, smoothing=value) for value in (0.0, 8.0))
     assert plain[0, 1] == plain[2, 3] == 1.0
-    independent = {"phi": (0.0, 0.0), "conditional": (0.002, 0.4), "cosine": (0.002, 0.4)}[method]
-    assert smoothed[0, 1] == pytest.approx((2 + 8 * independent[0]) / 10)
-    assert smoothed[2, 3] == pytest.approx((400 + 8 * independent[1]) / 408)
-    wholly = label_correlation(labels, method, smoothing=math.inf)
-    assert [wholly[0, 1], wholly[2, 3]] == pytest.approx(independent)
-    assert np.diag(wholly).tolist() == [1.0] * 4
+    assert smoothed[0, 1] == pytest.approx(2 / 10)
+    assert smoothed[2, 3] == pytest.approx(400 / 408)
+    assert label_correlation(labels, smoothing=math.inf).tolist() == np.eye(4).tolist()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "pearson"}, r"`method` must be one of phi, conditional, cosine, got 'pearson'"),
         ({"smoothing": -1.0}, r"`smoothing` must be a number of pseudo-samples >= 0, got -1.0"),
         ({"smoothing": math.nan}, r"`smoothing` must be a number of pseudo-samples >= 0, got nan"),
         ({"labels": [[0.5, 1.0]]}, r"`labels` must hold only 0 and 1, got 0.5"),

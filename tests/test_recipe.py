@@ -4,28 +4,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recipe_samples import write_recipe
-from transformers import TrainingArguments
 
 from trainer_ext.data.loading import read_file
 from trainer_ext.encoders.pruned import PrunedEncoder
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import PretrainedEncoder
 from trainer_ext.encoders.stack import encoder_source
-from trainer_ext.recipe import (
-    COMMON_FIELDS,
-    DataArguments,
-    ModelArguments,
-    Recipe,
-    TeacherArguments,
-    format_fields,
-    load_recipe,
-)
+from trainer_ext.recipe import REMOVED_FIELDS, DataArguments, ModelArguments, Recipe, load_recipe
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
@@ -176,6 +166,67 @@ def test_only_some_encoders(tmp_path: Path) -> None:
             load(tmp_path, text, "--only_encoders", names)
 
 
+_STACK = (
+    "encoders: {a: x, b: y, c: z}\nnormalizations: {a: tweet, b: tweet}\n"
+    "encoder_learning_rates: {a: 1e-3, c: 2e-3}\nonly_encoders: [a, c]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "encoders", "normalizations", "rates"),
+    [
+        ([], ["a", "c"], {"a": "tweet"}, {"a": 1e-3, "c": 2e-3}),
+        (["--encoders", "{c: new}"], ["c"], {}, {"c": 2e-3}),
+        (["--encoders", "{b: new, d: new}"], ["b", "d"], {"b": "tweet"}, None),
+        (["--encoders", "{d: new}", "--normalizations.d", "arabert"], ["d"], {"d": "arabert"}, None),
+        (["--encoders", "{d: new}", "--encoder_learning_rates", "{d: 5}"], ["d"], {}, {"d": 5.0}),
+        # One entry replaces no other.
+        (["--encoders.d", "new"], ["a", "c"], {"a": "tweet"}, {"a": 1e-3, "c": 2e-3}),
+        (["--only_encoders", "[b, c]"], ["b", "c"], {"b": "tweet"}, {"c": 2e-3}),
+        # Of no encoder at all: a slip on the command line stays, and is an error where the model is built.
+        (["--encoders", "{d: new}", "--normalizations.e", "tweet"], ["d"], {"e": "tweet"}, None),
+        (["--encoders", "{d: new}", "--encoder_learning_rates.e", "1"], ["d"], {}, {"e": 1.0}),
+    ],
+)
+def test_settings_go_with_the_encoders(
+    tmp_path: Path,
+    overrides: list[str],
+    encoders: list[str],
+    normalizations: dict[str, str],
+    rates: dict[str, float] | None,
+) -> None:
+    recipe = load(tmp_path, _STACK, *overrides)
+    assert list(recipe.model.encoders) == encoders
+    assert recipe.model.normalizations == normalizations
+    assert recipe.training.encoder_learning_rates == rates
+
+
+def test_only_encoders_of_the_command_line_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=one_line("`only_encoders` must name some of d, got ['a'].")):
+        load(tmp_path, _STACK, "--encoders", "{d: new}", "--only_encoders", "[a]")
+
+
+def test_one_encoder_takes_the_place_of_a_recipe_s_stack() -> None:
+    path = ROOT / "scripts" / "recipes" / "goemotions_stacked.yaml"
+    recipe = load_recipe(str(path), ["--encoders", "{minilm: folder}", "--precision", "fp32", "--use_cpu"])
+    assert recipe.model.encoders == {"minilm": "folder"}
+    assert recipe.training.encoder_learning_rates is None
+
+
+def test_settings_of_the_stages_go_with_them(tmp_path: Path) -> None:
+    staged = "training_mode: staged\nhead_num_train_epochs: 3\nnum_folds: 5\n"
+    assert load(tmp_path, staged).training.num_folds == 5
+    training = load(tmp_path, staged, "--training_mode", "joint").training
+    assert (training.training_mode, training.num_folds, training.head_num_train_epochs) == ("joint", 0, 10)
+    message = one_line("`num_folds` is for `training_mode: staged`, got joint: leave it out.")
+    # What counts is that it is given, not its value.
+    for text, overrides in (("num_folds: 0\n", ()), ("", ("--num_folds", "0"))):
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path, text, *overrides)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, staged, "--training_mode", "joint", "--num_folds", "5")
+
+
 def test_last_override_counts(tmp_path: Path) -> None:
     assert load(tmp_path, "", "--seed", "2", "--seed=3").training.seed == 3
 
@@ -208,7 +259,9 @@ def test_missing_file_is_an_error(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "none.yaml"))
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", b"a: \xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "text", ["a: [1", "a: b: c", "\tx: 1", b"a: \xff\xfe\xff", "a: !!bool maybe", "a: !!timestamp foo", "a: !!int x"]
+)
 def test_file_that_is_no_yaml_is_an_error(tmp_path: Path, text: str | bytes) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match=one_line(f"{path} is not YAML: ")):
@@ -256,8 +309,8 @@ def test_unknown_field_is_an_error_with_a_suggestion(tmp_path: Path, field: str,
         ("mixer: null", "str", "None"),
         ("mixer: true", "str", "True"),
         ("pooling: [max]", "str", "['max']"),
-        ("encoders: bert", "dict[str, typing.Any]", "'bert'"),
-        ("encoders: [bert]", "dict[str, typing.Any]", "['bert']"),
+        ("encoders: bert", "dict[str, Any]", "'bert'"),
+        ("encoders: [bert]", "dict[str, Any]", "['bert']"),
         ("normalizations: tweet", "dict[str, str]", "'tweet'"),
         ("label_names: {joy: 1}", "list[str] | str | None", "{'joy': 1}"),
         ("train_file: [a, b]", "str | None", "['a', 'b']"),
@@ -269,10 +322,27 @@ def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str,
         load(tmp_path, line + "\n")
 
 
-def test_unknown_threshold_strategy_is_an_error(tmp_path: Path) -> None:
-    message = "`threshold_strategy` must be one of per_label, expected_f1, global, none, got 'best'."
-    with pytest.raises(ValueError, match=one_line(message)):
-        load(tmp_path, "threshold_strategy: best\n")
+@pytest.mark.parametrize(
+    ("field", "choices"),
+    [
+        ("threshold_strategy", "per_label, expected_f1, global, none"),
+        ("calibration", "none, temperature, temperature_per_label, platt"),
+        ("weights_dtype", "float32, float8"),
+        ("mixer", "meta_learner, convolutions, none"),
+        ("pooling", "attention, mean, max, last"),
+        ("training_mode", "joint, staged"),
+        ("ddp_backend", "nccl, gloo"),
+    ],
+)
+def test_value_that_is_none_of_the_choices_is_an_error(tmp_path: Path, field: str, choices: str) -> None:
+    with pytest.raises(ValueError, match=one_line(f"`{field}` must be one of {choices}", ", got 'best'.")):
+        load(tmp_path, f"{field}: best\n")
+
+
+@pytest.mark.parametrize("field", REMOVED_FIELDS)
+def test_field_that_is_gone_is_an_error_with_the_way_to_do_it_now(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ValueError, match=one_line(f"recipe.yaml: there is no field `{field}` any more: ")[1:]):
+        load(tmp_path, f"{field}: 1\n")
 
 
 def test_negative_shrinkage_is_an_error(tmp_path: Path) -> None:
@@ -283,18 +353,7 @@ def test_negative_shrinkage_is_an_error(tmp_path: Path) -> None:
             load(tmp_path, f"threshold_shrinkage: {value}\n")
 
 
-def test_unknown_calibration_is_an_error(tmp_path: Path) -> None:
-    message = "`calibration` must be one of none, temperature, temperature_per_label, platt, got 'isotonic'."
-    with pytest.raises(ValueError, match=one_line(message)):
-        load(tmp_path, "calibration: isotonic\n")
-
-
-def test_unknown_weights_dtype_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=one_line("`weights_dtype` must be one of float32, float8, got 'int8'.")):
-        load(tmp_path, "weights_dtype: int8\n")
-
-
-# ----------------------------------------------------------------------------------------------- the recipes and help
+# -------------------------------------------------------------------------------------------------------- the recipes
 
 
 def test_there_are_recipes() -> None:
@@ -321,21 +380,6 @@ def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
     files = [recipe.data.train_file, recipe.data.validation_file, recipe.data.test_file]
     for file in filter(None, files):
         assert len(read_file(ROOT / file)[0]) > 20
-
-
-def test_help_lists_every_field_of_the_project_and_counts_the_others() -> None:
-    lines = format_fields().splitlines()
-    listed = [line.split()[0].removeprefix("--") for line in lines if line.startswith("  --")]
-    own = list(StackedEmotionTrainingArguments.__annotations__)
-    wanted = [entry.name for cls in (DataArguments, ModelArguments, TeacherArguments) for entry in fields(cls)] + own
-    wanted += [name for name in COMMON_FIELDS if name not in own]
-    assert sorted(listed) == sorted(wanted)
-    inherited = {entry.name for entry in fields(TrainingArguments)} - {*own, *COMMON_FIELDS}
-    assert lines[-1] == f"  ... and the {len(inherited)} other fields of transformers.TrainingArguments."
-    help_of = dict(zip(listed, (line for line in lines if line.startswith("  --")), strict=True))
-    assert help_of["head_learning_rate"].endswith("(default: 0.001)")
-    assert help_of["encoders"].endswith("(default: {})")
-    assert help_of["pooling"].endswith("attention, mean, max or last. (default: attention)")
 
 
 @pytest.mark.parametrize(

@@ -401,8 +401,12 @@ class _Rows(dict):
         ({"head_per_device_train_batch_size": 0}, r"`head_per_device_train_batch_size` must be at least 1, got 0\."),
         ({"polish_num_train_epochs": -1}, r"`polish_num_train_epochs` must be 0 \(none\) or more, got -1\.0\."),
         ({"polish_learning_rate": 0}, r"`polish_learning_rate` must be above 0, got 0\.0\."),
-        ({"training_mode": "joint", "num_folds": 2}, r"`num_folds` is for `training_mode: staged`, got joint\."),
+        (
+            {"training_mode": "joint", "num_folds": 2},
+            r"`num_folds` is for `training_mode: staged`, got joint: leave it",
+        ),
         ({"training_mode": "joint", "feature_cache_dir": "x"}, r"`feature_cache_dir` is for `training_mode: staged`"),
+        ({"lora_r": 2}, r"`lora_r` is for `training_mode: joint`, got staged\."),
         ({"max_steps": 7}, r"`max_steps` cannot count the steps of several stages, got 7: use `num_train_epochs`"),
         ({"resume_from_checkpoint": "x"}, r"Staged training finds its checkpoints itself: .* got 'x'\."),
         ({"fsdp": "full_shard"}, r"`training_mode: staged` keeps each encoder whole: use it without FSDP"),

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+# A field, whether a value is in its range, and the range in words.
+Range = tuple[str, Callable[[Any], bool], str]
 
 
 class InputError(ValueError):
@@ -43,6 +48,22 @@ def check_integer(name: str, value: object, minimum: int) -> None:
     """An [`InputError`] unless `value` is an integer (true and false are none) of at least `minimum`."""
     if type(value) is not int or value < minimum:
         raise InputError(f"`{name}` must be an integer of at least {minimum}, got {value!r}.")
+
+
+def check_choices(arguments: Any) -> None:
+    """An [`InputError`] if a field of a dataclass is none of the `choices` that its metadata name."""
+    for entry in fields(arguments):
+        choices, value = entry.metadata.get("choices"), getattr(arguments, entry.name)
+        if choices and value is not None and value not in choices:
+            raise InputError(f"`{entry.name}` must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def check_ranges(arguments: Any, ranges: Iterable[Range]) -> None:
+    """An [`InputError`] for the first of the fields whose value is out of its range."""
+    for name, is_inside, expected in ranges:
+        value = getattr(arguments, name)
+        if not is_inside(value):
+            raise InputError(f"`{name}` must be {expected}, got {value}.")
 
 
 def _is_about_input(error: Exception) -> bool:

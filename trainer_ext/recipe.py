@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from argparse import SUPPRESS
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from itertools import chain
 from pathlib import Path
 from types import UnionType
@@ -15,13 +16,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from modeling_stacked_emotion import WEIGHTS_DTYPES
+from modeling_stacked_emotion import WEIGHTS_DTYPES, StackedEmotionConfig
+from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLINGS
 
-from .errors import InputError
+from .errors import InputError, check_choices, check_ranges
 from .evaluation.calibration import CALIBRATION_METHODS
 from .evaluation.results import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
-from .training.arguments import StackedEmotionTrainingArguments
+from .training.arguments import STAGED_FIELDS, StackedEmotionTrainingArguments
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
@@ -36,8 +38,10 @@ class DataArguments:
         default=None,
         metadata={"help": "Hub id of a data set.", "in_place_of": (*_ON_THE_HUB, "train_file", *_BESIDE_TRAINING)},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Its revision (branch, tag or commit)."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Revision of that data set: branch, tag or commit."}
+    )
     train_file: str | None = field(
         default=None,
         metadata={
@@ -45,10 +49,12 @@ class DataArguments:
             "in_place_of": (*_ON_THE_HUB, *_BESIDE_TRAINING),
         },
     )
-    validation_file: str | None = field(default=None, metadata={"help": "File for thresholds and the best epoch."})
-    test_file: str | None = field(default=None, metadata={"help": "File for the numbers that are reported."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "File that decides on thresholds and the best epoch."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "File that the results are reported for."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by name if unset."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; found if unset."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; found by name if unset."})
     label_names: list[str] | str | None = field(
         default=None, metadata={"help": "Labels in order, or a text file with one a line."}
     )
@@ -60,20 +66,21 @@ class DataArguments:
     )
     test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
     split_seed: int | None = field(
-        default=None, metadata={"help": "Seed of that division; that of training if unset."}
+        default=None, metadata={"help": "Seed of the division by these ratios; that of training if unset."}
     )
 
 
 @dataclass
 class DecisionArguments:
-    """How probabilities and decisions are made of a trained model's logits, on the validation split."""
+    """How a trained model's logits become probabilities and decisions, by the validation split."""
 
     calibration: str = field(
         default="platt",
-        metadata={"help": "platt, temperature_per_label, temperature or none; fitted on the validation split."},
+        metadata={"help": "How logits become probabilities.", "choices": ("none", *CALIBRATION_METHODS)},
     )
     threshold_strategy: str = field(
-        default="per_label", metadata={"help": f"{', '.join(THRESHOLD_STRATEGIES)} (0.5)."}
+        default="per_label",
+        metadata={"help": "How thresholds are chosen; none is 0.5 for all.", "choices": THRESHOLD_STRATEGIES},
     )
     threshold_shrinkage: float | str = field(
         default=0.0,
@@ -82,23 +89,35 @@ class DecisionArguments:
 
     def __post_init__(self) -> None:
         # Needed only when training is over: too late to hear of a slip.
-        if self.calibration not in ("none", *CALIBRATION_METHODS):
-            raise InputError(
-                f"`calibration` must be one of none, {', '.join(CALIBRATION_METHODS)}, got {self.calibration!r}."
-            )
-        if self.threshold_strategy not in THRESHOLD_STRATEGIES:
-            raise InputError(
-                f"`threshold_strategy` must be one of {', '.join(THRESHOLD_STRATEGIES)}, "
-                f"got {self.threshold_strategy!r}."
-            )
-        shrinkage = self.threshold_shrinkage
-        if shrinkage != "auto" and (isinstance(shrinkage, str) or not shrinkage >= 0):
-            raise InputError(f"`threshold_shrinkage` must be a number >= 0 or auto, got {shrinkage}.")
+        check_choices(self)
+        check_ranges(self, [("threshold_shrinkage", _is_shrinkage, "a number >= 0 or auto")])
+
+
+def _is_shrinkage(value: float | str) -> bool:
+    return value == "auto" if isinstance(value, str) else value >= 0
+
+
+def _head_fields() -> Iterator[tuple[str, Any, Any]]:
+    """The fields of the config that shape the head, as it declares and describes them; training sets the others."""
+    arguments = re.findall(
+        r"^    (\w+) \(.*\):\n((?:        .*\n)+)", inspect.getdoc(StackedEmotionConfig) or "", re.M
+    )
+    meanings = {name: " ".join(text.split()) for name, text in arguments}
+    choices: dict[str, dict[str, Any]] = {"mixer": {"choices": MIXERS}, "pooling": {"choices": POOLINGS}}
+    for entry in fields(StackedEmotionConfig):
+        is_own = entry.name in StackedEmotionConfig.__annotations__
+        if is_own and entry.default is not None and entry.name != "initializer_range":
+            metadata = {"help": meanings.get(entry.name, ""), **choices.get(entry.name, {})}
+            default: Any = {"default": entry.default, "default_factory": entry.default_factory}
+            yield entry.name, entry.type, field(metadata=metadata, **default)
+
+
+HeadArguments: Any = make_dataclass("HeadArguments", _head_fields())
 
 
 @dataclass
-class ModelArguments(DecisionArguments):
-    """Which encoders are stacked, and what is built on them. See [`StackedEmotionConfig`]."""
+class ModelArguments(HeadArguments, DecisionArguments):
+    """The encoders that are stacked, the head on them (fields of [`StackedEmotionConfig`]), and its decisions."""
 
     encoders: dict[str, Any] = field(
         default_factory=dict,
@@ -112,32 +131,16 @@ class ModelArguments(DecisionArguments):
     )
     max_words: int = field(default=128, metadata={"help": "Words kept of a text."})
     max_tokens: int = field(default=128, metadata={"help": "Tokens kept of a text, by every encoder."})
-    mixer: str = field(default="meta_learner", metadata={"help": "meta_learner, convolutions or none."})
-    meta_hidden_size: int = field(default=128, metadata={"help": "Width of the meta-learner."})
-    convolution_widths: list[int] = field(
-        default_factory=lambda: [1, 2, 3], metadata={"help": "How many words each convolution sees."}
-    )
-    convolution_hidden_size: int = field(default=128, metadata={"help": "Channels of each convolution."})
-    lstm_hidden_size: int = field(default=128, metadata={"help": "Width of the Bi-LSTM per direction."})
-    lstm_num_layers: int = field(default=1, metadata={"help": "Layers of the Bi-LSTM; 0 leaves it out."})
-    pooling: str = field(default="attention", metadata={"help": "attention, mean, max or last."})
-    skip_connection: bool = field(default=True, metadata={"help": "Lead the encoders' mean to the classifier, too."})
-    dropout: float = field(default=0.1, metadata={"help": "Dropout ratio of the head."})
-    word_dropout: float = field(default=0.0, metadata={"help": "Ratio of words that are zeroed in training."})
-    prior_probability: float = field(default=0.05, metadata={"help": "Probability an untrained classifier gives."})
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
     )
     weights_dtype: str = field(
-        default="float32", metadata={"help": "What the weights are stored in: float32, or float8 for a quarter."}
+        default="float32",
+        metadata={"help": "Number format of the stored weights; float8 takes a quarter.", "choices": WEIGHTS_DTYPES},
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.weights_dtype not in WEIGHTS_DTYPES:
-            raise InputError(
-                f"`weights_dtype` must be one of {', '.join(WEIGHTS_DTYPES)}, got {self.weights_dtype!r}."
-            )
         if self.only_encoders is not None:
             self._leave_out_encoders(self.only_encoders)
 
@@ -146,6 +149,10 @@ class ModelArguments(DecisionArguments):
             raise InputError(f"`only_encoders` must name some of {', '.join(self.encoders)}, got {names}.")
         self.encoders = {name: origin for name, origin in self.encoders.items() if name in names}
         self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
+
+    def config_fields(self) -> dict[str, Any]:
+        """Those that are fields of [`StackedEmotionConfig`]."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(HeadArguments)}
 
 
 @dataclass
@@ -163,11 +170,9 @@ class TeacherArguments:
     distillation_weight: float = field(
         default=0.5, metadata={"help": "Share of the teacher in the loss, in [0, 1]; the labels have the rest."}
     )
-    distillation_temperature: float = field(
-        default=1.0, metadata={"help": "What the logits of both are divided by, above 0."}
-    )
+    distillation_temperature: float = field(default=1.0, metadata={"help": "Divisor of the logits of both, above 0."})
     teacher_cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the teacher's logits (default: teacher_logits in output_dir)."}
+        default=None, metadata={"help": "Folder of the teacher's logits; teacher_logits in output_dir if unset."}
     )
 
     def __post_init__(self) -> None:
@@ -206,14 +211,15 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
 
-# Fields of transformers that most runs set; `--help` shows them beside our own.
-COMMON_FIELDS = (
-    *("output_dir", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "lr_scheduler_type", "seed"),
-    *("activation_checkpointing", "resume_from_checkpoint", "report_to", "bf16", "fp16", "use_cpu"),
-)
+# What to do in place of a field that there was.
+REMOVED_FIELDS = {
+    "unfreeze_every": "freeze layers by `num_frozen_layers`, or slow the lower ones down by `layerwise_lr_decay`",
+    "label_correlation": "leave it out, the correlation of labels is always their phi coefficient",
+    "evaluation_reports": "leave it out, the reports are always written",
+}
 # Fields with a value of another type that may also be true or false.
 _ALSO_FLAGS = ("resume_from_checkpoint",)
-_GROUPS = {
+GROUPS = {
     "data": DataArguments,
     "model": ModelArguments,
     "distillation": TeacherArguments,
@@ -225,8 +231,14 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`], [`TeacherArguments`] and
     [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
+
+    Settings of the recipe go with what the command line replaces: `--encoders` drops those of encoders that are no
+    longer there, `--training_mode joint` those of the stages. `only_encoders` drops the learning rates of the others.
     """
-    return Recipe(**load_fields(path, _GROUPS, overrides))
+    arguments, given = _read(path, overrides, GROUPS)
+    _drop_settings_of_encoders(arguments["model"], arguments["training"], given)
+    _drop_settings_of_stages(arguments["training"], given)
+    return Recipe(**{group: cls(**arguments[group]) for group, cls in GROUPS.items()})
 
 
 def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -245,8 +257,16 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
 
     Raises:
         `FileNotFoundError`: If there is no such file.
-        `ValueError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
+        `InputError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
     """
+    arguments, _ = _read(path, overrides, groups)
+    return {group: cls(**arguments[group]) for group, cls in groups.items()}
+
+
+def _read(
+    path: str, overrides: Sequence[str], groups: Mapping[str, type]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """By group the values of its fields, each of the field's type; and the values of the command line by option."""
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no recipe {path}.")
@@ -254,74 +274,91 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
     if not isinstance(values, dict):
         raise InputError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
-    named = _apply_overrides(values, overrides)
-    _drop_replaced(values, named, groups)
-    # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
-    in_turn = reversed([*groups.items()])
-    known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
+    given = {name: _override(values, name, text) for name, text in _options(overrides)}
+    # Two sources on the command line are one too many: their reader says so.
+    for entry in chain.from_iterable(map(fields, groups.values())):
+        if given.get(entry.name) is not None:
+            for other in {*entry.metadata.get("in_place_of", ())} - given.keys():
+                values.pop(other, None)
+    return _typed(path, values, groups), given
+
+
+def parse_yaml(text: str | bytes, source: str) -> Any:
+    """A YAML text in the notation of recipes; `source` names it in the [`InputError`] of a text that is none."""
+    try:
+        return yaml.load(text, _Loader)
+    # The last three come from PyYAML's readers of tags, as of `!!bool maybe`.
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and value of each option."""
+    waiting = list(overrides)
+    while waiting:
+        option = waiting.pop(0)
+        if not option.startswith("--"):
+            raise InputError(f"Expected `--field value`, got {option!r}.")
+        name, has_value, text = option[2:].partition("=")
+        if not has_value:
+            text = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
+        yield name, text
+
+
+def _override(values: dict[str, Any], name: str, text: str) -> Any:
+    """Set a field, or an entry of a mapping; returns the value."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
+    # A path may hold what YAML takes for a comment or a mapping.
+    is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
+    values[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
+    return values[last]
+
+
+def _drop_settings_of_encoders(model: dict[str, Any], training: dict[str, Any], given: Mapping[str, Any]) -> None:
+    encoders, rates = model.get("encoders", {}), training.get("encoder_learning_rates") or {}
+    if "encoders" in given:
+        settings = {"normalizations": model.get("normalizations", {}), "encoder_learning_rates": rates}
+        for name, entries in settings.items():
+            for encoder in entries.keys() - encoders.keys():
+                if given.keys().isdisjoint((name, f"{name}.{encoder}")):
+                    del entries[encoder]
+        if "only_encoders" not in given:
+            model["only_encoders"] = [name for name in model.get("only_encoders") or () if name in encoders] or None
+    for encoder in encoders.keys() - {*(model.get("only_encoders") or encoders)}:
+        rates.pop(encoder, None)
+
+
+def _drop_settings_of_stages(training: dict[str, Any], given: Mapping[str, Any]) -> None:
+    if training.get("training_mode", "joint") != "joint":
+        return
+    for name in STAGED_FIELDS:
+        if training.get(name) is not None:
+            if "training_mode" not in given or name in given:
+                raise InputError(f"`{name}` is for `training_mode: staged`, got joint: leave it out.")
+            del training[name]
+
+
+def _typed(path: str, values: Mapping[str, Any], groups: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    known: dict[str, tuple[str, Any]] = {}
+    for group, cls in groups.items():
+        hints = get_type_hints(cls)
+        for name in recipe_fields(cls):
+            known.setdefault(name, (group, hints[name] | bool if name in _ALSO_FLAGS else hints[name]))
     arguments: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for name, value in values.items():
+        if name in REMOVED_FIELDS:
+            raise InputError(f"{path}: there is no field `{name}` any more: {REMOVED_FIELDS[name]}.")
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
             raise InputError(f"{path}: unknown field `{name}`{hint}")
         group, annotation = known[name]
         arguments[group][name] = _checked(name, annotation, value)
-    return {group: cls(**arguments[group]) for group, cls in groups.items()}
-
-
-def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> set[str]:
-    """Change the values; returns the names of the options."""
-    named = set()
-    position = 0
-    while position < len(overrides):
-        option = overrides[position]
-        if not option.startswith("--"):
-            raise InputError(f"Expected `--field value`, got {option!r}.")
-        name, has_value, text = option[2:].partition("=")
-        named.add(name)
-        position += 1
-        if not has_value:
-            if position < len(overrides) and not overrides[position].startswith("--"):
-                text = overrides[position]
-                position += 1
-            else:
-                text = "true"
-        *parents, last = name.split(".")
-        target = values
-        for parent in parents:
-            if not isinstance(target.setdefault(parent, {}), dict):
-                raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
-            target = target[parent]
-        # A path may hold what YAML takes for a comment or a mapping.
-        is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
-        target[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
-    return named
-
-
-def _drop_replaced(values: dict[str, Any], named: set[str], groups: Mapping[str, type]) -> None:
-    # What is named stays, and two sources are one too many: their reader says so.
-    for each in chain.from_iterable(map(fields, groups.values())):
-        if each.name in named and values[each.name] is not None:
-            for other in {*each.metadata.get("in_place_of", ())} - named:
-                values.pop(other, None)
-
-
-def parse_yaml(text: str | bytes, source: str) -> Any:
-    """A YAML text in the notation of recipes; `source` names it in the `ValueError` of a text that is none."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def _annotations(cls: type) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {
-        entry.name: hints[entry.name] | bool if entry.name in _ALSO_FLAGS else hints[entry.name]
-        for entry in fields(cls)
-        if entry.init
-    }
+    return arguments
 
 
 def _checked(name: str, annotation: Any, value: Any) -> Any:
@@ -338,21 +375,14 @@ def _checked(name: str, annotation: Any, value: Any) -> Any:
         return value
     if str in kinds and type(value) in (int, float):
         return str(value)
-    raise InputError(f"`{name}` must be of type {inspect.formatannotation(annotation)}, got {value!r}.")
+    raise InputError(f"`{name}` must be of type {type_name(annotation)}, got {value!r}.")
 
 
-def format_fields() -> str:
-    """Every field with its default and meaning, for `--help`; of those of transformers only what most runs set."""
-    lines = []
-    shown = {*StackedEmotionTrainingArguments.__annotations__, *COMMON_FIELDS}
-    num_hidden = len(StackedEmotionTrainingArguments.__dataclass_fields__.keys() - shown)
-    for group, cls in _GROUPS.items():
-        lines.append(f"\n{group}:")
-        for entry in fields(cls):
-            if group == "training" and entry.name not in shown:
-                continue
-            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-            meaning = str(entry.metadata.get("help", "")).partition(". ")[0].rstrip(".")
-            lines.append(f"  --{entry.name:<28} {meaning}. (default: {default})")
-    lines.append(f"  ... and the {num_hidden} other fields of transformers.TrainingArguments.")
-    return "\n".join(lines)
+def type_name(annotation: Any) -> str:
+    """An annotation as it is written, without the names of modules."""
+    return re.sub(r"\w+\.", "", inspect.formatannotation(annotation))
+
+
+def recipe_fields(cls: Any) -> dict[str, Field[Any]]:
+    """Those that a recipe may have."""
+    return {entry.name: entry for entry in fields(cls) if entry.init and entry.metadata.get("help") != SUPPRESS}

@@ -12,7 +12,6 @@ from ..errors import InputError
 from .metrics import check_labels
 
 CLASS_WEIGHT_METHODS = ("none", "inverse", "sqrt", "effective")
-CORRELATION_METHODS = ("phi", "conditional", "cosine")
 
 
 def compute_class_weights(
@@ -75,62 +74,36 @@ def frequency_groups(train_counts: npt.ArrayLike) -> tuple[npt.NDArray[np.intp],
     return order, ["frequent"] * num_third + ["middle"] * (len(order) - 2 * num_third) + ["rare"] * num_third
 
 
-def label_correlation(
-    labels: npt.ArrayLike, method: str = "phi", *, smoothing: float = 0.0
-) -> npt.NDArray[np.float64]:
+def label_correlation(labels: npt.ArrayLike, *, smoothing: float = 0.0) -> npt.NDArray[np.float64]:
     """
-    How labels come together, as a matrix.
+    How labels come together: the phi coefficient of every two, Pearson's correlation of two 0/1 variables (Pearson,
+    1900; Yule, 1912, On the Methods of Measuring Association between Two Attributes).
 
-    With the counts n_a, n_b of two labels and n_ab of both among n samples:
-
-    - `"phi"`: (n n_ab - n_a n_b) / sqrt(n_a (n - n_a) n_b (n - n_b)), Pearson's correlation of two 0/1 variables
-      (Pearson, 1900; Yule, 1912, On the Methods of Measuring Association between Two Attributes).
-    - `"conditional"`: n_ab / n_a, the share of texts with label a (row) that have label b (column) as well; not
-      symmetric (Chen et al., 2019, Multi-Label Image Recognition with Graph Convolutional Networks).
-    - `"cosine"`: n_ab / sqrt(n_a n_b) (Salton and McGill, 1983).
-
-    Smoothing draws a value towards what independent labels would give (0 for phi, n_b / n, sqrt(n_a n_b) / n), the
-    more the fewer samples could show the pair: (m value + smoothing independent) / (m + smoothing) with m = n_a for
-    `"conditional"` and min(n_a, n_b) for the others (the m-estimate; Cestnik, 1990, Estimating Probabilities).
+    With the counts n_a, n_b of two labels and n_ab of both among n samples it is
+    (n n_ab - n_a n_b) / sqrt(n_a (n - n_a) n_b (n - n_b)). Smoothing draws it towards the 0 of independent labels, the
+    more the fewer samples could show the pair: times m / (m + smoothing) with m = min(n_a, n_b) (the m-estimate;
+    Cestnik, 1990, Estimating Probabilities).
 
     Args:
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
-        method (`str`, *optional*, defaults to `"phi"`): One of the three.
         smoothing (`float`, *optional*, defaults to 0.0): Pseudo-samples, at least 0.
 
     Returns:
-        `np.ndarray` of shape `(num_labels, num_labels)`: The diagonal is 1. A label that no sample has, or with
-        `"phi"` every sample, is 0 with all others.
+        `np.ndarray` of shape `(num_labels, num_labels)`: The diagonal is 1. A label that no sample or every sample has
+        is 0 with all others.
 
     Raises:
         `ValueError`: If an argument is out of its range.
     """
-    if method not in CORRELATION_METHODS:
-        raise InputError(f"`method` must be one of {', '.join(CORRELATION_METHODS)}, got {method!r}.")
     if not smoothing >= 0.0:
         raise InputError(f"`smoothing` must be a number of pseudo-samples >= 0, got {smoothing}.")
     gold = check_labels(labels).astype(np.float64)
     total = len(gold)
     counts, both = gold.sum(axis=0), gold.T @ gold
     rows, columns = counts[:, None], counts[None, :]
-    if method == "phi":
-        spread = counts * (total - counts)
-        values = _divide(total * both - rows * columns, np.sqrt(spread[:, None] * spread))
-        independent = np.zeros_like(both)
-    elif method == "conditional":
-        values = _divide(both, np.broadcast_to(rows, both.shape))
-        independent = np.broadcast_to(columns / total, both.shape)
-    else:
-        values = _divide(both, np.sqrt(rows * columns))
-        independent = np.sqrt(rows * columns) / total
-    evidence = np.broadcast_to(rows, both.shape) if method == "conditional" else np.minimum(rows, columns)
-    weights = evidence / np.maximum(evidence + smoothing, 1.0)
-    values = weights * values + (1.0 - weights) * independent
-    values[counts == 0], values[:, counts == 0] = 0.0, 0.0
+    spread = np.sqrt((rows * (total - rows)) * (columns * (total - columns)))
+    values = np.divide(total * both - rows * columns, spread, out=np.zeros_like(both), where=spread > 0)
+    evidence = np.minimum(rows, columns)
+    values *= evidence / np.maximum(evidence + smoothing, 1.0)
     np.fill_diagonal(values, 1.0)
     return values
-
-
-def _divide(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The quotient, 0 where the denominator is."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -43,7 +43,6 @@ class LabelStatistics:
         labels: npt.ArrayLike,
         *,
         class_weights: npt.ArrayLike | None = None,
-        correlation: str = "phi",
         smoothing: float = 0.0,
     ) -> LabelStatistics:
         """
@@ -53,8 +52,7 @@ class LabelStatistics:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
             class_weights (`ArrayLike` of shape `(num_labels,)`, *optional*): Weights above 0, such as those of
                 [`~trainer_ext.evaluation.label_statistics.compute_class_weights`]; 1 each by default.
-            correlation (`str`, *optional*, defaults to `"phi"`): A method of [`label_correlation`].
-            smoothing (`float`, *optional*, defaults to 0.0): Its pseudo-samples.
+            smoothing (`float`, *optional*, defaults to 0.0): Pseudo-samples of [`label_correlation`].
 
         Raises:
             `InputError`: If an argument has another shape or is out of its range.
@@ -70,7 +68,7 @@ class LabelStatistics:
             gold.sum(axis=0).tolist(),
             len(gold),
             weights,
-            label_correlation(gold, correlation, smoothing=smoothing),
+            label_correlation(gold, smoothing=smoothing),
         )
 
 

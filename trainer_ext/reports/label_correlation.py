@@ -29,15 +29,13 @@ class LabelCorrelationReport(Report):
 
     Attributes:
         label_names (`list[str]` of length `num_labels`): Of the rows and columns.
-        method (`str`): `"phi"`, `"conditional"` or `"cosine"`.
         smoothing (`float`): Pseudo-samples.
-        distance (`float`): Root mean square of the differences over all pairs of two labels; with `"phi"` from 0 to 2.
+        distance (`float`): Root mean square of the differences over all pairs of two labels, from 0 to 2.
         gold (`list[list[float]]` of shape `(num_labels, num_labels)`): Of the labels.
         predicted (`list[list[float]]` of shape `(num_labels, num_labels)`): Of the predictions.
     """
 
     label_names: list[str]
-    method: str
     smoothing: float
     distance: float
     gold: list[list[float]]
@@ -58,7 +56,7 @@ class LabelCorrelationReport(Report):
             matrices,
             [self.label_names[index] for index in order],
             title=f"Label correlation, distance {self.distance:.4f}",
-            value_name={"phi": "phi coefficient", "conditional": "P(column | row)"}.get(self.method, self.method),
+            value_name="phi coefficient",
         )
 
 
@@ -67,7 +65,6 @@ def label_correlation_report(
     predictions: npt.ArrayLike,
     label_names: Sequence[str],
     *,
-    method: str = "phi",
     smoothing: float = 10.0,
 ) -> LabelCorrelationReport:
     """
@@ -77,7 +74,6 @@ def label_correlation_report(
         labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
         predictions (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
         label_names (`Sequence[str]` of length `num_labels`): At least two, distinct.
-        method (`str`, *optional*, defaults to `"phi"`): As in [`label_correlation`].
         smoothing (`float`, *optional*, defaults to 10.0):
             As in [`label_correlation`]; without it a single text moves the value of a rare pair far.
 
@@ -91,10 +87,10 @@ def label_correlation_report(
             f"`labels` and `predictions` must have shape (num_samples, {len(names)}), one column per name in "
             f"`label_names`, got {shapes[0]} and {shapes[1]}."
         )
-    gold, predicted = (label_correlation(rows, method, smoothing=smoothing) for rows in (labels, predictions))
+    gold, predicted = (label_correlation(rows, smoothing=smoothing) for rows in (labels, predictions))
     differences = (gold - predicted)[~np.eye(len(gold), dtype=np.bool_)]
     distance = float(np.sqrt(np.mean(differences**2)))
-    return LabelCorrelationReport(names, method, smoothing, distance, gold.tolist(), predicted.tolist())
+    return LabelCorrelationReport(names, smoothing, distance, gold.tolist(), predicted.tolist())
 
 
 def cluster_order(correlation: npt.ArrayLike) -> list[int]:
@@ -128,7 +124,6 @@ class LabelCorrelationCallback(ReportCallback):
     Args:
         label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
         output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
-        method (`str`, *optional*, defaults to `"phi"`): As in [`label_correlation`].
         smoothing (`float`, *optional*, defaults to 10.0): As in [`label_correlation`].
 
     Raises:
@@ -141,16 +136,13 @@ class LabelCorrelationCallback(ReportCallback):
         self,
         label_names: Sequence[str],
         output_dir: str | Path | None = None,
-        method: str = "phi",
         smoothing: float = 10.0,
     ) -> None:
         super().__init__(label_names, output_dir)
-        # Checks both.
-        label_correlation([[0, 1]], method, smoothing=smoothing)
-        self.method, self.smoothing = method, smoothing
+        # Checks it.
+        label_correlation([[0, 1]], smoothing=smoothing)
+        self.smoothing = smoothing
 
     def report(self, labels: np.ndarray, predictions: np.ndarray) -> LabelCorrelationReport:
-        """[`label_correlation_report`] with the callback's method and smoothing."""
-        return label_correlation_report(
-            labels, predictions, self.label_names, method=self.method, smoothing=self.smoothing
-        )
+        """[`label_correlation_report`] with the callback's smoothing."""
+        return label_correlation_report(labels, predictions, self.label_names, smoothing=self.smoothing)

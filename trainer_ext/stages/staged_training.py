@@ -55,7 +55,7 @@ from .stage import Stage, load_weights
 _WITHOUT_EFFECT = (
     *("output_dir", "resume_from", "feature_cache_dir", "training_mode", "num_folds", "save_total_limit"),
     *("head_num_train", "head_per_device", "polish_", "log", "report_to", "run_name", "project", "trackio", "hub_"),
-    *("push_", "evaluation_reports", "disable_tqdm", "dataloader_num", "dataloader_pre", "dataloader_persist"),
+    *("push_", "disable_tqdm", "dataloader_num", "dataloader_pre", "dataloader_persist"),
 )
 # Fields of a configuration that are there only when a checkpoint has been saved.
 _SET_BY_SAVING = ("architectures", "dtype", "transformers_version")

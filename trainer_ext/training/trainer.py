@@ -38,7 +38,6 @@ from ..losses.hybrid import HybridLoss, LabelStatistics
 from ..reports.callback import EvaluationCallback, EvaluationPredictions
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
-from .unfreezing import GradualUnfreezingCallback
 
 logger = logging.get_logger(__name__)
 
@@ -72,8 +71,8 @@ class StackedEmotionTrainer(Trainer):
         distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
 
     Raises:
-        `ValueError`: If `num_frozen_layers` is more than an encoder has, `unfreeze_every` meets sharded parameters, or
-            `early_stopping_patience` has nothing to go by.
+        `ValueError`: If `num_frozen_layers` is more than an encoder has, or `early_stopping_patience` has nothing to
+            go by.
     """
 
     args: StackedEmotionTrainingArguments
@@ -121,10 +120,6 @@ class StackedEmotionTrainer(Trainer):
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
         if self.args.num_frozen_layers:
             freeze_layers(self.model, self.args.num_frozen_layers)
-        if self.args.unfreeze_every:
-            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise InputError("`unfreeze_every` cannot be used with FSDP or DeepSpeed; `num_frozen_layers` can.")
-            self.add_callback(GradualUnfreezingCallback(self.args.unfreeze_every))
         if self.args.early_stopping_patience:
             self._add_early_stopping()
 
