@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, FunnelConfig
 
+from hub.model.summary import summarise_training
 from scripts import train
-from scripts._finishing import summarise
 from trainer_ext.encoders.pruned import PrunedEncoder, pruned_encoder
 from trainer_ext.encoders.scratch import ScratchEncoder
-from trainer_ext.recipe import DataArguments, TeacherArguments
+from trainer_ext.recipe import DataArguments, ModelArguments, Recipe, TeacherArguments
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ARCHITECTURES = ("bert", "distilbert", "electra", "modernbert")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -156,7 +157,9 @@ def test_a_recipe_names_it(originals: dict[str, Path], tmp_path: Path, capsys: p
     assert "the" not in AutoTokenizer.from_pretrained(folder).get_vocab()
     assert capsys.readouterr().out == f"Encoder cut: cut out of {originals['bert']}.\n"
     encoders = {"cut": spec, "hub": {"pruned": "some/encoder"}}
-    summary = summarise("recipe", DataArguments(), {}, encoders, {}, TeacherArguments(), 0)
+    training = StackedEmotionTrainingArguments(str(tmp_path), use_cpu=True)
+    recipe = Recipe(DataArguments(), ModelArguments(encoders=encoders), TeacherArguments(), training)
+    summary = summarise_training(recipe, "recipe", {})
     assert summary.encoders == {"cut": "bert (not on the Hub)", "hub": "some/encoder"}
 
 

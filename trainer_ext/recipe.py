@@ -98,11 +98,17 @@ class DecisionArguments:
 
 @dataclass
 class ModelArguments(DecisionArguments):
-    """Which encoders are stacked, and what is built on them. See [`StackedEmotionConfig`]."""
+    """The encoders of a stack and the head on them, see [`StackedEmotionConfig`]; or the one encoder of a student."""
 
     encoders: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
+    )
+    student: str | dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "In place of encoders, to learn from a teacher: Hub id or folder of one encoder, or a mapping."
+        },
     )
     only_encoders: list[str] | None = field(
         default=None, metadata={"help": "Names of the encoders to stack; all of them by default."}
@@ -187,12 +193,13 @@ class TeacherArguments:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The groups of fields, checked and complete."""
+    """The groups of fields, checked and complete, and the names of those that are given rather than left out."""
 
     data: DataArguments
     model: ModelArguments
     distillation: TeacherArguments
     training: StackedEmotionTrainingArguments
+    given: frozenset[str] = frozenset()
 
 
 class _Loader(yaml.SafeLoader):
@@ -226,7 +233,8 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`], [`TeacherArguments`] and
     [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
     """
-    return Recipe(**load_fields(path, _GROUPS, overrides))
+    values = _read_values(path, _GROUPS, overrides)
+    return Recipe(**_fill_groups(path, _GROUPS, values), given=frozenset(values))
 
 
 def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -247,6 +255,10 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         `FileNotFoundError`: If there is no such file.
         `ValueError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
     """
+    return _fill_groups(path, groups, _read_values(path, groups, overrides))
+
+
+def _read_values(path: str, groups: Mapping[str, type], overrides: Sequence[str]) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no recipe {path}.")
@@ -256,6 +268,10 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
     values.setdefault("output_dir", f"outputs/{file.stem}")
     named = _apply_overrides(values, overrides)
     _drop_replaced(values, named, groups)
+    return values
+
+
+def _fill_groups(path: str, groups: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, Any]:
     # The first last: `label_names` are the names of the labels, not of the model's inputs as in transformers.
     in_turn = reversed([*groups.items()])
     known = {name: (group, annotation) for group, cls in in_turn for name, annotation in _annotations(cls).items()}
