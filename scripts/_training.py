@@ -15,7 +15,6 @@ import datasets
 import numpy as np
 import transformers
 from accelerate import PartialState
-from torch import nn
 
 from hub.model.card import render_card
 from hub.model.evaluation import SplitEvaluation, evaluate_splits
@@ -44,6 +43,7 @@ from trainer_ext.stages.distillation import (
     teacher_logits,
 )
 from trainer_ext.stages.staged_training import train_staged
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.checkpoints import find_checkpoint
 from trainer_ext.training.layers import count_parameters
 from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
@@ -76,9 +76,10 @@ class TrainingOutcome(NamedTuple):
 
 @dataclass(frozen=True)
 class _Run:
-    """One training: its recipe, where it writes, the texts and the tokenizer."""
+    """One training: its recipe, the arguments of its Trainer, its paths, texts and tokenizer."""
 
     recipe: Recipe
+    args: StackedEmotionTrainingArguments
     paths: RunPaths
     data: EmotionData
     tokenizer: Any
@@ -89,7 +90,7 @@ class _Run:
         trainer = StackedEmotionTrainer(
             processing_class=self.tokenizer,
             distillation_loss=self.recipe.distillation.create_loss(),
-            callbacks=_report_callbacks(folder, self.data) if self.recipe.training.evaluation_reports else None,
+            callbacks=_report_callbacks(folder, self.data) if self.args.evaluation_reports else None,
             **arguments,
         )
         remove_reports(folder, trainer)
@@ -102,7 +103,7 @@ def say(text: str) -> None:
 
 
 def train(recipe: Recipe, name: str) -> TrainingOutcome:
-    """Train, evaluate and save the model of a recipe, whose name the card has."""
+    """Train, evaluate and save the model of a recipe; the card calls it by `name`."""
     transformers.logging.disable_progress_bar()
     if recipe.training.process_index:
         datasets.disable_progress_bars()
@@ -114,27 +115,10 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
         args = args.derive(eval_strategy="no", load_best_model_at_end=False)
     transformers.set_seed(args.seed)
-    if recipe.model.student:
-        tokenizer, model = _build_student(recipe.model, data)
-    else:
-        tokenizer, model = _build_model(recipe.model, data, args.seed)
-    classifiers = trained_classifiers(recipe.model.encoders, data.label_names)
-    run = _Run(recipe, paths, data, tokenizer)
+    tokenizer, model = _build(recipe.model, data, args.seed)
+    run = _Run(recipe, args, paths, data, tokenizer)
     rows = _tokenize(run)
-    checkpoint = find_checkpoint(args.resume_from_checkpoint, paths.checkpoints)
-    if args.training_mode == "joint" and checkpoint is None:
-        _start_from_classifiers(run, model, classifiers, rows.get("validation"))
-    if args.lora_r:
-        model = add_lora(model, args)
-    trainer = run.make_trainer(
-        model=model, args=args, train_dataset=rows["train"], eval_dataset=rows.get("validation")
-    )
-    _announce(trainer)
-    if args.training_mode == "staged":
-        results = train_staged(trainer, run.make_trainer, say, classifiers)
-    else:
-        outcome = trainer.train(resume_from_checkpoint=checkpoint)
-        results = {key: outcome.metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+    trainer, results = _train(run, model, rows)
     trained = _take_model(trainer, paths)
     if not trainer.is_world_process_zero():
         return TrainingOutcome(results, data)
@@ -192,6 +176,11 @@ def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     say(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
     return data
+
+
+def _build(arguments: ModelArguments, data: EmotionData, seed: int) -> tuple[Any, Any]:
+    """The tokenizer and the model with an untrained head."""
+    return _build_student(arguments, data) if arguments.student else _build_model(arguments, data, seed)
 
 
 def _build_encoder(
@@ -313,8 +302,8 @@ def _tokenize(run: _Run) -> dict[str, datasets.Dataset]:
 
 def _rows_to_learn_from(run: _Run) -> tuple[datasets.Dataset, np.ndarray | None]:
     """The training split; with a teacher also the texts without labels, and its logits of all these."""
-    arguments, args = run.recipe.distillation, run.recipe.training
-    train_split, label_names = run.data.splits["train"], run.data.label_names
+    arguments, args, label_names = run.recipe.distillation, run.args, run.data.label_names
+    train_split = run.data.splits["train"]
     if not arguments.teachers:
         return train_split, None
     unlabelled: list[str] = []
@@ -330,18 +319,30 @@ def _rows_to_learn_from(run: _Run) -> tuple[datasets.Dataset, np.ndarray | None]
     return rows, teacher_logits(teachers, label_names, rows["text"][:], cache, batch_size, precision)
 
 
-def _start_from_classifiers(
-    run: _Run, model: Any, classifiers: Mapping[str, nn.Linear], validation: datasets.Dataset | None
-) -> None:
-    """Let a stack begin as the mean of encoders that were trained alone, if there are any."""
-    if not classifiers:
-        return
-    args = run.recipe.training
-    batch_size, precision = args.per_device_eval_batch_size, args.chosen_precision
-    collator = EmotionDataCollator(run.tokenizer)
-    shares = start_from_classifiers(model, classifiers, validation, collator, batch_size, precision)
-    if shares:
-        say(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
+def _train(
+    run: _Run, model: Any, rows: Mapping[str, datasets.Dataset]
+) -> tuple[StackedEmotionTrainer, dict[str, float]]:
+    """Train in the mode of the recipe; returns the Trainer of the whole model, and time, speed and loss."""
+    args, validation = run.args, rows.get("validation")
+    classifiers = trained_classifiers(run.recipe.model.encoders, run.data.label_names)
+    checkpoint = find_checkpoint(args.resume_from_checkpoint, run.paths.checkpoints)
+    if classifiers and args.training_mode == "joint" and checkpoint is None:
+        collator = EmotionDataCollator(run.tokenizer)
+        batch_size, precision = args.per_device_eval_batch_size, args.chosen_precision
+        shares = start_from_classifiers(model, classifiers, validation, collator, batch_size, precision)
+        if shares:
+            say(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
+    if args.lora_r:
+        model = add_lora(model, args)
+    trainer = run.make_trainer(model=model, args=args, train_dataset=rows["train"], eval_dataset=validation)
+    num_trained, num_parameters = count_parameters(model)
+    share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
+    processes = f" in {args.world_size} processes" if args.world_size > 1 else ""
+    say(f"Training {share} parameters in {args.chosen_precision} on {args.device}{processes}.")
+    if args.training_mode == "staged":
+        return trainer, train_staged(trainer, run.make_trainer, say, classifiers)
+    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    return trainer, {key: metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
 
 
 def _report_callbacks(folder: Path, data: EmotionData) -> list[Any]:
@@ -366,14 +367,6 @@ def remove_reports(folder: Path, trainer: StackedEmotionTrainer) -> None:
         shutil.rmtree(folder / "polish", ignore_errors=True)
     for path in folder.glob("*.*"):
         path.unlink()
-
-
-def _announce(trainer: StackedEmotionTrainer) -> None:
-    args = trainer.args
-    num_trained, num_parameters = count_parameters(trainer.model)
-    share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
-    processes = f" in {args.world_size} processes" if args.world_size > 1 else ""
-    say(f"Training {share} parameters in {args.chosen_precision} on {args.device}{processes}.")
 
 
 def _take_model(trainer: StackedEmotionTrainer, paths: RunPaths) -> Any:
