@@ -230,7 +230,7 @@ def test_calibration_needs_a_layer_to_go_into() -> None:
 
 def write_distillation(folder: Path, teacher_folder: Path, student_folder: Path, **fields: Any) -> Path:
     arguments = {"student": str(student_folder), "teacher": str(teacher_folder)}
-    return write_recipe(folder, **dict.fromkeys(STACK), **(arguments | fields))
+    return write_recipe(folder, **(dict.fromkeys(STACK) | arguments | fields))
 
 
 @pytest.fixture(scope="module")

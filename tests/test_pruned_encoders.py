@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, FunnelConfig
 
 from hub.model.summary import summarise_training
-from scripts import train
+from scripts import _training
 from trainer_ext.encoders.pruned import PrunedEncoder, pruned_encoder
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.recipe import DataArguments, ModelArguments, Recipe, TeacherArguments
@@ -152,7 +152,7 @@ def test_texts_are_counted_as_the_encoder_reads_them(originals: dict[str, Path],
 
 def test_a_recipe_names_it(originals: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {"pruned": str(originals["bert"]), "num_hidden_layers": 2, "vocab_size": 1000}
-    folder = train._build_encoder("cut", spec, ["@the"], tmp_path / "cut", "tweet", 0)
+    folder = _training._build_encoder("cut", spec, ["@the"], tmp_path / "cut", "tweet", 0)
     assert folder == tmp_path / "cut"
     assert "the" not in AutoTokenizer.from_pretrained(folder).get_vocab()
     assert capsys.readouterr().out == f"Encoder cut: cut out of {originals['bert']}.\n"

@@ -126,7 +126,7 @@ class StackedEmotionTrainer(Trainer):
     def create_loss(self) -> HybridLoss:
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
         if self.train_dataset is None:
-            # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
+            # Nothing is trained: evaluations are compared with one another by the plain loss.
             statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
             return HybridLoss(statistics).to(self.args.device)
         labels = dataset_labels(self.train_dataset)
