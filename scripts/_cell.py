@@ -22,7 +22,6 @@ from trainer_ext.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from scripts._finishing import SplitEvaluation
     from trainer_ext.data.loading import EmotionData
     from trainer_ext.recipe import Recipe
 
@@ -38,11 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = load_recipe(recipe_path, overrides)
     folder = Path(str(recipe.training.output_dir))
     if not (folder / "eval_results.json").exists():
-
-        def keep(data: EmotionData, found: SplitEvaluation) -> None:
-            _write_cell(folder, data, found.thresholds, found.probabilities)
-
-        train.main([recipe_path, *overrides, "--resume_from_checkpoint", "true"], keep)
+        outcome = train.run(recipe_path, [*overrides, "--resume_from_checkpoint", "true"])
+        if outcome.evaluation is not None:
+            _write_cell(folder, outcome.data, outcome.evaluation.thresholds, outcome.evaluation.probabilities)
     if not (folder / CELL_FILE).exists():
         _predict(recipe, folder)
 
@@ -52,7 +49,7 @@ def _predict(recipe: Recipe, folder: Path) -> None:
     import numpy as np
 
     from modeling_stacked_emotion import decision_thresholds
-    from scripts._starting import load_data
+    from scripts._training import load_data
     from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
     data = load_data(recipe.data, recipe.training.seed)

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _show_mini_model(language: str) -> None:
-    """What more texts and pretrained encoders bring: the same sentences by the model of this repository."""
+    """Let the model of this repository, with more texts and pretrained encoders, classify the same sentences."""
     if language != "en":
         print("The model that comes with this repository is English: it is not asked for these sentences.")
     else:

@@ -22,7 +22,7 @@ from recipe_samples import write_recipe
 
 from scripts import compare
 from scripts._runs import Run
-from scripts._starting import load_data
+from scripts._training import load_data
 from trainer_ext.comparison.runs import Cell, mean_cell
 from trainer_ext.comparison.variants import compare_variants
 from trainer_ext.evaluation.metrics import multilabel_metrics

@@ -24,7 +24,8 @@ from trainer_ext.encoders.source import BuildContext
 from trainer_ext.evaluation.calibration import Calibration
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
-from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
+from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics, LossInputs
+from trainer_ext.recipe import load_recipe
 from trainer_ext.stages.distillation import (
     add_teacher,
     cached_logits,
@@ -89,7 +90,7 @@ def test_loss_is_its_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, teacher = (torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     labels = torch.tensor([[0, 1, 0], [-1, -1, -1], [1, 1, 0], [0, 0, 0], [-1, -1, -1]], dtype=torch.float64)
-    terms = DistillationLoss(weight=0.3, temperature=2.0)(plain_loss(3), teacher, logits, labels)
+    terms = DistillationLoss(weight=0.3, temperature=2.0)(plain_loss(3), LossInputs(logits, labels), teacher)
     gold, soft = 0.0, 0.0
     for i in range(5):
         for j in range(3):
@@ -108,7 +109,7 @@ def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> Non
     labels = torch.tensor([[1.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [1.0, 0.0]])
     known = [0, 2, 3]
     expected = loss(logits[known], labels[known], *(tensor[known] for tensor in others))
-    terms = DistillationLoss(weight=0.2)(loss, teacher, logits, labels, *others)
+    terms = DistillationLoss(weight=0.2)(loss, LossInputs(logits, labels, *others), teacher)
     assert set(terms) == {"base", "auxiliary", "encoder", "correlation", "contrastive", "distillation"}
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(0.8 * 0.75 * value.item(), rel=1e-5)
@@ -116,7 +117,8 @@ def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> Non
 
 def test_loss_without_teacher_is_that_of_the_labels() -> None:
     logits, labels = torch.randn(4, 3), torch.eye(4)[:, :3]
-    terms = DistillationLoss(weight=0.0, temperature=3.0)(plain_loss(3), torch.randn(4, 3), logits, labels)
+    inputs = LossInputs(logits, labels)
+    terms = DistillationLoss(weight=0.0, temperature=3.0)(plain_loss(3), inputs, torch.randn(4, 3))
     assert terms["base"] == pytest.approx(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
     assert terms["distillation"] == 0
 
@@ -124,7 +126,7 @@ def test_loss_without_teacher_is_that_of_the_labels() -> None:
 def test_student_that_is_the_teacher_has_no_gradient() -> None:
     teacher = torch.randn(4, 3)
     logits = teacher.clone().requires_grad_()
-    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), teacher, logits, torch.full((4, 3), NO_LABEL))
+    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), LossInputs(logits, torch.full((4, 3), NO_LABEL)), teacher)
     assert set(terms) == {"distillation"}
     terms["distillation"].backward()
     assert logits.grad is not None
@@ -229,7 +231,7 @@ def test_calibration_needs_a_layer_to_go_into() -> None:
 
 def write_distillation(folder: Path, teacher_folder: Path, student_folder: Path, **fields: Any) -> Path:
     arguments = {"student": str(student_folder), "teacher": str(teacher_folder)}
-    return write_recipe(folder, **dict.fromkeys(STACK), **(arguments | fields))
+    return write_recipe(folder, **(dict.fromkeys(STACK) | arguments | fields))
 
 
 @pytest.fixture(scope="module")
@@ -240,9 +242,8 @@ def distilled(
     texts = [{"text": row["text"]} for row in make_rows(40, seed=9)]
     unlabelled = write_rows(folder / "more.jsonl", texts)
     fields = {"unlabelled_file": str(unlabelled), "distillation_temperature": 2}
-    for name in ("reports/label_correlation_9.png", "label_statistics.json"):
-        (folder / "output" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "output" / name).write_bytes(b"of an earlier model")
+    (folder / "output" / "reports").mkdir(parents=True)
+    (folder / "output" / "reports" / "label_correlation_9.png").write_bytes(b"of an earlier model")
     recipe = write_distillation(folder, teacher_folder, student_folder, **fields)
     results = distill.main([str(recipe), "--distillation_weight", "0.6"])
     return folder, results
@@ -253,7 +254,7 @@ def test_distilled_folder_is_a_stock_model(distilled: tuple[Path, dict[str, floa
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "training_summary.json"} <= names
     assert not {name for name in names if name.endswith(".py") or name.startswith("checkpoint")}
-    assert not names & {"reports", "label_statistics.json"}
+    assert not (folder / "reports" / "label_correlation_9.png").exists()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["model_type"] == "bert"
     assert config["problem_type"] == "multi_label_classification"
@@ -306,7 +307,8 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
     )
     loss = DistillationLoss(weight=0.4, temperature=3.0)
     logits = torch.from_numpy(predict_logits(model, tokenizer, texts))
-    expected = loss(plain_loss(4), torch.from_numpy(teacher), logits, torch.tensor(rows["labels"][:]))
+    inputs = LossInputs(logits, torch.tensor(rows["labels"][:]))
+    expected = loss(plain_loss(4), inputs, torch.from_numpy(teacher))
     # Two batches of four texts each are one step: their mean is that of all.
     arguments = StackedEmotionTrainingArguments(
         output_dir=str(tmp_path),
@@ -338,12 +340,15 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
     ("fields", "message"),
     [
         ({"teacher": None}, "The recipe names no `teacher`: give it a folder or a Hub id."),
-        ({"student": None}, "The recipe names no `student`: give it a folder or a Hub id."),
+        ({"student": None}, "The recipe names no `encoders`: give each a name and a Hub id or folder."),
         ({"distillation_weight": 1.5}, "`distillation_weight` must be in [0, 1], got 1.5."),
         ({"distillation_temperature": 0}, "`distillation_temperature` must be above 0, got 0.0."),
-        ({"max_tokens": 2}, "`max_tokens` must be at least 8, got 2."),
+        ({"max_tokens": 2}, "`max_tokens` must be an integer of at least 8, got 2."),
         ({"max_tokens": 500}, "`max_tokens` is 500, but the student takes at most 128."),
-        ({"lora_r": 2}, "`lora_r` has no meaning in distillation: leave it out."),
+        ({"lora_r": 0}, "`lora_r` has no meaning for a `student`: leave it out."),
+        ({"encoders": {}}, "`encoders` has no meaning for a `student`: leave it out."),
+        ({"dropout": 0.1}, "`dropout` has no meaning for a `student`: leave it out."),
+        ({"training_mode": "staged"}, "`teacher` is for `training_mode: joint`, got staged."),
         ({"calibration": "beta"}, "`calibration` must be one of none, temperature, temperature_per_label, platt"),
         ({"unlabelled_file": "nowhere.csv"}, "nowhere.csv"),
         ({"student": {"size": 3}}, "Encoder 'student': unknown fields ['size']"),
@@ -377,7 +382,8 @@ def test_the_recipe_has_known_fields() -> None:
     path = Path(distill.__file__).parent / "recipes" / "goemotions_distilled.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {"teacher", "student", "distillation_weight"} <= set(content)
-    recipe = distill._load_recipe(str(path), ["--teacher", "elsewhere"])
+    recipe = load_recipe(str(path), ["--teacher", "elsewhere"])
+    assert recipe.given >= set(content)
     assert recipe.distillation.teacher == "elsewhere"
     assert recipe.training.learning_rate == 2e-4
 

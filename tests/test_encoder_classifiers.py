@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from scripts import train
+from scripts import _training, train
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.encoders.start import fit_shares, format_shares, mean_state_classifier, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
@@ -228,7 +228,7 @@ def test_a_resumed_run_is_not_started_anew(
 
     recipe = write_recipe(tmp_path, **(from_trained(singles) | {"num_train_epochs": 1}))
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_evaluate", stop)
+        patch.setattr(_training, "evaluate_splits", stop)
         with pytest.raises(KeyboardInterrupt):
             train.main([str(recipe)])
     assert "The stack starts as the mean" in capsys.readouterr().out

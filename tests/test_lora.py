@@ -261,7 +261,7 @@ def test_without_adapters_nothing_is_merged(folders: dict[str, Path]) -> None:
     assert not model.classifier.weight.requires_grad
 
 
-@pytest.mark.parametrize("options", [{}, {"layerwise_lr_decay": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"num_frozen_layers": 1, "layerwise_lr_decay": 0.5}])
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     setup: Setup, folders: dict[str, Path], tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, FunnelConfig
 
-from scripts._finishing import summarise
+from hub.model.summary import summarise_training
 from trainer_ext.encoders.pruned import PrunedEncoder
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
-from trainer_ext.recipe import DataArguments, TeacherArguments
+from trainer_ext.recipe import DataArguments, ModelArguments, Recipe, TeacherArguments
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ARCHITECTURES = ("bert", "distilbert", "electra", "modernbert")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -153,9 +154,11 @@ def test_texts_are_counted_as_the_encoder_reads_them(originals: dict[str, Path],
     assert "the" not in tweets
 
 
-def test_the_card_names_its_origin(originals: dict[str, Path]) -> None:
+def test_the_card_names_its_origin(originals: dict[str, Path], tmp_path: Path) -> None:
     encoders = {"cut": {"pruned": str(originals["bert"])}, "hub": {"pruned": "some/encoder"}}
-    summary = summarise("recipe", DataArguments(), {}, encoders, {}, TeacherArguments(), 0)
+    training = StackedEmotionTrainingArguments(str(tmp_path), use_cpu=True)
+    recipe = Recipe(DataArguments(), ModelArguments(encoders=encoders), TeacherArguments(), training)
+    summary = summarise_training(recipe, "recipe", {})
     assert summary.encoders == {"cut": "bert (not on the Hub)", "hub": "some/encoder"}
 
 

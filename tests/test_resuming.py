@@ -17,7 +17,7 @@ from recipe_samples import write_recipe
 from safetensors.torch import load_file
 
 from scripts import train
-from scripts._starting import remove_reports
+from scripts._training import remove_reports
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -353,7 +353,10 @@ def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
         (["--precision", "fp8"], "`precision` must be one of auto, fp32, bf16, fp16, got 'fp8'"),
         (["--mixer", "blender"], "`mixer` must be one of"),
         (["--max_tokens", "600"], "`max_tokens` is 600, but encoder 'words' takes at most 128"),
-        (["--per_device_train_batch_size", "0"], "`per_device_train_batch_size` must be at least 1, got 0"),
+        (
+            ["--per_device_train_batch_size", "0"],
+            "`per_device_train_batch_size` must be an integer of at least 1, got 0",
+        ),
         (["--resume_from_checkpoint", "nothing"], "`resume_from_checkpoint` must be the folder of a checkpoint"),
         (["--encoders.words.hidden_size", "wide"], "`hidden_size` must be an integer of at least 1, got 'wide'"),
         (["--encoder_learning_rates.wrods", "1e-3"], "`encoder_learning_rates` names 'wrods'; the encoders are"),

@@ -117,11 +117,17 @@ HeadArguments: Any = make_dataclass("HeadArguments", _head_fields())
 
 @dataclass
 class ModelArguments(HeadArguments, DecisionArguments):
-    """The encoders that are stacked, the head on them (fields of [`StackedEmotionConfig`]), and its decisions."""
+    """The encoders of a stack and the head on them (fields of [`StackedEmotionConfig`]), or the one of a student."""
 
     encoders: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "Name to Hub id, folder or .vec file, or to a mapping: an encoder to be made."},
+    )
+    student: str | dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "In place of encoders, to learn from a teacher: Hub id or folder of one encoder, or a mapping."
+        },
     )
     only_encoders: list[str] | None = field(
         default=None, metadata={"help": "Names of the encoders to stack; all of them by default."}
@@ -192,12 +198,13 @@ class TeacherArguments:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The groups of fields, checked and complete."""
+    """The groups of fields, checked and complete, and the names of those that are given rather than left out."""
 
     data: DataArguments
     model: ModelArguments
     distillation: TeacherArguments
     training: StackedEmotionTrainingArguments
+    given: frozenset[str] = frozenset()
 
 
 class _Loader(yaml.SafeLoader):
@@ -238,7 +245,8 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     arguments, given = _read(path, overrides, GROUPS)
     _drop_settings_of_encoders(arguments["model"], arguments["training"], given)
     _drop_settings_of_stages(arguments["training"], given)
-    return Recipe(**{group: cls(**arguments[group]) for group, cls in GROUPS.items()})
+    names = frozenset(chain.from_iterable(arguments.values()))
+    return Recipe(**{group: cls(**arguments[group]) for group, cls in GROUPS.items()}, given=names)
 
 
 def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:

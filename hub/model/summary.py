@@ -4,13 +4,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
 from trainer_ext.errors import InputError
+from trainer_ext.recipe import Recipe
 
 SUMMARY_NAME = "training_summary.json"
+
+# Fields of a recipe that the card shows, in this order: those that the model, the mode and the teacher make use of.
+_SETTINGS = (
+    *("max_tokens", "training_mode", "num_train_epochs", "per_device_train_batch_size"),
+    *("gradient_accumulation_steps", "learning_rate", "head_learning_rate", "weight_decay", "warmup_steps", "lora_r"),
+    *("precision", "base_loss", "class_weights", "correlation_loss", "contrastive_loss_weight", "seed"),
+    *("head_num_train_epochs", "num_folds", "polish_num_train_epochs", "weights_dtype"),
+    *("distillation_weight", "distillation_temperature"),
+)
+_OF_A_STACK = ("training_mode", "lora_r", "weights_dtype")
+_OF_STAGES = ("head_num_train_epochs", "num_folds", "polish_num_train_epochs")
+_OF_TEACHING = ("distillation_weight", "distillation_temperature")
 
 
 @dataclass(frozen=True)
@@ -61,3 +78,52 @@ def read_summary(folder: Path) -> TrainingSummary:
         return TrainingSummary(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path} is not the summary of a training: {error}. Train again, or delete it.") from error
+
+
+def summarise_training(recipe: Recipe, name: str, num_texts: Mapping[str, int]) -> TrainingSummary:
+    """
+    The summary of a training; of a file or folder it has only the name.
+
+    Args:
+        recipe ([`Recipe`]): Its recipe.
+        name (`str`): The recipe's name.
+        num_texts (`Mapping[str, int]`): Split, or `unlabelled`, to its number of texts.
+    """
+    source, model, distillation = recipe.data, recipe.model, recipe.distillation
+    files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
+    files["unlabelled"] = distillation.unlabelled_file
+    dataset = source.dataset_name
+    if dataset and Path(dataset).exists():
+        dataset, files["train"] = None, dataset
+    encoders = {"student": model.student} if model.student else model.encoders
+    return TrainingSummary(
+        name=name,
+        encoders={key: _origin(encoder) for key, encoder in encoders.items()},
+        dataset=dataset,
+        dataset_config=source.dataset_config if dataset else None,
+        dataset_revision=source.dataset_revision if dataset else None,
+        files={split: Path(file).name for split, file in files.items() if file},
+        num_texts=dict(num_texts),
+        settings=_settings(recipe),
+        versions={"transformers": transformers.__version__, "torch": torch.__version__},
+        teachers=[_origin(teacher) for teacher in distillation.teachers],
+    )
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    unused = {*_OF_A_STACK} if recipe.model.student else {"max_tokens"}
+    if recipe.training.training_mode != "staged":
+        unused |= {*_OF_STAGES}
+    if not recipe.distillation.teachers:
+        unused |= {*_OF_TEACHING}
+    fields = vars(recipe.training) | vars(recipe.model) | vars(recipe.distillation)
+    return {name: fields[name] for name in _SETTINGS if name not in unused}
+
+
+def _origin(encoder: Any) -> str:
+    """The Hub id that an encoder or teacher was started from, or a few words."""
+    origin = str(encoder)
+    if isinstance(encoder, dict):
+        origins = (encoder.get(key) for key in ("word_vectors", "trained", "pruned"))
+        origin = next(filter(None, origins), "from scratch")
+    return f"{Path(origin).resolve().name} (not on the Hub)" if Path(origin).exists() else origin

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..errors import InputError
-from .hybrid import HybridLoss
+from .hybrid import HybridLoss, LossInputs
 
 # The label of a text that has none.
 NO_LABEL = -1.0
@@ -29,7 +29,7 @@ class DistillationLoss:
         temperature (`float`, *optional*, defaults to 1.0): T, above 0.
 
     Raises:
-        `ValueError`: If one is out of its range.
+        `InputError`: If one is out of its range.
     """
 
     weight: float = 0.5
@@ -44,31 +44,25 @@ class DistillationLoss:
     def __call__(
         self,
         hybrid_loss: HybridLoss,
+        inputs: LossInputs,
         teacher_logits: torch.Tensor,
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        states: torch.Tensor | None = None,
-        auxiliary_logits: torch.Tensor | None = None,
-        encoder_logits: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         Args:
-            hybrid_loss ([`HybridLoss`]): Of the texts with labels.
-            teacher_logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the teacher.
-            logits, labels, states, auxiliary_logits, encoder_logits (`torch.Tensor`):
-                As [`HybridLoss`] takes them; `NO_LABEL` for every label of a text that has none.
+            hybrid_loss ([`HybridLoss`]): The loss of the texts with labels.
+            inputs ([`LossInputs`]): The batch, with `NO_LABEL` for every label of a text that has none.
+            teacher_logits (`torch.Tensor` of shape `(batch_size, num_labels)`): The logits of the teacher.
 
         Returns:
             `dict[str, torch.Tensor]`: The terms of the hybrid loss and `distillation`, each of shape `()`, whose sum
             is the loss.
         """
         terms = {}
-        has_labels = (labels != NO_LABEL).all(dim=-1)
+        has_labels = (inputs.labels != NO_LABEL).all(dim=-1)
         if has_labels.any():
-            given = (logits, labels, states, auxiliary_logits, encoder_logits)
-            labelled = (None if tensor is None else tensor[has_labels] for tensor in given)
+            labelled = inputs.map(lambda tensor: tensor[has_labels])
             share = (1 - self.weight) * has_labels.float().mean()
-            terms = {name: share * value for name, value in hybrid_loss(*labelled).items()}
+            terms = {name: share * value for name, value in hybrid_loss(**labelled._asdict()).items()}
         soft = torch.sigmoid(teacher_logits / self.temperature)
-        distance = binary_cross_entropy_with_logits(logits.float() / self.temperature, soft)
+        distance = binary_cross_entropy_with_logits(inputs.logits.float() / self.temperature, soft)
         return terms | {"distillation": self.weight * self.temperature**2 * distance}

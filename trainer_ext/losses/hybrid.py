@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,27 @@ class HybridLossWeights:
                 raise InputError(f"`{name}_loss_weight` must not be negative, got {value}.")
         if not self.base and not self.contrastive:
             raise InputError("`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both.")
+
+
+class LossInputs(NamedTuple):
+    """
+    A batch as the losses take it, each of its tensors by name.
+
+    Args:
+        logits, labels, states, auxiliary_logits, encoder_logits (`torch.Tensor`): As in [`HybridLoss.forward`].
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    states: torch.Tensor | None = None
+    auxiliary_logits: torch.Tensor | None = None
+    encoder_logits: torch.Tensor | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> LossInputs:
+        """The batch with `function` applied to every tensor that it has."""
+        return self._replace(
+            **{name: function(tensor) for name, tensor in self._asdict().items() if tensor is not None}
+        )
 
 
 class HybridLoss(nn.Module):

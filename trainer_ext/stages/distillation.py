@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +18,16 @@ from transformers import PreTrainedModel
 
 from ..data.loading import read_texts
 from ..digests import settings_digest, weights_digest
-from ..errors import InputError
+from ..errors import InputError, reading
 from ..evaluation.calibration import Calibration, mean_logits
-from ..evaluation.prediction import predict_logits
+from ..evaluation.prediction import load_classifier, predict_logits
+from ..files import replacing
 from ..losses.distillation import NO_LABEL
 from ..precision import autocast
-from ..recipe import DecisionArguments
 from ..training.trainer import TEACHER_COLUMN
 
-# Texts whose logits are one file: what a killed run has to repeat at most.
+# Texts whose logits are one file: a killed run repeats no more of them.
 _TEXTS_PER_FILE = 4096
-_MIN_TOKENS = 8
-
-
-@dataclass
-class StudentArguments(DecisionArguments):
-    """Who learns, and how it decides."""
-
-    student: str | dict[str, Any] | None = field(
-        default=None, metadata={"help": "Hub id or folder of an encoder, or a mapping: an encoder to be made."}
-    )
-    max_tokens: int = field(default=128, metadata={"help": "Tokens that the student keeps of a text."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.student:
-            raise InputError("The recipe names no `student`: give it a folder or a Hub id.")
-        if self.max_tokens < _MIN_TOKENS:
-            raise InputError(f"`max_tokens` must be at least {_MIN_TOKENS}, got {self.max_tokens}.")
 
 
 def teacher_logits(
@@ -58,7 +39,7 @@ def teacher_logits(
     precision: str = "fp32",
 ) -> np.ndarray:
     """
-    What there is to learn from: the logits of one teacher, of several those of the mean of their probabilities.
+    The logits to learn from: those of one teacher, or those of the mean of the probabilities of several.
 
     Args:
         teachers (`Sequence[tuple]`): Classifiers with their tokenizers, as `load_classifier` returns them.
@@ -69,14 +50,14 @@ def teacher_logits(
         `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
 
     Raises:
-        `ValueError`: If a teacher does not know a label.
+        `InputError`: If a teacher does not know a label.
     """
     columns = [teacher_columns(model, label_names) for model, _ in teachers]
     logits = [
-        cached_logits(*teacher, texts, folder, batch_size, precision)[:, places]
-        for teacher, places in zip(teachers, columns, strict=True)
+        cached_logits(model, tokenizer, texts, folder, batch_size, precision)[:, places]
+        for (model, tokenizer), places in zip(teachers, columns, strict=True)
     ]
-    return logits[0] if len(logits) == 1 else mean_logits([expit(part) for part in logits])
+    return logits[0] if len(logits) == 1 else mean_logits([expit(values) for values in logits])
 
 
 def cached_logits(
@@ -101,31 +82,46 @@ def cached_logits(
     Returns:
         `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
     """
-    cache = Path(folder)
-    cache.mkdir(parents=True, exist_ok=True)
     settings = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     teacher = settings_digest([weights_digest(model), settings, repr(tokenizer), precision])
-    parts = []
+    logits = []
     for start in tqdm(range(0, len(texts), _TEXTS_PER_FILE), desc="Teacher", unit=" files"):
-        part = list(texts[start : start + _TEXTS_PER_FILE])
-        file = cache / f"{settings_digest([teacher, part])[:32]}.npy"
+        batch = list(texts[start : start + _TEXTS_PER_FILE])
+        file = Path(folder) / f"{settings_digest([teacher, batch])[:32]}.npy"
         if not file.is_file():
             with autocast(model.device.type, precision):
-                logits = predict_logits(model, tokenizer, part, batch_size)
-            partial = file.with_suffix(".partial")
-            with partial.open("wb") as stream:
-                np.save(stream, logits)
-            partial.replace(file)
-        parts.append(np.load(file))
-    return np.concatenate(parts)
+                values = predict_logits(model, tokenizer, batch, batch_size)
+            with replacing(file) as partial, partial.open("wb") as stream:
+                np.save(stream, values)
+        logits.append(np.load(file))
+    return np.concatenate(logits)
+
+
+def load_teachers(folders: Sequence[str], label_names: Sequence[str]) -> list[tuple[PreTrainedModel, Any]]:
+    """
+    The classifiers to learn from, each with its tokenizer.
+
+    Args:
+        folders (`Sequence[str]`): Their folders or Hub ids.
+        label_names (`Sequence[str]` of length `num_labels`): The labels to learn.
+
+    Raises:
+        `InputError`: If one cannot be loaded or does not know a label.
+    """
+    teachers = []
+    for folder in folders:
+        with reading(f"teacher {folder} cannot be loaded"):
+            teachers.append(load_classifier(folder))
+        teacher_columns(teachers[-1][0], label_names)
+    return teachers
 
 
 def teacher_columns(model: PreTrainedModel, label_names: Sequence[str]) -> list[int]:
-    """The place of each label among the teacher's; raises `ValueError` for one that the teacher does not know."""
-    known = {label: index for index, label in model.config.id2label.items()}
-    if unknown := [name for name in label_names if name not in known]:
-        raise InputError(f"The teacher does not know {', '.join(unknown)}: its labels are {', '.join(known)}.")
-    return [known[name] for name in label_names]
+    """The place of each label among the teacher's; raises `InputError` for one that the teacher does not know."""
+    places = {label: index for index, label in model.config.id2label.items()}
+    if unknown := [name for name in label_names if name not in places]:
+        raise InputError(f"The teacher does not know {', '.join(unknown)}: its labels are {', '.join(places)}.")
+    return [places[name] for name in label_names]
 
 
 def read_unlabelled(path: str, text_column: str | None, known: Sequence[str]) -> list[str]:
@@ -137,8 +133,8 @@ def read_unlabelled(path: str, text_column: str | None, known: Sequence[str]) ->
 def distillation_rows(train: datasets.Dataset, unlabelled: Sequence[str], num_labels: int) -> datasets.Dataset:
     """The training rows, then the unlabelled texts with [`NO_LABEL`] for every label."""
     labels = [[NO_LABEL] * num_labels] * len(unlabelled)
-    further = datasets.Dataset.from_dict({"text": list(unlabelled), "labels": labels}, features=train.features)
-    return datasets.concatenate_datasets([train, further])
+    without_labels = datasets.Dataset.from_dict({"text": list(unlabelled), "labels": labels}, features=train.features)
+    return datasets.concatenate_datasets([train, without_labels])
 
 
 def add_teacher(rows: datasets.Dataset, logits: np.ndarray) -> datasets.Dataset:
@@ -153,7 +149,7 @@ def fold_calibration(model: PreTrainedModel, calibration: Calibration) -> None:
     are calibrated wherever it is loaded.
 
     Raises:
-        `ValueError`: If the model has no linear layer with an output per label.
+        `InputError`: If the model has no linear layer with an output per label.
     """
     layers = [
         module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which checkpoint a run can go on from."""
+"""The checkpoint that a run can go on from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from pathlib import Path
 
 from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
-
-def checkpoint_folder(output_dir: str | os.PathLike[str]) -> str:
-    """Where a command keeps its checkpoints: apart from the repository that `output_dir` becomes."""
-    return str(Path(output_dir) / "checkpoints")
 
 
 def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
@@ -50,11 +45,11 @@ def _is_complete(checkpoint: Path) -> bool:
 
 def find_checkpoint(resume: str | bool | None, folder: str | os.PathLike[str]) -> str | None:
     """
-    What `resume_from_checkpoint` stands for.
+    The checkpoint that `resume_from_checkpoint` asks for.
 
     Args:
         resume (`str` or `bool`, *optional*): A checkpoint's folder, or true for the last complete one of `folder`.
-        folder (`str` or `os.PathLike`): Where the run writes its checkpoints.
+        folder (`str` or `os.PathLike`): The folder that the run writes its checkpoints to.
 
     Returns:
         `str`, *optional*: The checkpoint's folder; `None` to begin at the start.

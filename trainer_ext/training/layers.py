@@ -36,14 +36,14 @@ def find_encoders(model: nn.Module) -> dict[str, nn.Module]:
 
 def split_encoder(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     """
-    The layers of an encoder, from the bottom up, and what follows them, such as a pooler or a last norm.
+    The layers of an encoder, from the bottom up, and the modules that follow them, such as a pooler or a last norm.
 
     The layers are the members of the one `nn.ModuleList` that lies in no other; in ALBERT they are the groups of
-    shared layers. What follows are the encoder's own children behind the one with the layers. All the rest are the
-    embeddings, relative positions included. An encoder without such a list is all embeddings.
+    shared layers. The modules that follow are the encoder's own children behind the one with the layers. All the rest
+    are the embeddings, relative positions included. An encoder without such a list is all embeddings.
 
     Raises:
-        `ValueError`: If there are several such lists, as in XLM or in a model with a decoder.
+        `InputError`: If there are several such lists, as in XLM or in a model with a decoder.
     """
     lists = list(_outermost_lists(encoder))
     if len(lists) > 1:
@@ -72,8 +72,8 @@ def layers_from_top(model: nn.Module) -> list[list[nn.Parameter]]:
     """
     The parameters of all encoders by their distance from the top.
 
-    First come the top layers and what follows them, last the embeddings; those of an encoder with fewer layers are
-    nearer to the top.
+    First come the top layers with the modules that follow them, last the embeddings; those of an encoder with fewer
+    layers are nearer to the top.
     """
     reversed_depths = [_parameters_by_depth(encoder)[::-1] for encoder in find_encoders(model).values()]
     return [list(chain(*layers)) for layers in zip_longest(*reversed_depths, fillvalue=())]
@@ -89,7 +89,7 @@ def freeze_layers(model: nn.Module, num_layers: int) -> None:
             -1 freezes the encoders as a whole.
 
     Raises:
-        `ValueError`: If no encoder has as many layers.
+        `InputError`: If no encoder has as many layers.
     """
     encoders = find_encoders(model)
     if num_layers == -1:
@@ -99,15 +99,15 @@ def freeze_layers(model: nn.Module, num_layers: int) -> None:
     depths = {name: _parameters_by_depth(encoder) for name, encoder in encoders.items()}
     counts = {name: len(layers) - 1 for name, layers in depths.items()}
     if num_layers > max(counts.values(), default=0):
-        found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise InputError(f"`num_frozen_layers` must be at most the layers of an encoder ({found}), got {num_layers}.")
+        known = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"`num_frozen_layers` must be at most the layers of an encoder ({known}), got {num_layers}.")
     for layers in depths.values():
         for parameter in chain(*layers[: num_layers + 1]):
             parameter.requires_grad_(False)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """The number of trained parameters and of all, without the copies that peft keeps of what it trains in full."""
+    """The number of trained parameters and of all, without the copies that peft keeps of modules trained in full."""
     parameters = [value for name, value in model.named_parameters() if ".original_module." not in name]
     return sum(value.numel() for value in parameters if value.requires_grad), sum(map(nn.Parameter.numel, parameters))
 
@@ -121,7 +121,7 @@ def _outermost_lists(module: nn.Module) -> Iterator[nn.ModuleList]:
 
 
 def _parameters_by_depth(encoder: nn.Module) -> list[list[nn.Parameter]]:
-    """Those of the embeddings, then those of each layer; what follows the layers counts with the top one."""
+    """Those of the embeddings, then those of each layer; modules behind the layers count with the top one."""
     layers, following = split_encoder(encoder)
     depths = [list(layer.parameters()) for layer in layers]
     if depths:

@@ -38,7 +38,7 @@ def add_lora(model: PreTrainedModel, args: StackedEmotionTrainingArguments) -> P
         [`PeftModel`]: To be trained in place of the model; its checkpoints hold the adapters and the head alone.
 
     Raises:
-        `ValueError`: If an entry of `lora_target_modules` is no linear layer of any encoder.
+        `InputError`: If an entry of `lora_target_modules` is no linear layer of any encoder.
     """
     config = LoraConfig(
         r=args.lora_r,

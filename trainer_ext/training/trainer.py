@@ -34,7 +34,7 @@ from ..errors import InputError
 from ..evaluation.results import compute_validation_metrics, labels_and_probabilities
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
-from ..losses.hybrid import HybridLoss, LabelStatistics
+from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..reports.callback import EvaluationCallback, EvaluationPredictions
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
@@ -51,11 +51,11 @@ class StackedEmotionTrainer(Trainer):
     """
     [`Trainer`] for multi-label emotion classifiers, ours or any `AutoModelForSequenceClassification`.
 
-    What it changes: the loss is the hybrid loss of the arguments, over the batch of all processes, each of its terms
-    logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning rate of their own,
-    and the layers of the encoders may have lower ones towards the bottom, stay frozen or be unfrozen one by one;
-    grouping by length neither changes the order of the training texts when a run is resumed nor that of the rows that
-    `predict` returns; a run is resumed in the order of its epoch in several processes, too.
+    It differs from its parent in this: the loss is the hybrid loss of the arguments, over the batch of all processes,
+    each of its terms logged as `loss/<term>` and `eval_loss/<term>`; parameters outside the encoders have a learning
+    rate of their own, and the layers of the encoders may have lower ones towards the bottom or stay frozen; grouping
+    by length neither changes the order of the training texts when a run is resumed nor that of the rows that `predict`
+    returns; a run is resumed in the order of its epoch in several processes, too.
 
     In several processes an epoch ends with a full batch, its last places taken by texts of the epoch's beginning, as
     Accelerate does it; an evaluation counts every text once.
@@ -71,7 +71,7 @@ class StackedEmotionTrainer(Trainer):
         distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
 
     Raises:
-        `ValueError`: If `num_frozen_layers` is more than an encoder has, or `early_stopping_patience` has nothing to
+        `InputError`: If `num_frozen_layers` is more than an encoder has, or `early_stopping_patience` has no metric to
             go by.
     """
 
@@ -126,7 +126,7 @@ class StackedEmotionTrainer(Trainer):
     def create_loss(self) -> HybridLoss:
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
         if self.train_dataset is None:
-            # Nothing is trained, and what an evaluation is to be compared with is the plain loss.
+            # Nothing is trained: evaluations are compared with one another by the plain loss.
             statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
             return HybridLoss(statistics).to(self.args.device)
         labels = dataset_labels(self.train_dataset)
@@ -149,7 +149,6 @@ class StackedEmotionTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The sum of the terms of the hybrid loss over the batch of all processes."""
-        labels = inputs["labels"]
         needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
         outputs = model(
             **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)},
@@ -164,20 +163,23 @@ class StackedEmotionTrainer(Trainer):
             states = outputs["pooler_output"]
         # The last batch of an evaluation is filled up with texts that have been seen: they are left out again.
         gather = gather_batch if model.training else self.accelerator.gather_for_metrics
-        labels = gather(labels)
-        others = (states, outputs.get("auxiliary_logits"), outputs.get("encoder_logits"))
-        states, auxiliary, encoder = (None if tensor is None else gather(tensor) for tensor in others)
-        given = (gather(outputs["logits"]), labels, states, auxiliary, encoder)
-        loss_of_labels = self.hybrid_loss.train(model.training)
+        batch = LossInputs(
+            logits=outputs["logits"],
+            labels=inputs["labels"],
+            states=states,
+            auxiliary_logits=outputs.get("auxiliary_logits"),
+            encoder_logits=outputs.get("encoder_logits"),
+        ).map(gather)
+        hybrid_loss = self.hybrid_loss.train(model.training)
         if TEACHER_COLUMN in inputs:
-            terms = self.distillation_loss(loss_of_labels, gather(inputs[TEACHER_COLUMN]), *given)
+            terms = self.distillation_loss(hybrid_loss, batch, gather(inputs[TEACHER_COLUMN]))
         else:
-            terms = loss_of_labels(*given)
+            terms = hybrid_loss(**batch._asdict())
         if model.training:
             # As the Trainer averages its own loss: batches within a step, then steps.
             self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
         else:
-            self.eval_terms.add(terms, len(labels))
+            self.eval_terms.add(terms, len(batch.labels))
         loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
 
@@ -197,16 +199,17 @@ class StackedEmotionTrainer(Trainer):
     ) -> EvalLoopOutput:
         """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
         self.eval_terms.means()
-        observers = [one for one in self.callback_handler.callbacks if isinstance(one, EvaluationCallback)]
-        observed = bool(observers) and description == "Evaluation"
-        if observed and self.compute_metrics is None:
+        callbacks = self.callback_handler.callbacks
+        observers = [callback for callback in callbacks if isinstance(callback, EvaluationCallback)]
+        is_observed = bool(observers) and description == "Evaluation"
+        if is_observed and self.compute_metrics is None:
             # `evaluate` asks for the loss alone if no function wants the predictions.
             prediction_loss_only = None
         output = super().evaluation_loop(
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
         )
         output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
-        if not observed or output.predictions is None or output.label_ids is None:
+        if not is_observed or output.predictions is None or output.label_ids is None:
             return output
         predictions = EvaluationPredictions(*labels_and_probabilities(output), metric_key_prefix)
         for observer in observers:
@@ -335,20 +338,26 @@ class _EpochOrderCallback(TrainerCallback):
 
 
 class TermMeter:
-    """Means of the terms of a loss, kept on their device until they are asked for."""
+    """Weighted means of the terms of a loss over batches, summed up on the device of the loss."""
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
         self.weight = 0.0
 
     def add(self, terms: dict[str, torch.Tensor], weight: float) -> None:
-        """Count the terms of a batch so many times."""
+        """
+        Add a batch to the means.
+
+        Args:
+            terms (`dict[str, torch.Tensor]`): Term to its value for the batch, of shape `()`.
+            weight (`float`): How much the batch counts, such as its number of texts.
+        """
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + weight * value.detach()
         self.weight += weight
 
     def means(self, prefix: str = "") -> dict[str, float]:
-        """The means since the last call, `prefix` before each name."""
+        """The means of the batches since the last call, under `<prefix><term>`; those before are forgotten."""
         values = {prefix + name: (value / self.weight).item() for name, value in self.sums.items()}
         self.sums, self.weight = {}, 0.0
         return values

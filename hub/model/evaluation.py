@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluation that a model is published with: thresholds chosen on validation, and the metrics of both splits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainer_ext.data.loading import EmotionData
+from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
+from trainer_ext.evaluation.metrics import always_frequent_baseline
+from trainer_ext.evaluation.prediction import predict_logits
+from trainer_ext.evaluation.results import (
+    choose_calibration,
+    choose_thresholds,
+    evaluate_split,
+    results_table,
+    uncalibrated_errors,
+)
+from trainer_ext.recipe import DecisionArguments
+from trainer_ext.reports.plots import figure_png
+from trainer_ext.reports.reliability import reliability_figure
+
+from .card import are_tuned
+
+
+class SplitEvaluation(NamedTuple):
+    """
+    The evaluation of a trained model.
+
+    Args:
+        results (`dict[str, float]`): Metrics of validation and test split, as `eval_results.json` has them.
+        probabilities (`dict[str, np.ndarray]`): Split to calibrated probabilities, `(num_texts, num_labels)`.
+        thresholds (`np.ndarray` of shape `(num_labels,)`): Chosen on the validation split; 0.5 without one.
+        calibration ([`Calibration`], *optional*): Fitted on the validation split.
+        table (`str`): The results of the test split, or else of the validation split, to be read.
+        figures (`dict[str, bytes]`): File name to a picture of the same split.
+    """
+
+    results: dict[str, float]
+    probabilities: dict[str, np.ndarray]
+    thresholds: np.ndarray
+    calibration: Calibration | None
+    table: str
+    figures: dict[str, bytes]
+
+
+def evaluate_splits(
+    options: DecisionArguments, data: EmotionData, tokenizer: Any, model: Any, batch_size: int
+) -> SplitEvaluation:
+    """
+    Evaluate a model that has no calibration yet.
+
+    Args:
+        options ([`DecisionArguments`]): How calibration and thresholds are chosen on the validation split.
+        data ([`EmotionData`]): The splits; the training labels are for the baseline.
+        tokenizer: The model's tokenizer.
+        model ([`PreTrainedModel`]): The classifier.
+        batch_size (`int`): Texts per forward pass.
+    """
+    names = data.label_names
+    splits: list[str] = [split for split in ("validation", "test") if split in data.splits]
+    labels = {split: np.asarray(data.splits[split]["labels"], dtype=np.int64) for split in ("train", *splits)}
+    logits = {split: predict_logits(model, tokenizer, data.splits[split]["text"], batch_size) for split in splits}
+    calibration, thresholds = None, np.full(len(names), 0.5)
+    if "validation" in splits:
+        calibration = choose_calibration(labels["validation"], logits["validation"], options.calibration)
+    probabilities = {split: calibrated_probabilities(values, calibration) for split, values in logits.items()}
+    if "validation" in splits:
+        strategy, shrinkage = options.threshold_strategy, options.threshold_shrinkage
+        thresholds = choose_thresholds(labels["validation"], probabilities["validation"], strategy, shrinkage)
+    results: dict[str, float] = {}
+    for split in splits:
+        results |= evaluate_split(split, labels[split], probabilities[split], thresholds, names)
+        if calibration is not None:
+            results |= uncalibrated_errors(split, labels[split], logits[split], names)
+    table, figures = "", dict[str, bytes]()
+    if splits:
+        split = splits[-1]
+        baseline = always_frequent_baseline(labels["train"], labels[split], label_names=names)
+        results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
+        origin = "thresholds from validation" if are_tuned(thresholds) else "every threshold 0.5"
+        table = f"Results on {split} ({origin}):\n\n{results_table(split, results, names, baseline)}"
+        columns = {"uncalibrated": calibrated_probabilities(logits[split], None)}
+        if calibration is not None:
+            columns["calibrated"] = probabilities[split]
+        figures["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
+    return SplitEvaluation(results, probabilities, thresholds, calibration, table, figures)

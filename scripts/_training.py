@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training from its recipe to the model's folder: the work of `scripts.train`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import transformers
+from accelerate import PartialState
+
+from hub.model.card import render_card
+from hub.model.evaluation import SplitEvaluation, evaluate_splits
+from hub.model.folder import write_model_folder
+from hub.model.summary import SUMMARY_NAME, summarise_training
+from modeling_stacked_emotion import (
+    StackedEmotionForSequenceClassification,
+    StackedEmotionTokenizer,
+    round_weights,
+)
+from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
+from trainer_ext.data.loading import EmotionData, load_emotion_data
+from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
+from trainer_ext.encoders.start import format_shares, start_from_classifiers
+from trainer_ext.encoders.trained import trained_classifiers
+from trainer_ext.errors import InputError, check_integer
+from trainer_ext.evaluation.results import results_json
+from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
+from trainer_ext.reports.class_report import ClassReportCallback
+from trainer_ext.reports.label_correlation import LabelCorrelationCallback
+from trainer_ext.stages.distillation import (
+    add_teacher,
+    distillation_rows,
+    fold_calibration,
+    load_teachers,
+    read_unlabelled,
+    teacher_logits,
+)
+from trainer_ext.stages.staged_training import train_staged
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
+from trainer_ext.training.checkpoints import find_checkpoint
+from trainer_ext.training.layers import count_parameters
+from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
+from trainer_ext.training.paths import RunPaths
+from trainer_ext.training.trainer import StackedEmotionTrainer, dataset_labels
+
+_MIN_STUDENT_TOKENS = 8
+_SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}
+# A student is one encoder of transformers, trained as a whole.
+_NOT_FOR_A_STUDENT = {
+    *("lora_r", "encoder_learning_rates"),
+    *(entry.name for entry in fields(ModelArguments) if entry.name not in _SHARED_MODEL_FIELDS),
+}
+
+
+class TrainingOutcome(NamedTuple):
+    """
+    A finished training.
+
+    Args:
+        results (`dict[str, float]`): Speed and loss of the training and, in the main process, all metrics.
+        data ([`EmotionData`]): The texts of all splits.
+        evaluation ([`SplitEvaluation`], *optional*): In the main process.
+    """
+
+    results: dict[str, float]
+    data: EmotionData
+    evaluation: SplitEvaluation | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training: its recipe, the arguments of its Trainer, its paths, texts and tokenizer."""
+
+    recipe: Recipe
+    args: StackedEmotionTrainingArguments
+    paths: RunPaths
+    data: EmotionData
+    tokenizer: Any
+
+    def make_trainer(self, stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
+        """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
+        folder = self.paths.reports / stage
+        trainer = StackedEmotionTrainer(
+            processing_class=self.tokenizer,
+            distillation_loss=self.recipe.distillation.create_loss(),
+            callbacks=_report_callbacks(folder, self.data),
+            **arguments,
+        )
+        remove_reports(folder, trainer)
+        return trainer
+
+
+def say(text: str) -> None:
+    """Print a line in the main process."""
+    PartialState().print(text)
+
+
+def train(recipe: Recipe, name: str) -> TrainingOutcome:
+    """Train, evaluate and save the model of a recipe; the card calls it by `name`."""
+    transformers.logging.disable_progress_bar()
+    if recipe.training.process_index:
+        datasets.disable_progress_bars()
+    _check(recipe)
+    paths = RunPaths(Path(str(recipe.training.output_dir)))
+    data = load_data(recipe.data, recipe.training.seed)
+    args = recipe.training.derive(output_dir=str(paths.checkpoints))
+    if "validation" not in data.splits:
+        say("No validation split: the last epoch is kept, and every threshold is 0.5.")
+        args = args.derive(eval_strategy="no", load_best_model_at_end=False)
+    transformers.set_seed(args.seed)
+    tokenizer, model = _build(recipe.model, data, args.seed)
+    run = _Run(recipe, args, paths, data, tokenizer)
+    rows = _tokenize(run)
+    trainer, results = _train(run, model, rows)
+    trained = _take_model(trainer, paths)
+    if not trainer.is_world_process_zero():
+        return TrainingOutcome(results, data)
+    # Before the evaluation: its numbers are those of the weights that are saved.
+    round_weights(trained, recipe.model.weights_dtype)
+    evaluation = evaluate_splits(recipe.model, data, tokenizer, trained, args.per_device_eval_batch_size)
+    if evaluation.table:
+        say(f"\n{evaluation.table}")
+    _configure(trained, evaluation, is_stock=bool(recipe.model.student))
+    results |= evaluation.results
+    _save(run, name, len(rows["train"]), trained, results, evaluation.figures)
+    return TrainingOutcome(results, data, evaluation)
+
+
+def _check(recipe: Recipe) -> None:
+    """Find slips that would show only when the training begins, or after it."""
+    model, training = recipe.model, recipe.training
+    if model.student:
+        _check_student(recipe)
+    elif not model.encoders:
+        raise InputError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
+    folder = Path(str(training.output_dir))
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
+    for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        check_integer(field, getattr(training, field), 1)
+    if unknown := sorted({*(training.encoder_learning_rates or {})} - {*model.encoders}):
+        known = ", ".join(model.encoders)
+        raise InputError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
+    if training.encoder_loss_weight and len(model.encoders) > 1 and not model.skip_connection:
+        raise InputError("`encoder_loss_weight` needs `skip_connection: true`: without, no encoder has logits alone.")
+    if recipe.distillation.teachers and training.training_mode == "staged":
+        raise InputError("`teacher` is for `training_mode: joint`, got staged.")
+    if recipe.distillation.teachers and training.world_size > 1:
+        raise InputError("Distillation runs in one process: start it without `accelerate launch`.")
+    checkpoint = training.resume_from_checkpoint
+    if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
+        raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
+
+
+def _check_student(recipe: Recipe) -> None:
+    if useless := sorted(recipe.given & _NOT_FOR_A_STUDENT):
+        raise InputError(f"`{useless[0]}` has no meaning for a `student`: leave it out.")
+    if not recipe.distillation.teachers:
+        raise InputError("The recipe names no `teacher`: give it a folder or a Hub id.")
+    check_integer("max_tokens", recipe.model.max_tokens, _MIN_STUDENT_TOKENS)
+
+
+def load_data(arguments: DataArguments, seed: int) -> EmotionData:
+    """The splits of a recipe; prints how many texts they have."""
+    options = asdict(arguments)
+    split_seed = options.pop("split_seed")
+    data = load_emotion_data(**options, seed=seed if split_seed is None else split_seed)
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    say(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
+    return data
+
+
+def _build(arguments: ModelArguments, data: EmotionData, seed: int) -> tuple[Any, Any]:
+    """The tokenizer and the model with an untrained head."""
+    if not arguments.student:
+        return _build_model(arguments, data, seed)
+    return build_single(
+        arguments.student,
+        label_names=data.label_names,
+        texts=data.splits["train"]["text"],
+        seed=seed,
+        max_tokens=arguments.max_tokens,
+    )
+
+
+def _build_model(
+    arguments: ModelArguments, data: EmotionData, seed: int
+) -> tuple[StackedEmotionTokenizer, StackedEmotionForSequenceClassification]:
+    for name, origin in arguments.encoders.items():
+        say(f"Encoder {name}: {encoder_source(name, origin)}.")
+    return build_stack(
+        arguments.encoders,
+        label_names=data.label_names,
+        texts=data.splits["train"]["text"],
+        seed=seed,
+        normalizations=arguments.normalizations,
+        max_words=arguments.max_words,
+        max_tokens=arguments.max_tokens,
+        attn_implementation=arguments.attn_implementation,
+        config_fields=arguments.config_fields(),
+    )
+
+
+def _tokenize(run: _Run) -> dict[str, datasets.Dataset]:
+    """The rows of training and, if there is one, validation split as the Trainer takes them."""
+    rows, logits = _rows_to_learn_from(run)
+    tokenized = {"train": tokenize_dataset(rows, run.tokenizer)}
+    if "validation" in run.data.splits:
+        tokenized["validation"] = tokenize_dataset(run.data.splits["validation"], run.tokenizer)
+    for split, (encoded, num_cut) in tokenized.items():
+        if num_cut:
+            say(f"{num_cut:,} of {len(encoded):,} {split} texts were cut to the limit.")
+    splits = {split: encoded for split, (encoded, _) in tokenized.items()}
+    return splits if logits is None else splits | {"train": add_teacher(splits["train"], logits)}
+
+
+def _rows_to_learn_from(run: _Run) -> tuple[datasets.Dataset, np.ndarray | None]:
+    """The training split; with a teacher also the texts without labels, and its logits of all these."""
+    arguments, args, label_names = run.recipe.distillation, run.args, run.data.label_names
+    train_split = run.data.splits["train"]
+    if not arguments.teachers:
+        return train_split, None
+    unlabelled: list[str] = []
+    if arguments.unlabelled_file:
+        # The student must not have seen the texts that it is measured on.
+        known = [text for split in run.data.splits.values() for text in split["text"]]
+        unlabelled = read_unlabelled(arguments.unlabelled_file, run.recipe.data.text_column, known)
+    teachers = load_teachers(arguments.teachers, label_names)
+    rows = distillation_rows(train_split, unlabelled, len(label_names))
+    say(f"{len(teachers)} to learn from: {len(rows):,} texts, {len(unlabelled):,} of them without labels.")
+    cache = arguments.teacher_cache_dir or run.paths.teacher_logits
+    batch_size, precision = args.per_device_eval_batch_size, args.chosen_precision
+    return rows, teacher_logits(teachers, label_names, rows["text"][:], cache, batch_size, precision)
+
+
+def _train(
+    run: _Run, model: Any, rows: Mapping[str, datasets.Dataset]
+) -> tuple[StackedEmotionTrainer, dict[str, float]]:
+    """Train in the mode of the recipe; returns the Trainer of the whole model, and time, speed and loss."""
+    args, validation = run.args, rows.get("validation")
+    classifiers = trained_classifiers(run.recipe.model.encoders, run.data.label_names)
+    checkpoint = find_checkpoint(args.resume_from_checkpoint, run.paths.checkpoints)
+    if classifiers and args.training_mode == "joint" and checkpoint is None:
+        collator = EmotionDataCollator(run.tokenizer)
+        batch_size, precision = args.per_device_eval_batch_size, args.chosen_precision
+        shares = start_from_classifiers(model, classifiers, validation, collator, batch_size, precision)
+        if shares:
+            say(f"The stack starts as the mean of its encoders: {format_shares(shares)}.")
+    if args.lora_r:
+        model = add_lora(model, args)
+    trainer = run.make_trainer(model=model, args=args, train_dataset=rows["train"], eval_dataset=validation)
+    num_trained, num_parameters = count_parameters(model)
+    share = f"{num_trained / 1e6:.2f} of {num_parameters / 1e6:.2f} million ({num_trained / num_parameters:.2%})"
+    processes = f" in {args.world_size} processes" if args.world_size > 1 else ""
+    say(f"Training {share} parameters in {args.chosen_precision} on {args.device}{processes}.")
+    if args.training_mode == "staged":
+        return trainer, train_staged(trainer, run.make_trainer, say, classifiers)
+    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    return trainer, {key: metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
+
+
+def _report_callbacks(folder: Path, data: EmotionData) -> list[Any]:
+    counts = dataset_labels(data.splits["train"]).sum(axis=0)
+    return [
+        LabelCorrelationCallback(data.label_names, output_dir=folder),
+        ClassReportCallback(data.label_names, counts, output_dir=folder),
+    ]
+
+
+def remove_reports(folder: Path, trainer: StackedEmotionTrainer) -> None:
+    """
+    Remove the reports of an earlier run, unless this one goes on from a checkpoint. The stages of a staged training
+    have folders of their own within `folder`, which stay: a stage that is complete does not make its reports again.
+    """
+    args = trainer.args
+    if not trainer.is_world_process_zero() or find_checkpoint(args.resume_from_checkpoint, str(args.output_dir)):
+        return
+    if args.training_mode == "joint":
+        shutil.rmtree(folder, ignore_errors=True)
+    elif not args.polish_num_train_epochs:
+        shutil.rmtree(folder / "polish", ignore_errors=True)
+    for path in folder.glob("*.*"):
+        path.unlink()
+
+
+def _take_model(trainer: StackedEmotionTrainer, paths: RunPaths) -> Any:
+    """The trained model, with adapters merged into its weights; the processes part here."""
+    model = trainer.whole_model()
+    if trainer.args.lora_r:
+        if trainer.is_world_process_zero():
+            save_adapter(model, paths.adapter)
+        model = merge_lora(model)
+    # The best checkpoint is deleted only when all have read it. Then each goes its own way: the main process may work
+    # for longer than processes wait for one another.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return model
+
+
+def _configure(model: Any, evaluation: SplitEvaluation, is_stock: bool) -> None:
+    """Make thresholds and calibration part of the model: a stock classifier has its calibration in its weights."""
+    model.config.thresholds = evaluation.thresholds.tolist()
+    if evaluation.calibration is None:
+        return
+    if is_stock:
+        fold_calibration(model, evaluation.calibration)
+    else:
+        scale, bias = evaluation.calibration
+        model.config.calibration_scale, model.config.calibration_bias = scale.tolist(), bias.tolist()
+
+
+def _save(
+    run: _Run, name: str, num_rows: int, model: Any, results: Mapping[str, float], figures: Mapping[str, bytes]
+) -> None:
+    folder, data = run.paths.repository, run.data
+    num_texts = {split: len(rows) for split, rows in data.splits.items()}
+    if run.recipe.distillation.unlabelled_file:
+        num_texts["unlabelled"] = num_rows - num_texts["train"]
+    summary = summarise_training(run.recipe, name, num_texts)
+    labels = dataset_labels(data.splits["train"]).astype(int)
+    reports: dict[str, str | bytes] = {
+        "label_statistics.json": _label_statistics(labels, data.label_names, model.config),
+        **figures,
+    }
+    files: dict[str, str | bytes] = {
+        "README.md": render_card(model.config, results, summary, f"./{folder.name}", figures=sorted(reports)),
+        run.paths.results.name: results_json(results),
+        SUMMARY_NAME: summary.to_json(),
+        **reports,
+    }
+    write_model_folder(folder, model, run.tokenizer, files)
+    # A later run repeats only the stages that have changed.
+    if run.recipe.training.training_mode == "joint":
+        shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
+    say(f"\nSaved to {folder}: a complete model repository, with {run.paths.results.name}.")
+
+
+def _label_statistics(labels: np.ndarray, names: Sequence[str], config: Any) -> str:
+    """The statistics of the training labels that the loss works with, as JSON."""
+    counts, weights = labels.sum(axis=0).tolist(), config.class_weights
+    entries = {
+        name: {"count": count, "class_weight": weight, "correlation": dict(zip(names, row, strict=True))}
+        for name, count, weight, row in zip(names, counts, weights, config.label_correlation, strict=True)
+    }
+    return json.dumps({"num_texts": len(labels), "labels": entries}, indent=2, ensure_ascii=False) + "\n"

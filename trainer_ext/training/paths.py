@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run writes: every path follows from the folder that becomes the model's repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """
+    The paths of a run.
+
+    Args:
+        repository (`Path`): The recipe's `output_dir`, which becomes the model's repository.
+    """
+
+    repository: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The `output_dir` of the Trainer, apart from the files of the repository."""
+        return self.repository / "checkpoints"
+
+    @property
+    def stages(self) -> Path:
+        """A folder for each stage of a staged training."""
+        return self.checkpoints / "stages"
+
+    @property
+    def features(self) -> Path:
+        """The cached word states of a staged training."""
+        return self.checkpoints / "features"
+
+    @property
+    def reports(self) -> Path:
+        """Numbers and figures of every evaluation during training."""
+        return self.repository / "reports"
+
+    @property
+    def teacher_logits(self) -> Path:
+        """The cached logits of teachers."""
+        return self.repository / "teacher_logits"
+
+    @property
+    def adapter(self) -> Path:
+        """The LoRA adapters, before they are merged into the weights."""
+        return self.repository / "adapter"
+
+    @property
+    def results(self) -> Path:
+        """The metrics of the finished model."""
+        return self.repository / "eval_results.json"
