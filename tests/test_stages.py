@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import shutil
@@ -18,18 +20,73 @@ import pytest
 import torch
 from recipe_samples import LABELS, write_recipe, write_vectors
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import PreTrainedConfig, pipeline
 
 from scripts import train
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 from trainer_ext.recipe import load_recipe
 from trainer_ext.stages import feature_cache, staged_training
-from trainer_ext.stages.stage import Stage, load_weights
+from trainer_ext.stages.stage_folder import StageFolder, load_weights, stage_settings
+from trainer_ext.stages.staged_training import assign_folds
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["encoder_bytes", "encoder_words", "head"]
 FAST: dict[str, Any] = {"training_mode": "staged", "num_train_epochs": 1, "head_num_train_epochs": 2}
+
+
+# Whether an argument shapes the result of a stage: table by table, all fields of the training arguments.
+COUNTS = {
+    *("learning_rate", "head_learning_rate", "encoder_learning_rates", "layerwise_lr_decay", "weight_decay"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "num_train_epochs", "max_grad_norm"),
+    *("optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("per_device_train_batch_size", "auto_find_batch_size", "gradient_accumulation_steps", "accelerator_config"),
+    *("average_tokens_across_devices", "dataloader_drop_last", "dataloader_in_order", "train_sampling_strategy"),
+    *("length_column_name", "seed", "data_seed", "parallelism_config"),
+    *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "use_cpu", "full_determinism"),
+    *("activation_checkpointing", "activation_checkpointing_kwargs"),
+    *("gradient_checkpointing", "gradient_checkpointing_kwargs", "use_liger_kernel", "liger_kernel_config"),
+    *("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+    *("base_loss", "base_loss_options", "base_loss_weight", "auxiliary_loss_weight", "encoder_loss_weight"),
+    *("class_weights", "class_weight_cap", "label_weights", "label_smoothing_factor", "neftune_noise_alpha"),
+    *("correlation_loss", "correlation_loss_weight", "label_correlation", "correlation_smoothing"),
+    *("contrastive_loss_weight", "contrastive_temperature", "contrastive_memory_size", "num_frozen_layers"),
+    *("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "save_strategy", "save_steps"),
+    *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    *("early_stopping_patience", "early_stopping_threshold"),
+}
+WITHOUT_EFFECT = {
+    # Logging and reporting.
+    *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "log_on_each_node"),
+    *("log_level", "log_level_replica", "disable_tqdm", "report_to", "run_name", "project", "evaluation_reports"),
+    *("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id", "include_num_input_tokens_seen"),
+    *("debug", "skip_memory_metrics"),
+    # Folders, checkpoints and the Hub.
+    *("output_dir", "feature_cache_dir", "resume_from_checkpoint", "save_total_limit", "save_only_model"),
+    *("save_on_each_node", "enable_jit_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint"),
+    *("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push"),
+    "hub_revision",
+    # How rows reach the model and predictions leave it; the size of evaluation batches is a matter of rounding.
+    *("dataloader_num_workers", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
+    *("dataloader_pin_memory", "dataloader_multiprocessing_context", "remove_unused_columns", "label_names"),
+    *("per_device_eval_batch_size", "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object"),
+    *("eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics", "torch_empty_cache_steps"),
+    # Processes.
+    *("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph"),
+    *("ddp_backend", "ddp_timeout", "local_rank"),
+    # The order of the stages, and arguments that become a stage's own `num_train_epochs`, batch size and rates.
+    *("training_mode", "num_folds", "head_num_train_epochs", "head_per_device_train_batch_size"),
+    *("polish_num_train_epochs", "polish_learning_rate"),
+    # `bf16` and `fp16` say what it stands for.
+    "precision",
+    # Refused in staged training, or of no use without what is refused.
+    *("max_steps", "unfreeze_every", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+    *("fsdp", "fsdp_config", "deepspeed"),
+    # Of language models, and of scripts of transformers.
+    *("use_cache", "do_train", "do_eval", "do_predict"),
+}
 
 
 def said_of(text: str) -> dict[str, str]:
@@ -309,24 +366,45 @@ def test_cache_folder_is_shared_between_runs(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_stage_is_complete_only_with_its_metrics(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "head", {"seed": 1})
+    stage = StageFolder(tmp_path / "head", {"seed": 1})
     assert stage.metrics() is None
     stage.begin(resume=False)
-    (stage.folder / "checkpoint-3").mkdir()
+    (stage.path / "checkpoint-3").mkdir()
     assert stage.metrics() is None
     stage.begin(resume=True)
-    assert (stage.folder / "checkpoint-3").is_dir()
-    Stage(stage.folder, {"seed": 2}).begin(resume=True)
-    assert not (stage.folder / "checkpoint-3").exists()
+    assert (stage.path / "checkpoint-3").is_dir()
+    StageFolder(stage.path, {"seed": 2}).begin(resume=True)
+    assert not (stage.path / "checkpoint-3").exists()
     stage.begin(resume=True)
-    (stage.folder / "checkpoint-3").mkdir()
+    (stage.path / "checkpoint-3").mkdir()
     stage.complete({"a": torch.arange(3)}, {"loss": 0.5})
     assert stage.metrics() == {"loss": 0.5}
-    assert Stage(stage.folder, {"seed": 2}).metrics() is None
-    assert load_weights(stage.folder)["a"].tolist() == [0, 1, 2]
-    assert sorted(path.name for path in stage.folder.iterdir()) == ["model.safetensors", "stage.json"]
+    assert StageFolder(stage.path, {"seed": 2}).metrics() is None
+    assert load_weights(stage.path)["a"].tolist() == [0, 1, 2]
+    assert sorted(path.name for path in stage.path.iterdir()) == ["model.safetensors", "stage.json"]
     stage.begin(resume=False)
     assert stage.metrics() is None
+
+
+def test_every_argument_is_known_to_count_or_not(tmp_path: Path) -> None:
+    """A new argument must be added to one of the two tables, and to `RESULT_ARGUMENTS` if it counts."""
+    args = StackedEmotionTrainingArguments(str(tmp_path), use_cpu=True, precision="fp32")
+    names = [field.name for field in dataclasses.fields(args)]
+    assert not COUNTS & WITHOUT_EFFECT
+    assert set(names) == COUNTS | WITHOUT_EFFECT
+    config = PreTrainedConfig(num_labels=2)
+    settings = stage_settings(args, config, "weights", "rows")
+    others = {"parallelism_config": SimpleNamespace(to_json=lambda: {"tp_size": 2})}
+    for name in names:
+        other = copy.copy(args)
+        setattr(other, name, others.get(name, "another value"))
+        assert (stage_settings(other, config, "weights", "rows") != settings) == (name in COUNTS), name
+    assert stage_settings(args, PreTrainedConfig(num_labels=3), "weights", "rows") != settings
+    assert stage_settings(args, config, "other weights", "rows") != settings
+    assert stage_settings(args, config, "weights", "other rows") != settings
+    # A checkpoint writes these fields.
+    saved = PreTrainedConfig(num_labels=2, architectures=["Model"], dtype="float32")
+    assert stage_settings(args, saved, "weights", "rows") == settings
 
 
 # ---------------------------------------------------------------------------------------------- folds
@@ -338,19 +416,19 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
 ) -> None:
     trained: dict[str, list[list[int]]] = {}
     encoded: dict[str, list[list[int]]] = {}
-    make, write = staged_training._train, feature_cache.write_features
+    optimizers, write = StackedEmotionTrainer.create_optimizer, feature_cache.write_features
 
-    def train_stage(run: Any, name: str, model: Any, data: Any, rows: Any, *rest: Any, **more: Any) -> Any:
-        if "words_input_ids" in rows["train"].column_names:
-            trained[name] = list(rows["train"]["words_input_ids"])
-        return make(run, name, model, data, rows, *rest, **more)
+    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+        if "words_input_ids" in self.train_dataset.column_names:
+            trained[Path(str(self.args.output_dir)).name] = list(self.train_dataset["words_input_ids"])
+        return optimizers(self, model)
 
     def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
         if "words_input_ids" in rows.column_names:
             encoded[file.path.name.rpartition("-")[0]] = list(rows["words_input_ids"])
         write(file, model, rows, *rest)
 
-    monkeypatch.setattr(staged_training, "_train", train_stage)
+    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     monkeypatch.setattr(staged_training, "write_features", write_file)
     said, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
     encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]
@@ -373,19 +451,10 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
 
 
 def test_without_folds_all_texts_are_in_one() -> None:
-    rows = {"train": {"labels": np.eye(4)}}
-    given = SimpleNamespace(args=SimpleNamespace(num_folds=0, seed=1), splits={"train": _Rows(rows["train"])})
-    assert staged_training._divide(given).tolist() == [0] * 4  # type: ignore[arg-type]
-    given.args.num_folds = 2
-    assert sorted(staged_training._divide(given).tolist()) == [0, 0, 1, 1]  # type: ignore[arg-type]
-    given.args.num_folds = 5
-    with pytest.raises(ValueError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
-        staged_training._divide(given)  # type: ignore[arg-type]
-
-
-class _Rows(dict):
-    def __len__(self) -> int:
-        return len(self["labels"])
+    assert assign_folds(np.eye(4), 0, seed=1).tolist() == [0] * 4
+    assert sorted(assign_folds(np.eye(4), 2, seed=1).tolist()) == [0, 0, 1, 1]
+    with pytest.raises(InputError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
+        assign_folds(np.eye(4), 5, seed=1)
 
 
 # ---------------------------------------------------------------------------------------------- bad fields
