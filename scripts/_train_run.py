@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One run of a comparison in a process of its own: `python -m scripts._cell RECIPE.yaml [--field value ...]`.
+One run of a comparison in a process of its own: `python -m scripts._train_run RECIPE.yaml [--field value ...]`.
 
-Trains unless that was done, going on from a checkpoint if there is one, and leaves beside the model a [`Cell`], what
-the comparison needs of it. It ends when its standard input does: with the process that has started it.
+Trains unless that was done, going on from a checkpoint if there is one, and leaves its predictions beside the model.
+It ends when its standard input does: with the process that has started it.
 """
 
 from __future__ import annotations
@@ -11,48 +11,48 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import train
 from scripts._command import command
-from trainer_ext.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from scripts._finishing import SplitEvaluation
+    from trainer_ext.comparison.runs import RunPredictions
     from trainer_ext.data.loading import EmotionData
     from trainer_ext.recipe import Recipe
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Leave `eval_results.json` and `cell.npz` in the `output_dir` of the recipe."""
+    """Leave `eval_results.json` and `predictions.npz` in the `output_dir` of the recipe."""
     recipe_path, *overrides = sys.argv[1:] if argv is None else argv
 
-    from trainer_ext.comparison.runs import CELL_FILE
+    from trainer_ext.comparison.runs import RunPredictions, predictions_file
     from trainer_ext.recipe import load_recipe
 
     recipe = load_recipe(recipe_path, overrides)
     folder = Path(str(recipe.training.output_dir))
+    path = predictions_file(folder)
     if not (folder / "eval_results.json").exists():
 
         def keep(data: EmotionData, found: SplitEvaluation) -> None:
-            _write_cell(folder, data, found.thresholds, found.probabilities)
+            RunPredictions.from_data(data, found.thresholds, found.probabilities).save(path)
 
         train.main([recipe_path, *overrides, "--resume_from_checkpoint", "true"], keep)
-    if not (folder / CELL_FILE).exists():
-        _predict(recipe, folder)
+    if not path.exists():
+        _predict(recipe, folder).save(path)
 
 
-def _predict(recipe: Recipe, folder: Path) -> None:
-    """The cell of a run that was trained before: the same, to the bit."""
+def _predict(recipe: Recipe, folder: Path) -> RunPredictions:
+    """The predictions of a run that was trained before: the same, to the bit."""
     import numpy as np
 
     from modeling_stacked_emotion import decision_thresholds
     from scripts._starting import load_data
+    from trainer_ext.comparison.runs import RunPredictions
     from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
     data = load_data(recipe.data, recipe.training.seed)
@@ -63,28 +63,7 @@ def _predict(recipe: Recipe, folder: Path) -> None:
         for split in ("validation", "test")
         if split in data.splits
     }
-    _write_cell(folder, data, np.array(decision_thresholds(model.config)), probabilities)
-
-
-def _write_cell(
-    folder: Path, data: EmotionData, thresholds: np.ndarray, probabilities: Mapping[str, np.ndarray]
-) -> None:
-    import numpy as np
-
-    from trainer_ext.comparison.runs import CELL_FILE, Cell, split_arrays
-
-    if "test" not in data.splits:
-        raise InputError("A comparison needs a test split: give a `test_file`.")
-    arrays = {
-        "label_names": np.array(data.label_names),
-        "train_counts": split_arrays(data, "train")[0].sum(axis=0),
-        "thresholds": thresholds,
-    }
-    nothing = np.zeros((0, len(data.label_names)), dtype=np.float32)
-    for split in ("validation", "test"):
-        arrays[f"{split}_labels"], arrays[f"{split}_digest"] = split_arrays(data, split)
-        arrays[f"{split}_probabilities"] = probabilities.get(split, nothing)
-    Cell(**arrays).save(folder / CELL_FILE)
+    return RunPredictions.from_data(data, np.array(decision_thresholds(model.config)), probabilities)
 
 
 def end_with_parent() -> None:
