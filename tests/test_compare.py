@@ -63,10 +63,10 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         compare.main(list(arguments))
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
@@ -126,13 +126,13 @@ def test_everything_is_made_from_predictions_alone(tmp_path: Path, capsys: pytes
     assert {name: (output / name).read_bytes() for name in FILES} == before
 
 
-def test_missing_runs_are_said_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_runs_are_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments, _ = write_finished_runs(tmp_path)
     shutil.rmtree(tmp_path / "runs" / "better")
     (tmp_path / "runs" / "same" / "seed_2" / "cell.npz").unlink()
     summary = compare.main(arguments)
-    said = capfd.readouterr().out
-    assert [line for line in said.splitlines() if line.startswith("Missing: ")] == [
+    output_text = capfd.readouterr().out
+    assert [line for line in output_text.splitlines() if line.startswith("Missing: ")] == [
         *("Missing: better/seed_1", "Missing: better/seed_2", "Missing: same/seed_2", "Missing: better/seed_3")
     ]
     counts = {name: entry["num_runs"] for name, entry in summary["variants"].items()}
@@ -179,9 +179,9 @@ def test_variants_are_trained_once_and_compared(tmp_path: Path, capfd: pytest.Ca
     output = tmp_path / "runs"
     arguments = [str(path), "--seeds", "2", "--jobs", "2", "--output_dir", str(output)]
     summary = compare.main(arguments)
-    said = capfd.readouterr().out
-    assert "0 runs are finished, 4 to do." in said
-    assert "4 of 4: " in said
+    output_text = capfd.readouterr().out
+    assert "0 runs are finished, 4 to do." in output_text
+    assert "4 of 4: " in output_text
     assert list(summary["variants"]) == ["plain", "lca", "mean"]
     for variant in ("plain", "lca"):
         values = []
@@ -268,8 +268,8 @@ def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.Cap
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"correlation_los": "lca"}})
     assert "did you mean `correlation_loss`" in fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"only_encoders": ["other"]}})
-    said = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
-    assert "`only_encoders` must name some of words, bytes, got ['other']" in said
+    error = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    assert "`only_encoders` must name some of words, bytes, got ['other']" in error
     assert not (tmp_path / "runs").exists()
 
 
@@ -297,8 +297,8 @@ def test_a_bad_comparison_is_one_line(
 
 def test_a_comparison_without_a_test_split_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = str(write_comparison(tmp_path))
-    said = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
-    assert said == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
+    error = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
+    assert error == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the runs of a comparison: what they are started with, their failures, and the time that is left."""
+"""Tests of the jobs of a comparison: how runs are started, their failures, and the time that is left."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_more_jobs_than_gpus_take_turns(tmp_path: Path, programme: None, monkeyp
     assert {(run.folder / "train.log").read_text().splitlines()[1] for run in runs} == {"gpu=0 threads=2"}
 
 
-def test_a_failure_is_told_and_does_not_stop_the_others(
+def test_a_failure_is_reported_and_does_not_stop_the_others(
     tmp_path: Path, programme: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = make_runs(tmp_path, "bad", "good")
@@ -70,7 +70,7 @@ def test_a_failure_is_told_and_does_not_stop_the_others(
     assert first == f"1 of 2: {failure}; about 0 s left."
     assert second == "2 of 2: good/seed_1 finished in 0 s; about 0 s left."
     train_runs(runs[:1], 1, "module", print)
-    # What a run said before is kept.
+    # The log of an earlier attempt is kept.
     assert (runs[0].folder / "train.log").read_text().count("error: a bad run") == 2
 
 
@@ -101,9 +101,9 @@ def test_a_run_waits_for_those_that_it_needs(
     assert failures[1:] == left_out
     assert not third.folder.exists()
     assert not fourth.folder.exists()
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(" of 5: ")[0] for line in said] == ["1", "2", "3", "4", "5"]
-    assert {f"{line}." for line in left_out} < {line.partition(" of 5: ")[2] for line in said}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" of 5: ")[0] for line in lines] == ["1", "2", "3", "4", "5"]
+    assert {f"{line}." for line in left_out} < {line.partition(" of 5: ")[2] for line in lines}
 
 
 def test_a_run_that_waits_keeps_nobody_waiting(
@@ -161,11 +161,11 @@ def test_time_left_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"), (18305, "5 h 5 min")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize("is_killed", [True, False])

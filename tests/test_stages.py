@@ -89,8 +89,8 @@ WITHOUT_EFFECT = {
 }
 
 
-def said_of(text: str) -> dict[str, str]:
-    """Stage to what the command said of it."""
+def stage_states(text: str) -> dict[str, str]:
+    """Stage to its state, such as `training`, in the output of the command."""
     lines = [line.partition(": ") for line in text.splitlines() if line.startswith("Stage ")]
     return {stage.removeprefix("Stage "): state.rstrip(".") for stage, _, state in lines}
 
@@ -102,11 +102,11 @@ def files_to_write(text: str) -> str:
 
 
 def run(recipe: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[dict[str, str], str]:
-    """Run the command; returns what it said of each stage, and how many files of features it wrote."""
+    """Run the command; returns the state of each stage, and how many files of features it wrote."""
     capsys.readouterr()
     train.main([str(recipe), *overrides])
-    said = capsys.readouterr().out
-    return said_of(said), files_to_write(said)
+    output = capsys.readouterr().out
+    return stage_states(output), files_to_write(output)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -133,8 +133,8 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
 
     monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     recipe = write_recipe(tmp_path, **FAST)
-    said, written = run(recipe, capsys)
-    assert said == dict.fromkeys(STAGES, "training")
+    states, written = run(recipe, capsys)
+    assert states == dict.fromkeys(STAGES, "training")
     assert written == "4 of 4 files to write"
     # Each encoder alone, then the head alone.
     for name in ("bytes", "words"):
@@ -159,8 +159,8 @@ def test_static_words_stand_beside_transformers_in_a_staged_run(
     size = {"vocab_size": 200, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
     recipe = write_recipe(tmp_path, **FAST, encoders={"words": {**static, "frozen": frozen}, "bytes": size})
-    said, written = run(recipe, capsys)
-    assert said == dict.fromkeys(STAGES, "training")
+    states, written = run(recipe, capsys)
+    assert states == dict.fromkeys(STAGES, "training")
     assert written == "4 of 4 files to write"
     stages = tmp_path / "output" / "checkpoints" / "stages"
     trained = load_weights(stages / "encoder_words")["stacked_emotion.encoders.words.table"]
@@ -205,8 +205,8 @@ def test_polish_trains_all_with_its_own_rate(
     monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     # The last epoch is kept, be it better than the start or not.
     polish = {"polish_num_train_epochs": 1, "polish_learning_rate": 3e-4, "load_best_model_at_end": False}
-    said, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
-    assert list(said) == [*STAGES, "polish"]
+    states, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
+    assert list(states) == [*STAGES, "polish"]
     assert rates == {stage: {2e-3, 5e-3} for stage in STAGES[:2]} | {"head": {5e-3}, "polish": {3e-4}}
     stages = tmp_path / "output" / "checkpoints" / "stages"
     polished, head = load_weights(stages / "polish"), load_weights(stages / "head")
@@ -254,9 +254,9 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     # So high a rate that every epoch is worse.
     recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=5.0, calibration="none")
     train.main([str(recipe), "--learning_rate", "5e-3"])
-    said = capsys.readouterr().out
-    assert "The head starts as the mean of the encoders: bytes 0." in said
-    assert "No epoch of stage head is better than what it began with, which is kept." in said
+    output = capsys.readouterr().out
+    assert "The head starts as the mean of the encoders: bytes 0." in output
+    assert "No epoch of stage head is better than what it began with, which is kept." in output
     stages = tmp_path / "output" / "checkpoints" / "stages"
     head = load_weights(stages / "head")["classifier.weight"]
     single = load_weights(stages / "encoder_words")["classifier.weight"]
@@ -296,8 +296,8 @@ def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFi
     size = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     encoders = {"words": {"trained": str(tmp_path / "single" / "output")}, "bytes": size}
     recipe = write_recipe(tmp_path, **FAST, encoders=encoders)
-    said, _ = run(recipe, capsys)
-    assert said == {"encoder_words": "trained before", "encoder_bytes": "training", "head": "training"}
+    states, _ = run(recipe, capsys)
+    assert states == {"encoder_words": "trained before", "encoder_bytes": "training", "head": "training"}
     before, after = weights(tmp_path / "single"), weights(tmp_path)
     prefix = "stacked_emotion.encoders.words."
     assert same(*({key: value for key, value in part.items() if key.startswith(prefix)} for part in (before, after)))
@@ -430,9 +430,9 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
 
     monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     monkeypatch.setattr(staged_training, "write_features", write_file)
-    said, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
+    states, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
     encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]
-    assert list(said) == [*encoders, "head"]
+    assert list(states) == [*encoders, "head"]
     assert written == "8 of 8 files to write"
     everything = trained["encoder_words"]
     assert len(everything) == 60
@@ -488,9 +488,9 @@ def test_disk_that_is_too_small_stops_the_command_with_one_line(
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         train.main([str(write_recipe(tmp_path, **FAST))])
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1
-    assert "The feature cache needs" in said[0]
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "The feature cache needs" in errors[0]
     assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
 
 
@@ -554,7 +554,7 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     # Eight steps of the first encoder, sixteen of the second, then into the head's second epoch.
     kill(recipe, "training_step", 8 + 16 + 12, "--resume_from_checkpoint")
     assert [path.parent.name for path in stages.glob("*/checkpoint-*")] == ["head"]
-    said, written = run(recipe, capsys, "--resume_from_checkpoint")
-    assert said == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
+    states, written = run(recipe, capsys, "--resume_from_checkpoint")
+    assert states == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
     assert written == "0 of 4 files to write"
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))

@@ -177,7 +177,8 @@ def _encode(
     starts = np.concatenate([[0], np.cumsum(num_words)])
     states = np.zeros((starts[-1], model.stacked_emotion.hidden_sizes[0]), dtype=np.float16)
     has_tokens = np.zeros(starts[-1], dtype=np.uint8)
-    for texts in length_batches(np.diff(columns[f"{name}_input_ids"][1]), batch_size):
+    # The shortest first: the batches, and so the states to the bit, of the files that caches hold already.
+    for texts in length_batches(-np.diff(columns[f"{name}_input_ids"][1]), batch_size):
         padded = {key: torch.from_numpy(padded_rows(*column, texts)) for key, column in columns.items()}
         with autocast(model.device.type, precision):
             words, present, _ = model.stacked_emotion.encode_words(
