@@ -61,7 +61,10 @@ class RunPredictions:
         thresholds: npt.NDArray[np.float64],
         probabilities: Mapping[str, npt.NDArray[np.float32]],
     ) -> RunPredictions:
-        """Thresholds and calibrated probabilities of a split, with the labels of their texts."""
+        """
+        Put thresholds and calibrated probabilities, by split, beside the labels of the texts; an [`InputError`] if
+        there is no test split.
+        """
         if "test" not in data.splits:
             raise InputError("A comparison needs a test split: give a `test_file`.")
         arrays: dict[str, Any] = {}
@@ -90,7 +93,7 @@ class RunPredictions:
 
 
 def predictions_file(folder: Path) -> Path:
-    """The file in the folder of a run, be it there or not; finished runs may have it under its other name."""
+    """The file of [`RunPredictions`] in a run's folder, be it there or not; finished runs may hold a `cell.npz`."""
     path, other = folder / "predictions.npz", folder / "cell.npz"
     return other if other.exists() and not path.exists() else path
 

@@ -27,7 +27,7 @@ from ..files import replacing
 from ..precision import autocast
 
 FORMAT_VERSION = 1
-# Column of the rows that `FeatureCollator` gets: which text of the cache.
+# Column of the rows that `FeatureCollator` gets: the text's number in the cache.
 ROW_COLUMN = "row"
 # Batches among which texts are sorted by length; they become one record batch of the file, in their own order.
 _BATCHES_PER_WINDOW = 32
@@ -38,7 +38,7 @@ _ORIGIN = ("_name_or_path", "transformers_version", "dtype")
 @dataclass(frozen=True)
 class FeatureFile:
     """
-    Where the word states of a split by an encoder are, or are to be.
+    The file of an encoder's word states of a split, written or yet to be.
 
     Args:
         path (`Path`): Named after encoder, split and key; there only when complete.
@@ -86,7 +86,7 @@ def encoder_columns(name: str) -> list[str]:
 
 def check_space(files: Sequence[FeatureFile], folder: str | os.PathLike[str]) -> None:
     """
-    Compare what the files need with what the disk has.
+    Check that the files fit on the disk.
 
     Raises:
         `InputError`: If they do not fit.

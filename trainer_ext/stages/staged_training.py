@@ -96,7 +96,7 @@ def train_staged(
 
 @dataclass(frozen=True)
 class _TextGroup:
-    """Texts that are encoded alike: their places among all texts, and the fold that the encoder was not trained on."""
+    """Texts that share an encoder: their places among all texts, and the fold that it was not trained on."""
 
     split: str
     places: npt.NDArray[np.int64]
@@ -105,7 +105,7 @@ class _TextGroup:
 
 @dataclass(frozen=True)
 class _StagePlan:
-    """A stage: what is trained on which rows, and the training arguments that it has of its own."""
+    """A stage: its model and rows, and the training arguments in which it differs from the whole training."""
 
     name: str
     model: StackedEmotionForSequenceClassification
