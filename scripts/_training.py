@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +110,10 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     _check(recipe)
     paths = RunPaths(Path(str(recipe.training.output_dir)))
     data = load_data(recipe.data, recipe.training.seed)
-    args = recipe.training.derive(output_dir=str(paths.checkpoints))
+    args = replace(recipe.training, output_dir=str(paths.checkpoints))
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
-        args = args.derive(eval_strategy="no", load_best_model_at_end=False)
+        args = replace(args, eval_strategy="no", load_best_model_at_end=False)
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
     run = _Run(recipe, args, paths, data, tokenizer)

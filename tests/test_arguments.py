@@ -254,9 +254,9 @@ def test_weights_of_unknown_labels_are_an_error(tmp_path: Path) -> None:
 
 def test_derived_arguments_keep_the_precision_unless_it_is_changed(tmp_path: Path) -> None:
     arguments = make(tmp_path, precision="bf16")
-    assert flags(arguments.derive(output_dir=str(tmp_path / "other"))) == (True, False, "bf16")
-    assert flags(arguments.derive(precision="fp32")) == (False, False, "no")
-    assert flags(make(tmp_path, precision="fp32", bf16=True).derive(seed=3)) == (True, False, "bf16")
+    assert flags(replace(arguments, output_dir=str(tmp_path / "other"))) == (True, False, "bf16")
+    assert flags(replace(arguments, precision="fp32")) == (False, False, "no")
+    assert flags(replace(make(tmp_path, precision="fp32", bf16=True), seed=3)) == (True, False, "bf16")
     assert (arguments.output_dir, flags(arguments)) == (str(tmp_path), (True, False, "bf16"))
 
 

@@ -19,8 +19,10 @@ from trainer_ext.data.batching import (
     EmotionDataCollator,
     EpochLengthGroupedSampler,
     length_batches,
+    padded_rows,
     tokenize_dataset,
 )
+from trainer_ext.digests import ragged_column
 
 FIELDS = ("input_ids", "attention_mask", "word_ids")
 
@@ -177,3 +179,12 @@ def test_batches_hold_rows_of_like_length(tokens_per_batch: int | None) -> None:
         results[batch] = lengths[batch]
     assert (results == lengths).all()
     assert not list(length_batches([], 8, tokens_per_batch))
+
+
+@pytest.mark.parametrize("padding", [0, 7])
+def test_rows_of_a_ragged_column_are_padded_as_in_a_loop(padding: int) -> None:
+    lists = [[3, 1], [], [5], [2, 4, 6], []]
+    column = ragged_column(datasets.Dataset.from_dict({"ids": lists}), "ids")
+    for rows, width in (([3, 0, 1], 3), ([2], 1), ([4, 1], 1)):
+        padded = padded_rows(*column, np.array(rows), padding)
+        assert padded.tolist() == [lists[row] + [padding] * (width - len(lists[row])) for row in rows]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of scripts.compare: tables from cells alone, real runs that are not repeated, a kill, bad input."""
+"""Tests of scripts.compare: tables from predictions alone, real runs that are not repeated, a kill, bad input."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from cell_samples import make_variants
 from PIL import Image
 from recipe_samples import write_recipe
+from run_samples import make_variants
 
 from scripts import compare
-from scripts._runs import Run
 from scripts._training import load_data
-from trainer_ext.comparison.runs import Cell, mean_cell
+from trainer_ext.comparison import jobs
+from trainer_ext.comparison.jobs import Run
+from trainer_ext.comparison.plan import field_arguments, load_plan
+from trainer_ext.comparison.runs import RunPredictions, mean_predictions
 from trainer_ext.comparison.variants import compare_variants
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.recipe import ModelArguments, load_recipe
 
@@ -43,16 +46,16 @@ def write_comparison(folder: Path, **values: object) -> Path:
     return path
 
 
-def write_cells(folder: Path) -> tuple[list[str], dict[str, list[Cell]]]:
+def write_finished_runs(folder: Path) -> tuple[list[str], dict[str, list[RunPredictions]]]:
     """Finished runs of three variants without their models or data, and the command that compares them."""
     (folder / "recipe.yaml").write_text("train_file: not/there.csv\nprecision: fp32\n", encoding="utf-8")
     variants = make_variants()
     path = write_comparison(folder, variants={name: {} for name in variants}, ensembles=ENSEMBLES)
-    for name, cells in variants.items():
-        for seed, cell in enumerate(cells, start=1):
-            run = folder / "runs" / name / f"seed_{seed}"
-            run.mkdir(parents=True)
-            cell.save(run / "cell.npz")
+    for name, runs in variants.items():
+        for seed, run in enumerate(runs, start=1):
+            # Both names at which finished runs have them.
+            file = "cell.npz" if name == "same" else "predictions.npz"
+            run.save(folder / "runs" / name / f"seed_{seed}" / file)
     return [str(path), "--no_train", "--output_dir", str(folder / "runs")], variants
 
 
@@ -60,48 +63,45 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         compare.main(list(arguments))
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
 def test_every_comparison_loads(path: Path, tmp_path: Path) -> None:
-    comparison = compare._load_comparison(path)
-    assert len(comparison.variants) > 1
-    for fields in comparison.variants.values():
-        load_recipe(
-            comparison.recipe, [*compare._arguments(fields), "--output_dir", str(tmp_path), "--precision", "fp32"]
-        )
+    plan = load_plan(path)
+    assert len(plan.variants) > 1
+    assert [*plan.recipes(["--precision", "fp32"], tmp_path)] == [*plan.variants]
 
 
 @pytest.mark.parametrize("name", ["stacking", "stacking_arabic"])
 def test_ablation_has_every_subset_of_the_encoders(name: str) -> None:
-    comparison = compare._load_comparison(ROOT / "scripts" / "comparisons" / f"{name}.yaml")
-    encoders = yaml.safe_load(Path(comparison.recipe).read_text(encoding="utf-8"))["encoders"]
-    subsets = [fields.get("only_encoders", list(encoders)) for fields in comparison.variants.values()]
+    plan = load_plan(ROOT / "scripts" / "comparisons" / f"{name}.yaml")
+    encoders = yaml.safe_load(Path(plan.recipe).read_text(encoding="utf-8"))["encoders"]
+    subsets = [fields.get("only_encoders", list(encoders)) for fields in plan.variants.values()]
     assert {frozenset(subset) for subset in subsets} == {
         frozenset(subset)
         for number in range(1, 8)
         for subset in [[encoder for bit, encoder in enumerate(encoders) if number >> bit & 1]]
     }
-    assert [ensemble.weighted for ensemble in comparison.ensembles.values()] == [False, True]
-    for members, _ in comparison.ensembles.values():
-        assert [comparison.variants[member]["only_encoders"] for member in members] == [[name] for name in encoders]
+    assert [ensemble.weighted for ensemble in plan.ensembles.values()] == [False, True]
+    for members, _ in plan.ensembles.values():
+        assert [plan.variants[member]["only_encoders"] for member in members] == [[name] for name in encoders]
 
 
-# ----------------------------------------------------------------------------------------------- from finished cells
+# ----------------------------------------------------------------------------------------------- from finished runs
 
 
-def test_everything_is_made_from_cells_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments, variants = write_cells(tmp_path)
+def test_everything_is_made_from_predictions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, variants = write_finished_runs(tmp_path)
     summary = compare.main(arguments)
     assert "9 runs are finished, 0 to do." in capsys.readouterr().out
     pairs = zip(variants["plain"], variants["same"], strict=True)
-    variants["mean"] = [mean_cell(pair, ModelArguments()) for pair in pairs]
+    variants["mean"] = [mean_predictions(pair, ModelArguments()) for pair in pairs]
     pairs = zip(variants["plain"], variants["better"], strict=True)
-    variants["weighted"] = [mean_cell(pair, ModelArguments(), weighted=True) for pair in pairs]
+    variants["weighted"] = [mean_predictions(pair, ModelArguments(), weighted=True) for pair in pairs]
     assert summary == compare_variants(variants)
     output = tmp_path / "runs"
     assert json.loads((output / "comparison.json").read_text(encoding="utf-8")) == summary
@@ -126,13 +126,13 @@ def test_everything_is_made_from_cells_alone(tmp_path: Path, capsys: pytest.Capt
     assert {name: (output / name).read_bytes() for name in FILES} == before
 
 
-def test_missing_runs_are_said_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments, _ = write_cells(tmp_path)
+def test_missing_runs_are_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments, _ = write_finished_runs(tmp_path)
     shutil.rmtree(tmp_path / "runs" / "better")
     (tmp_path / "runs" / "same" / "seed_2" / "cell.npz").unlink()
     summary = compare.main(arguments)
-    said = capfd.readouterr().out
-    assert [line for line in said.splitlines() if line.startswith("Missing: ")] == [
+    output_text = capfd.readouterr().out
+    assert [line for line in output_text.splitlines() if line.startswith("Missing: ")] == [
         *("Missing: better/seed_1", "Missing: better/seed_2", "Missing: same/seed_2", "Missing: better/seed_3")
     ]
     counts = {name: entry["num_runs"] for name, entry in summary["variants"].items()}
@@ -144,7 +144,7 @@ def test_missing_runs_are_said_and_left_out(tmp_path: Path, capfd: pytest.Captur
 def test_runs_of_other_settings_are_refused_before_any_is_trained(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, _ = write_cells(tmp_path)
+    arguments, _ = write_finished_runs(tmp_path)
     (tmp_path / "runs" / "plain" / "seed_1" / "settings.json").write_text("{}", encoding="utf-8")
     arguments.remove("--no_train")
     assert "plain/seed_1 was begun with other settings" in fails(capfd, *arguments, "--seeds", "4")
@@ -155,7 +155,7 @@ def test_all_runs_have_the_same_test_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     trained: list[Run] = []
-    monkeypatch.setattr(compare, "train_runs", lambda runs, num_jobs: trained.extend(runs) or ["none trained"])
+    monkeypatch.setattr(jobs, "train_runs", lambda runs, *options: trained.extend(runs) or ["none trained"])
     write_recipe(tmp_path, test_file=None, test_ratio=0.25)
     path = write_comparison(tmp_path, variants={"plain": {}, "own": {"split_seed": 3}})
     with pytest.raises(SystemExit, match="error: none trained"):
@@ -167,7 +167,7 @@ def test_all_runs_have_the_same_test_texts(
 
 
 def test_variants_may_have_values_of_any_script() -> None:
-    assert compare._arguments({"label_weights": {"فرح 😀": 2.0}}) == ["--label_weights", '{"فرح 😀": 2.0}']
+    assert field_arguments({"label_weights": {"فرح 😀": 2.0}}) == ["--label_weights", '{"فرح 😀": 2.0}']
 
 
 # -------------------------------------------------------------------------------------------------------- real runs
@@ -179,22 +179,24 @@ def test_variants_are_trained_once_and_compared(tmp_path: Path, capfd: pytest.Ca
     output = tmp_path / "runs"
     arguments = [str(path), "--seeds", "2", "--jobs", "2", "--output_dir", str(output)]
     summary = compare.main(arguments)
-    said = capfd.readouterr().out
-    assert "0 runs are finished, 4 to do." in said
-    assert "4 of 4: " in said
+    output_text = capfd.readouterr().out
+    assert "0 runs are finished, 4 to do." in output_text
+    assert "4 of 4: " in output_text
     assert list(summary["variants"]) == ["plain", "lca", "mean"]
     for variant in ("plain", "lca"):
         values = []
         for seed in (1, 2):
             run = output / variant / f"seed_{seed}"
             results = json.loads((run / "eval_results.json").read_text(encoding="utf-8"))
-            cell = Cell.load(run / "cell.npz")
+            predictions = RunPredictions.load(run / "predictions.npz")
             for split in ("validation", "test"):
-                labels, probabilities = (getattr(cell, f"{split}_{part}") for part in ("labels", "probabilities"))
-                metrics = multilabel_metrics(labels, probabilities, thresholds=cell.thresholds)
+                labels, probabilities = (
+                    getattr(predictions, f"{split}_{name}") for name in ("labels", "probabilities")
+                )
+                metrics = multilabel_metrics(labels, probabilities, thresholds=predictions.thresholds)
                 for metric in ("macro_f1", "micro_f1", "macro_roc_auc", "macro_average_precision"):
                     assert results[f"{split}_{metric}"] == pytest.approx(metrics[metric], abs=1e-6)
-            assert cell.train_counts.sum() == sum(
+            assert predictions.train_counts.sum() == sum(
                 entry["count"] for entry in json.loads((run / "label_statistics.json").read_text())["labels"].values()
             )
             values.append(results["test_macro_f1"])
@@ -207,9 +209,9 @@ def test_variants_are_trained_once_and_compared(tmp_path: Path, capfd: pytest.Ca
     assert "4 runs are finished, 0 to do." in capfd.readouterr().out
     assert {log: log.stat().st_mtime_ns for log in output.rglob("train.log")} == stamps
 
-    # One run from scratch, one of which only the cell is gone: the same numbers.
+    # One run from scratch, one of which only the predictions are gone: the same numbers.
     shutil.rmtree(output / "plain" / "seed_2")
-    (output / "lca" / "seed_1" / "cell.npz").unlink()
+    (output / "lca" / "seed_1" / "predictions.npz").unlink()
     assert compare.main(arguments) == summary
     assert (output / "lca" / "seed_1" / "train.log").read_text().count("Results on test") == 1
 
@@ -250,8 +252,10 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_pat
     num_logged = log.read_text().count("'loss'")
     summaries = [compare.main([*arguments, str(tmp_path / name)]) for name in ("killed", "whole")]
     assert summaries[0] == summaries[1]
-    cells = [Cell.load(tmp_path / name / "plain" / "seed_1" / "cell.npz") for name in ("killed", "whole")]
-    np.testing.assert_array_equal(cells[0].test_probabilities, cells[1].test_probabilities)
+    runs = [
+        RunPredictions.load(tmp_path / name / "plain" / "seed_1" / "predictions.npz") for name in ("killed", "whole")
+    ]
+    np.testing.assert_array_equal(runs[0].test_probabilities, runs[1].test_probabilities)
     whole = (tmp_path / "whole" / "plain" / "seed_1" / "train.log").read_text().count("'loss'")
     assert whole == 16
     assert log.read_text().count("'loss'") < num_logged + whole
@@ -264,8 +268,8 @@ def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.Cap
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"correlation_los": "lca"}})
     assert "did you mean `correlation_loss`" in fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"only_encoders": ["other"]}})
-    said = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
-    assert "`only_encoders` must name some of words, bytes, got ['other']" in said
+    error = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    assert "`only_encoders` must name some of words, bytes, got ['other']" in error
     assert not (tmp_path / "runs").exists()
 
 
@@ -293,40 +297,51 @@ def test_a_bad_comparison_is_one_line(
 
 def test_a_comparison_without_a_test_split_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = str(write_comparison(tmp_path))
-    said = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
-    assert said == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
+    error = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
+    assert error == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
     assert not (tmp_path / "runs").exists()
 
 
 def test_variants_may_need_others(tmp_path: Path) -> None:
-    stack = {"encoders": {"words": {"trained": "variant:words"}, "all": ["variant:words", 3]}, "seed": 1}
-    assert compare._references(stack) == {"words"}
-    assert compare._resolve(stack, Path("runs"), 2) == {
-        "encoders": {"words": {"trained": "runs/words/seed_2"}, "all": ["runs/words/seed_2", 3]},
-        "seed": 1,
-    }
-    needs = {"stack": {"b", "a"}, "a": set(), "b": {"a"}}
-    assert compare._order(tmp_path, needs) == ["a", "b", "stack"]
-    with pytest.raises(ValueError, match=r"stack speaks of the variant 'c'; there are stack, a\.$"):
-        compare._order(tmp_path, {"stack": {"c"}, "a": set()})
-    with pytest.raises(ValueError, match=r"variants need one another: .*a -> "):
-        compare._order(tmp_path, {"a": {"b"}, "b": {"a"}})
+    encoder = {"architecture": "bert", "tokenizer": "wordpiece", "vocab_size": 200, "num_attention_heads": 2}
+    stack = {"encoders": {"words": {"trained": "variant:words"}, "more": encoder}, "seed": 1}
+    plan = load_plan(write_comparison(tmp_path, variants={"stack": stack, "words": {"only_encoders": ["words"]}}))
+    assert (plan.needs("stack"), plan.needs("words")) == ({"words"}, set())
+    recipes = plan.recipes([], tmp_path / "runs")
+    _, words, stacked, _ = plan.runs(recipes, ["--precision", "fp32"], tmp_path / "runs", 2)
+    assert (str(words), str(stacked)) == ("words/seed_1", "stack/seed_2")
+    assert words.overrides == ["--precision", "fp32", "--only_encoders", '["words"]', "--seed", "1"]
+    assert (list(words.needs), list(stacked.needs)) == ([], [tmp_path / "runs" / "words" / "seed_2"])
+    encoders = {"words": {"trained": str(tmp_path / "runs" / "words" / "seed_2")}, "more": encoder}
+    arguments = ["--encoders", json.dumps(encoders), "--seed", "1", "--seed", "2"]
+    assert stacked.overrides == ["--precision", "fp32", *arguments]
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ({"stack": {"x": ["variant:c"]}, "a": {}}, r"stack speaks of the variant 'c'; there are stack, a\.$"),
+        ({"a": {"x": "variant:b"}, "b": {"x": "variant:a"}}, r"variants need one another: .*a -> "),
+    ],
+)
+def test_bad_references_are_refused(tmp_path: Path, variants: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_plan(write_comparison(tmp_path, variants=variants))
 
 
 def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments, _ = write_cells(tmp_path)
+    arguments, _ = write_finished_runs(tmp_path)
     counted = compare.main([*arguments, "--variants", "same", "plain"])["variants"]
     assert [*counted] == ["plain", "same", "mean"]
     capfd.readouterr()
     stack = {"encoders": {"words": {"trained": "variant:middle"}}}
     variants = {"plain": {}, "lone": {}, "stack": stack, "middle": {"seed": "variant:last"}, "last": {}}
     path = write_comparison(tmp_path, variants=variants)
-    comparison = compare._load_comparison(path)
-    needs = {name: compare._references(fields) for name, fields in variants.items()}
-    assert [*compare._only(comparison, ["stack"], needs, path).variants] == ["stack", "middle", "last"]
-    assert compare._only(comparison, [*variants], needs, path) == comparison
-    said = fails(capfd, str(path), "--variants", "stack", "stakc")
-    assert said == f"error: {path} has no variant 'stakc'; there are plain, lone, stack, middle, last.\n"
+    plan = load_plan(path)
+    assert [*plan.only(["stack"]).variants] == ["stack", "middle", "last"]
+    assert plan.only([*variants]) == plan
+    error = fails(capfd, str(path), "--variants", "stack", "stakc")
+    assert error == f"error: {path} has no variant 'stakc'; there are plain, lone, stack, middle, last.\n"
 
 
 def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cell_samples import COUNTS, NAMES, make_cell, make_variants
+from run_samples import COUNTS, NAMES, make_run, make_variants
 
-from trainer_ext.comparison.runs import Cell
-from trainer_ext.comparison.variants import SUMMARY, TESTED, Summary, class_rows, compare_variants, comparison_rows
+from trainer_ext.comparison.report import class_rows, comparison_rows
+from trainer_ext.comparison.runs import RunPredictions
+from trainer_ext.comparison.variants import SUMMARY, TESTED, Summary, compare_variants
 from trainer_ext.evaluation.bootstrap import holm_correction
 from trainer_ext.evaluation.metrics import multilabel_metrics
 
@@ -20,11 +21,11 @@ def summary() -> Summary:
     return compare_variants(make_variants(), num_resamples=NUM_RESAMPLES)
 
 
-def scores_of(cell: Cell, rows: np.ndarray | None = None) -> dict[str, float]:
+def scores_of(run: RunPredictions, rows: np.ndarray | None = None) -> dict[str, float]:
     """The metrics of the test texts or of some of them, and those of the thirds, by the names of the labels."""
-    chosen = np.arange(len(cell.test_labels)) if rows is None else rows
+    chosen = np.arange(len(run.test_labels)) if rows is None else rows
     metrics = multilabel_metrics(
-        cell.test_labels[chosen], cell.test_probabilities[chosen], thresholds=cell.thresholds, label_names=NAMES
+        run.test_labels[chosen], run.test_probabilities[chosen], thresholds=run.thresholds, label_names=NAMES
     )
     metrics["macro_f1_frequent"] = (metrics["f1/anger"] + metrics["f1/joy"]) / 2
     metrics["macro_f1_rare"] = (metrics["f1/grief"] + metrics["f1/pride"]) / 2
@@ -33,11 +34,11 @@ def scores_of(cell: Cell, rows: np.ndarray | None = None) -> dict[str, float]:
 
 
 def test_means_and_deviations_over_the_runs(summary: Summary) -> None:
-    for name, cells in make_variants().items():
+    for name, runs in make_variants().items():
         entry = summary["variants"][name]
         assert entry["num_runs"] == 3
         for metric in (*SUMMARY, *TESTED):
-            values = [scores_of(cell)[metric] for cell in cells]
+            values = [scores_of(run)[metric] for run in runs]
             assert entry[metric] == pytest.approx(np.mean(values))
             assert entry[f"{metric}_sd"] == pytest.approx(np.std(values, ddof=1))
         for metric in TESTED:
@@ -48,12 +49,12 @@ def test_gains_are_those_of_a_bootstrap_in_a_loop(summary: Summary) -> None:
     variants = make_variants()
     texts = np.random.default_rng(0).multinomial(200, np.full(200, 1 / 200), size=NUM_RESAMPLES)
     means: dict[str, list[dict[str, float]]] = {}
-    for index, (name, cells) in enumerate(variants.items()):
-        runs = np.random.default_rng([0, index]).multinomial(2, [1 / 3] * 3, NUM_RESAMPLES)
+    for index, (name, runs) in enumerate(variants.items()):
+        run_draws = np.random.default_rng([0, index]).multinomial(2, [1 / 3] * 3, NUM_RESAMPLES)
         means[name] = []
-        for text_counts, run_counts in zip(texts, runs, strict=True):
+        for text_counts, run_counts in zip(texts, run_draws, strict=True):
             rows = np.repeat(np.arange(200), text_counts)
-            drawn = [scores_of(cells[run], rows) for run in np.repeat(np.arange(3), run_counts)]
+            drawn = [scores_of(runs[run], rows) for run in np.repeat(np.arange(3), run_counts)]
             means[name].append({metric: (drawn[0][metric] + drawn[1][metric]) / 2 for metric in TESTED})
     assert not any(key.endswith(("_gain", "_p")) for key in summary["variants"]["plain"])
     for metric in TESTED:
@@ -77,30 +78,30 @@ def test_labels_are_in_the_order_of_frequency(summary: Summary) -> None:
     labels = summary["labels"]
     assert list(labels) == ["anger", "joy", "fear", "grief", "pride"]
     assert [entry["group"] for entry in labels.values()] == ["frequent", "frequent", "middle", "rare", "rare"]
-    cells = make_variants()
+    variants = make_variants()
     for name, entry in labels.items():
         assert entry["train_count"] == COUNTS[NAMES.index(name)]
-        assert entry["support"] == cells["plain"][0].test_labels[:, NAMES.index(name)].sum()
-        for variant, runs in cells.items():
-            values = [scores_of(cell)[f"f1/{name}"] for cell in runs]
+        assert entry["support"] == variants["plain"][0].test_labels[:, NAMES.index(name)].sum()
+        for variant, runs in variants.items():
+            values = [scores_of(run)[f"f1/{name}"] for run in runs]
             assert entry["f1"][variant] == pytest.approx(np.mean(values))
 
 
 def test_a_variant_against_itself_gains_nothing() -> None:
-    cells = make_variants()["plain"]
-    entry = compare_variants({"a": cells, "b": cells}, num_resamples=500)["variants"]["b"]
+    runs = make_variants()["plain"]
+    entry = compare_variants({"a": runs, "b": runs}, num_resamples=500)["variants"]["b"]
     assert entry["macro_f1_gain"] == 0
     # The runs are drawn for each by itself, as those of another variant would be.
     assert entry["macro_f1_gain_low"] < 0 < entry["macro_f1_gain_high"]
     assert entry["macro_f1_p"] > 0.5
-    single = compare_variants({"a": cells[:1], "b": cells[:1]}, num_resamples=50)["variants"]["b"]
+    single = compare_variants({"a": runs[:1], "b": runs[:1]}, num_resamples=50)["variants"]["b"]
     assert (single["macro_f1_gain_low"], single["macro_f1_gain_high"], single["macro_f1_p"]) == (0, 0, 1)
     assert single["macro_f1_sd"] is None
 
 
 def test_one_run_has_no_deviation() -> None:
-    cells = make_variants()["plain"]
-    _, once, twice = comparison_rows(compare_variants({"once": cells[:1], "twice": cells[:2]}, num_resamples=9))
+    runs = make_variants()["plain"]
+    _, once, twice = comparison_rows(compare_variants({"once": runs[:1], "twice": runs[:2]}, num_resamples=9))
     assert "±" not in once[2]
     assert "±" in twice[2]
 
@@ -134,8 +135,8 @@ def test_rows_of_the_tables(summary: Summary) -> None:
 
 def test_runs_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="must have the same test texts"):
-        compare_variants({"a": [make_cell(1.0, 1)], "b": [make_cell(1.0, 2, test_digest=np.array("other"))]})
-    cell = make_cell(1.0, 1)
-    one = {name: array[..., :1] for name, array in vars(cell).items() if array.ndim}
+        compare_variants({"a": [make_run(1.0, 1)], "b": [make_run(1.0, 2, test_digest=np.array("other"))]})
+    run = make_run(1.0, 1)
+    single = {name: array[..., :1] for name, array in vars(run).items() if array.ndim}
     with pytest.raises(ValueError, match="need at least 2 labels, got 1"):
-        compare_variants({"a": [make_cell(1.0, 1, **one)]})
+        compare_variants({"a": [make_run(1.0, 1, **single)]})

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cell_samples import make_variants
 from matplotlib.collections import LineCollection, PathCollection
+from run_samples import make_variants
 
 from trainer_ext.comparison.figures import draw_classes, draw_gains
 from trainer_ext.comparison.variants import Summary, compare_variants

@@ -277,7 +277,7 @@ def test_of_two_runs_that_share_the_cache_one_writes(
     def slow(*arguments: Any) -> Any:
         begun.append(arguments)
         time.sleep(0.5)
-        yield from encode(*arguments)
+        return encode(*arguments)
 
     monkeypatch.setattr(feature_cache, "_encode", slow)
     with ThreadPoolExecutor(2) as pool:
@@ -292,8 +292,8 @@ def test_what_a_killed_run_left_is_removed_and_not_taken_for_complete(
 ) -> None:
     rows = tokenize(tokenizer)
     planned = plan_features(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
-    partial = tmp_path / f".{planned.path.name}.partial-k1ll3d"
-    other = tmp_path / ".another-train-0.arrow.k1ll3d"
+    partial = tmp_path / f".{planned.path.name}.partial"
+    other = tmp_path / ".another-train-0.arrow.partial"
     for path in (partial, other):
         path.write_bytes(b"half a file")
     assert not planned.path.exists()

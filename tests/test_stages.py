@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import shutil
@@ -18,13 +20,16 @@ import pytest
 import torch
 from recipe_samples import LABELS, write_recipe, write_vectors
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import PreTrainedConfig, pipeline
 
 from scripts import train
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 from trainer_ext.recipe import load_recipe
 from trainer_ext.stages import feature_cache, staged_training
-from trainer_ext.stages.stage import Stage, load_weights
+from trainer_ext.stages.stage_folder import StageFolder, load_weights, stage_settings
+from trainer_ext.stages.staged_training import assign_folds
+from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +37,60 @@ STAGES = ["encoder_bytes", "encoder_words", "head"]
 FAST: dict[str, Any] = {"training_mode": "staged", "num_train_epochs": 1, "head_num_train_epochs": 2}
 
 
-def said_of(text: str) -> dict[str, str]:
-    """Stage to what the command said of it."""
+# Whether an argument shapes the result of a stage: table by table, all fields of the training arguments.
+COUNTS = {
+    *("learning_rate", "head_learning_rate", "encoder_learning_rates", "layerwise_lr_decay", "weight_decay"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "num_train_epochs", "max_grad_norm"),
+    *("optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("per_device_train_batch_size", "auto_find_batch_size", "gradient_accumulation_steps", "accelerator_config"),
+    *("average_tokens_across_devices", "dataloader_drop_last", "dataloader_in_order", "train_sampling_strategy"),
+    *("length_column_name", "seed", "data_seed", "parallelism_config"),
+    *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "use_cpu", "full_determinism"),
+    *("activation_checkpointing", "activation_checkpointing_kwargs"),
+    *("gradient_checkpointing", "gradient_checkpointing_kwargs", "use_liger_kernel", "liger_kernel_config"),
+    *("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+    *("base_loss", "base_loss_options", "base_loss_weight", "auxiliary_loss_weight", "encoder_loss_weight"),
+    *("class_weights", "class_weight_cap", "label_weights", "label_smoothing_factor", "neftune_noise_alpha"),
+    *("correlation_loss", "correlation_loss_weight", "correlation_smoothing"),
+    *("contrastive_loss_weight", "contrastive_temperature", "contrastive_memory_size", "num_frozen_layers"),
+    *("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "save_strategy", "save_steps"),
+    *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    *("early_stopping_patience", "early_stopping_threshold"),
+}
+WITHOUT_EFFECT = {
+    # Logging and reporting.
+    *("logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "log_on_each_node"),
+    *("log_level", "log_level_replica", "disable_tqdm", "report_to", "run_name", "project", "derived_precision"),
+    *("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id", "include_num_input_tokens_seen"),
+    *("debug", "skip_memory_metrics"),
+    # Folders, checkpoints and the Hub.
+    *("output_dir", "feature_cache_dir", "resume_from_checkpoint", "save_total_limit", "save_only_model"),
+    *("save_on_each_node", "enable_jit_checkpoint", "ignore_data_skip", "restore_callback_states_from_checkpoint"),
+    *("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push"),
+    "hub_revision",
+    # How rows reach the model and predictions leave it; the size of evaluation batches is a matter of rounding.
+    *("dataloader_num_workers", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
+    *("dataloader_pin_memory", "dataloader_multiprocessing_context", "remove_unused_columns", "label_names"),
+    *("per_device_eval_batch_size", "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object"),
+    *("eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics", "torch_empty_cache_steps"),
+    # Processes.
+    *("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph"),
+    *("ddp_backend", "ddp_timeout", "local_rank"),
+    # The order of the stages, and arguments that become a stage's own `num_train_epochs`, batch size and rates.
+    *("training_mode", "num_folds", "head_num_train_epochs", "head_per_device_train_batch_size"),
+    *("polish_num_train_epochs", "polish_learning_rate"),
+    # `bf16` and `fp16` say what it stands for.
+    "precision",
+    # Refused in staged training, or of no use without what is refused.
+    *("max_steps", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+    *("fsdp", "fsdp_config", "deepspeed"),
+    # Of language models, and of scripts of transformers.
+    *("use_cache", "do_train", "do_eval", "do_predict"),
+}
+
+
+def stage_states(text: str) -> dict[str, str]:
+    """Stage to its state, such as `training`, in the output of the command."""
     lines = [line.partition(": ") for line in text.splitlines() if line.startswith("Stage ")]
     return {stage.removeprefix("Stage "): state.rstrip(".") for stage, _, state in lines}
 
@@ -45,11 +102,11 @@ def files_to_write(text: str) -> str:
 
 
 def run(recipe: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[dict[str, str], str]:
-    """Run the command; returns what it said of each stage, and how many files of features it wrote."""
+    """Run the command; returns the state of each stage, and how many files of features it wrote."""
     capsys.readouterr()
     train.main([str(recipe), *overrides])
-    said = capsys.readouterr().out
-    return said_of(said), files_to_write(said)
+    output = capsys.readouterr().out
+    return stage_states(output), files_to_write(output)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -76,8 +133,8 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
 
     monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     recipe = write_recipe(tmp_path, **FAST)
-    said, written = run(recipe, capsys)
-    assert said == dict.fromkeys(STAGES, "training")
+    states, written = run(recipe, capsys)
+    assert states == dict.fromkeys(STAGES, "training")
     assert written == "4 of 4 files to write"
     # Each encoder alone, then the head alone.
     for name in ("bytes", "words"):
@@ -102,8 +159,8 @@ def test_static_words_stand_beside_transformers_in_a_staged_run(
     size = {"vocab_size": 200, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
     recipe = write_recipe(tmp_path, **FAST, encoders={"words": {**static, "frozen": frozen}, "bytes": size})
-    said, written = run(recipe, capsys)
-    assert said == dict.fromkeys(STAGES, "training")
+    states, written = run(recipe, capsys)
+    assert states == dict.fromkeys(STAGES, "training")
     assert written == "4 of 4 files to write"
     stages = tmp_path / "output" / "checkpoints" / "stages"
     trained = load_weights(stages / "encoder_words")["stacked_emotion.encoders.words.table"]
@@ -148,8 +205,8 @@ def test_polish_trains_all_with_its_own_rate(
     monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     # The last epoch is kept, be it better than the start or not.
     polish = {"polish_num_train_epochs": 1, "polish_learning_rate": 3e-4, "load_best_model_at_end": False}
-    said, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
-    assert list(said) == [*STAGES, "polish"]
+    states, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
+    assert list(states) == [*STAGES, "polish"]
     assert rates == {stage: {2e-3, 5e-3} for stage in STAGES[:2]} | {"head": {5e-3}, "polish": {3e-4}}
     stages = tmp_path / "output" / "checkpoints" / "stages"
     polished, head = load_weights(stages / "polish"), load_weights(stages / "head")
@@ -197,9 +254,9 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     # So high a rate that every epoch is worse.
     recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=5.0, calibration="none")
     train.main([str(recipe), "--learning_rate", "5e-3"])
-    said = capsys.readouterr().out
-    assert "The head starts as the mean of the encoders: bytes 0." in said
-    assert "No epoch of stage head is better than what it began with, which is kept." in said
+    output = capsys.readouterr().out
+    assert "The head starts as the mean of the encoders: bytes 0." in output
+    assert "No epoch of stage head is better than what it began with, which is kept." in output
     stages = tmp_path / "output" / "checkpoints" / "stages"
     head = load_weights(stages / "head")["classifier.weight"]
     single = load_weights(stages / "encoder_words")["classifier.weight"]
@@ -239,8 +296,8 @@ def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFi
     size = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     encoders = {"words": {"trained": str(tmp_path / "single" / "output")}, "bytes": size}
     recipe = write_recipe(tmp_path, **FAST, encoders=encoders)
-    said, _ = run(recipe, capsys)
-    assert said == {"encoder_words": "trained before", "encoder_bytes": "training", "head": "training"}
+    states, _ = run(recipe, capsys)
+    assert states == {"encoder_words": "trained before", "encoder_bytes": "training", "head": "training"}
     before, after = weights(tmp_path / "single"), weights(tmp_path)
     prefix = "stacked_emotion.encoders.words."
     assert same(*({key: value for key, value in part.items() if key.startswith(prefix)} for part in (before, after)))
@@ -309,24 +366,45 @@ def test_cache_folder_is_shared_between_runs(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_stage_is_complete_only_with_its_metrics(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "head", {"seed": 1})
+    stage = StageFolder(tmp_path / "head", {"seed": 1})
     assert stage.metrics() is None
     stage.begin(resume=False)
-    (stage.folder / "checkpoint-3").mkdir()
+    (stage.path / "checkpoint-3").mkdir()
     assert stage.metrics() is None
     stage.begin(resume=True)
-    assert (stage.folder / "checkpoint-3").is_dir()
-    Stage(stage.folder, {"seed": 2}).begin(resume=True)
-    assert not (stage.folder / "checkpoint-3").exists()
+    assert (stage.path / "checkpoint-3").is_dir()
+    StageFolder(stage.path, {"seed": 2}).begin(resume=True)
+    assert not (stage.path / "checkpoint-3").exists()
     stage.begin(resume=True)
-    (stage.folder / "checkpoint-3").mkdir()
+    (stage.path / "checkpoint-3").mkdir()
     stage.complete({"a": torch.arange(3)}, {"loss": 0.5})
     assert stage.metrics() == {"loss": 0.5}
-    assert Stage(stage.folder, {"seed": 2}).metrics() is None
-    assert load_weights(stage.folder)["a"].tolist() == [0, 1, 2]
-    assert sorted(path.name for path in stage.folder.iterdir()) == ["model.safetensors", "stage.json"]
+    assert StageFolder(stage.path, {"seed": 2}).metrics() is None
+    assert load_weights(stage.path)["a"].tolist() == [0, 1, 2]
+    assert sorted(path.name for path in stage.path.iterdir()) == ["model.safetensors", "stage.json"]
     stage.begin(resume=False)
     assert stage.metrics() is None
+
+
+def test_every_argument_is_known_to_count_or_not(tmp_path: Path) -> None:
+    """A new argument must be added to one of the two tables, and to `RESULT_ARGUMENTS` if it counts."""
+    args = StackedEmotionTrainingArguments(str(tmp_path), use_cpu=True, precision="fp32")
+    names = [field.name for field in dataclasses.fields(args)]
+    assert not COUNTS & WITHOUT_EFFECT
+    assert set(names) == COUNTS | WITHOUT_EFFECT
+    config = PreTrainedConfig(num_labels=2)
+    settings = stage_settings(args, config, "weights", "rows")
+    others = {"parallelism_config": SimpleNamespace(to_json=lambda: {"tp_size": 2})}
+    for name in names:
+        other = copy.copy(args)
+        setattr(other, name, others.get(name, "another value"))
+        assert (stage_settings(other, config, "weights", "rows") != settings) == (name in COUNTS), name
+    assert stage_settings(args, PreTrainedConfig(num_labels=3), "weights", "rows") != settings
+    assert stage_settings(args, config, "other weights", "rows") != settings
+    assert stage_settings(args, config, "weights", "other rows") != settings
+    # A checkpoint writes these fields.
+    saved = PreTrainedConfig(num_labels=2, architectures=["Model"], dtype="float32")
+    assert stage_settings(args, saved, "weights", "rows") == settings
 
 
 # ---------------------------------------------------------------------------------------------- folds
@@ -338,23 +416,23 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
 ) -> None:
     trained: dict[str, list[list[int]]] = {}
     encoded: dict[str, list[list[int]]] = {}
-    make, write = staged_training._train, feature_cache.write_features
+    optimizers, write = StackedEmotionTrainer.create_optimizer, feature_cache.write_features
 
-    def train_stage(run: Any, name: str, model: Any, data: Any, rows: Any, *rest: Any, **more: Any) -> Any:
-        if "words_input_ids" in rows["train"].column_names:
-            trained[name] = list(rows["train"]["words_input_ids"])
-        return make(run, name, model, data, rows, *rest, **more)
+    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+        if "words_input_ids" in self.train_dataset.column_names:
+            trained[Path(str(self.args.output_dir)).name] = list(self.train_dataset["words_input_ids"])
+        return optimizers(self, model)
 
     def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
         if "words_input_ids" in rows.column_names:
             encoded[file.path.name.rpartition("-")[0]] = list(rows["words_input_ids"])
         write(file, model, rows, *rest)
 
-    monkeypatch.setattr(staged_training, "_train", train_stage)
+    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
     monkeypatch.setattr(staged_training, "write_features", write_file)
-    said, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
+    states, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
     encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]
-    assert list(said) == [*encoders, "head"]
+    assert list(states) == [*encoders, "head"]
     assert written == "8 of 8 files to write"
     everything = trained["encoder_words"]
     assert len(everything) == 60
@@ -373,19 +451,10 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
 
 
 def test_without_folds_all_texts_are_in_one() -> None:
-    rows = {"train": {"labels": np.eye(4)}}
-    given = SimpleNamespace(args=SimpleNamespace(num_folds=0, seed=1), splits={"train": _Rows(rows["train"])})
-    assert staged_training._divide(given).tolist() == [0] * 4  # type: ignore[arg-type]
-    given.args.num_folds = 2
-    assert sorted(staged_training._divide(given).tolist()) == [0, 0, 1, 1]  # type: ignore[arg-type]
-    given.args.num_folds = 5
-    with pytest.raises(ValueError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
-        staged_training._divide(given)  # type: ignore[arg-type]
-
-
-class _Rows(dict):
-    def __len__(self) -> int:
-        return len(self["labels"])
+    assert assign_folds(np.eye(4), 0, seed=1).tolist() == [0] * 4
+    assert sorted(assign_folds(np.eye(4), 2, seed=1).tolist()) == [0, 0, 1, 1]
+    with pytest.raises(InputError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
+        assign_folds(np.eye(4), 5, seed=1)
 
 
 # ---------------------------------------------------------------------------------------------- bad fields
@@ -423,9 +492,9 @@ def test_disk_that_is_too_small_stops_the_command_with_one_line(
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         train.main([str(write_recipe(tmp_path, **FAST))])
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1
-    assert "The feature cache needs" in said[0]
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "The feature cache needs" in errors[0]
     assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
 
 
@@ -489,7 +558,7 @@ def test_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     # Eight steps of the first encoder, sixteen of the second, then into the head's second epoch.
     kill(recipe, "training_step", 8 + 16 + 12, "--resume_from_checkpoint")
     assert [path.parent.name for path in stages.glob("*/checkpoint-*")] == ["head"]
-    said, written = run(recipe, capsys, "--resume_from_checkpoint")
-    assert said == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
+    states, written = run(recipe, capsys, "--resume_from_checkpoint")
+    assert states == dict.fromkeys(STAGES[:2], "complete already") | {"head": "training"}
     assert written == "0 of 4 files to write"
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of a comparison: what one run says of the validation and test texts, without its model."""
+"""The predictions of the runs of a comparison on the validation and test texts, without their models."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,15 +19,14 @@ from ..encoders.start import fit_shares
 from ..errors import InputError
 from ..evaluation.calibration import calibrated_probabilities, mean_logits, probability_logits, weighted_logits
 from ..evaluation.results import choose_calibration, choose_thresholds
+from ..files import replacing
 from ..recipe import ModelArguments
-
-CELL_FILE = "cell.npz"
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunPredictions:
     """
-    One run: all that tables and figures need of it.
+    The predictions of one run: all that tables and figures need of it.
 
     Args:
         label_names (`np.ndarray` of shape `(num_labels,)`): Names.
@@ -51,26 +50,52 @@ class Cell:
     validation_digest: npt.NDArray[np.str_]
 
     @property
-    def predictions(self) -> npt.NDArray[np.bool_]:
-        """What is predicted of the test texts, `(num_samples, num_labels)`."""
+    def test_predictions(self) -> npt.NDArray[np.bool_]:
+        """The labels that are predicted for the test texts, `(num_samples, num_labels)`."""
         return self.test_probabilities >= self.thresholds
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    @classmethod
+    def from_data(
+        cls,
+        data: EmotionData,
+        thresholds: npt.NDArray[np.float64],
+        probabilities: Mapping[str, npt.NDArray[np.float32]],
+    ) -> RunPredictions:
+        """
+        Put thresholds and calibrated probabilities, by split, beside the labels of the texts; an [`InputError`] if
+        there is no test split.
+        """
+        if "test" not in data.splits:
+            raise InputError("A comparison needs a test split: give a `test_file`.")
+        arrays: dict[str, Any] = {}
+        for split in ("validation", "test"):
+            arrays[f"{split}_labels"], arrays[f"{split}_digest"] = split_arrays(data, split)
+            nothing = np.zeros((0, len(data.label_names)), dtype=np.float32)
+            arrays[f"{split}_probabilities"] = probabilities.get(split, nothing)
+        train_counts = split_arrays(data, "train")[0].sum(axis=0)
+        return cls(np.array(data.label_names), train_counts, thresholds, **arrays)
+
+    def save(self, path: Path) -> None:
         """Write all of it or nothing."""
-        partial = Path(path).with_suffix(".partial.npz")
-        np.savez_compressed(partial, **asdict(self))
-        partial.replace(path)
+        with replacing(path) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, **asdict(self))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Cell:
-        """What `save` has written; a `ValueError` for anything else."""
+    def load(cls, path: Path) -> RunPredictions:
+        """Read the file of `save`; an [`InputError`] if it is anything else."""
         try:
             with np.load(path) as file:
                 return cls(**file)
         except (TypeError, ValueError, EOFError, BadZipFile) as error:
             raise InputError(
-                f"{path} is no cell of this version ({error}); remove it to have it made anew."
+                f"{path} does not hold the predictions of a run ({error}); remove it to have it made anew."
             ) from error
+
+
+def predictions_file(folder: Path) -> Path:
+    """The file of [`RunPredictions`] in a run's folder, be it there or not; finished runs may hold a `cell.npz`."""
+    path, other = folder / "predictions.npz", folder / "cell.npz"
+    return other if other.exists() and not path.exists() else path
 
 
 def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
@@ -85,32 +110,34 @@ def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], 
     return labels, np.array(digest.hexdigest())
 
 
-def mean_cell(cells: Sequence[Cell], options: ModelArguments, *, weighted: bool = False) -> Cell:
+def mean_predictions(
+    runs: Sequence[RunPredictions], options: ModelArguments, *, weighted: bool = False
+) -> RunPredictions:
     """
     Several models together, with a calibration and thresholds of their own from the validation texts, as a single
     model has: what a stack of these models has to beat.
 
     Args:
-        cells (`Sequence[Cell]`): Runs on the same texts.
+        runs (`Sequence[RunPredictions]`): On the same texts.
         options ([`ModelArguments`]): `calibration`, `threshold_strategy` and `threshold_shrinkage` are read.
         weighted (`bool`, *optional*, defaults to `False`):
             Whether it is the mean of the logits, with the weights that suit the validation texts best
             ([`~trainer_ext.encoders.start.fit_shares`]), instead of the mean of the probabilities.
 
     Raises:
-        `ValueError`: If the runs have different labels or texts, or there are no validation texts to weight them.
+        `InputError`: If the runs have different labels or texts, or there are no validation texts to weight them.
     """
-    first = cells[0]
-    for other in cells[1:]:
+    first = runs[0]
+    for other in runs[1:]:
         check_same_texts(first, other, ("validation", "test"))
     combine: Callable[[Sequence[npt.NDArray[np.floating]]], npt.NDArray[np.float32]] = mean_logits
     if weighted:
         if not len(first.validation_labels):
             raise InputError("A weighted mean needs a validation split: give the runs one, or take the plain mean.")
-        logits = probability_logits([cell.validation_probabilities for cell in cells])
+        logits = probability_logits([run.validation_probabilities for run in runs])
         combine = partial(weighted_logits, shares=fit_shares(first.validation_labels, logits))
     validation, test = (
-        combine([getattr(cell, f"{split}_probabilities") for cell in cells]) for split in ("validation", "test")
+        combine([getattr(run, f"{split}_probabilities") for run in runs]) for split in ("validation", "test")
     )
     calibration, thresholds = None, np.full(len(first.label_names), 0.5)
     if len(validation):
@@ -126,11 +153,11 @@ def mean_cell(cells: Sequence[Cell], options: ModelArguments, *, weighted: bool 
             options.threshold_strategy,
             options.threshold_shrinkage,
         )
-    return Cell(**{**vars(first), "thresholds": thresholds, **probabilities})
+    return replace(first, thresholds=thresholds, **probabilities)
 
 
-def check_same_texts(first: Cell, other: Cell, splits: Sequence[str] = ("test",)) -> None:
-    """A `ValueError` unless both runs have the same labels and, in each of the splits, the same texts."""
+def check_same_texts(first: RunPredictions, other: RunPredictions, splits: Sequence[str] = ("test",)) -> None:
+    """An [`InputError`] unless both runs have the same labels and, in each of the splits, the same texts."""
     if not np.array_equal(first.label_names, other.label_names):
         names, others = first.label_names.tolist(), other.label_names.tolist()
         raise InputError(f"The runs must have the same labels, got {names} and {others}.")

@@ -20,7 +20,7 @@ from ..evaluation.bootstrap import (
 )
 from ..evaluation.label_statistics import frequency_groups
 from ..evaluation.metrics import multilabel_metrics
-from .runs import Cell, check_same_texts
+from .runs import RunPredictions, check_same_texts
 
 SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 # Means of the labels' F1, so that one bootstrap serves them all.
@@ -32,7 +32,9 @@ _MAX_RANKINGS = 2000
 Summary = dict[str, dict[str, dict[str, Any]]]
 
 
-def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: int = 10_000, seed: int = 0) -> Summary:
+def compare_variants(
+    variants: Mapping[str, Sequence[RunPredictions]], *, num_resamples: int = 10_000, seed: int = 0
+) -> Summary:
     """
     Summarise the runs of each variant on the test texts.
 
@@ -40,8 +42,8 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     `trainer_ext.evaluation.bootstrap`.
 
     Args:
-        variants (`dict[str, list[Cell]]`): Variant to its runs. The first is what the others are compared with, and
-            its training texts say which labels are rare.
+        variants (`Mapping[str, Sequence[RunPredictions]]`): Variant to its runs. The others are compared with the
+            first, whose training texts say which labels are rare.
         num_resamples (`int`, *optional*, defaults to 10000): Of the bootstrap; for the average precision 2,000 of them
             at most.
         seed (`int`, *optional*, defaults to 0): Of the bootstrap.
@@ -59,19 +61,19 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
           `f1`, variant to the mean over its runs.
 
     Raises:
-        `ValueError`: If the runs have different labels or test texts, or there are fewer than two labels.
+        `InputError`: If the runs have different labels or test texts, or there are fewer than two labels.
     """
-    cells = [cell for runs in variants.values() for cell in runs]
-    first = cells[0]
-    for cell in cells:
-        check_same_texts(first, cell)
+    all_runs = [run for runs in variants.values() for run in runs]
+    first = all_runs[0]
+    for run in all_runs:
+        check_same_texts(first, run)
     if len(first.label_names) < 2:
         raise InputError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
     order, groups = frequency_groups(first.train_counts)
     weights = _f1_weights(order, np.asarray(groups))
     gold = first.test_labels
-    predictions = np.stack([cell.predictions for cell in cells])
-    probabilities = np.stack([cell.test_probabilities for cell in cells])
+    predictions = np.stack([run.test_predictions for run in all_runs])
+    probabilities = np.stack([run.test_probabilities for run in all_runs])
     rankings = min(num_resamples, _MAX_RANKINGS)
     resampled = (
         bootstrap_f1(gold, predictions, num_resamples=num_resamples, seed=seed) @ weights,
@@ -81,8 +83,8 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
     summary: dict[str, dict[str, Any]] = {}
     means: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     f1: dict[str, npt.NDArray[np.float64]] = {}
-    parts = zip(*(np.split(values, ends, axis=1) for values in resampled), strict=True)
-    for index, ((name, runs), (by_f1, by_rank)) in enumerate(zip(variants.items(), parts, strict=True)):
+    samples = zip(*(np.split(values, ends, axis=1) for values in resampled), strict=True)
+    for index, ((name, runs), (by_f1, by_rank)) in enumerate(zip(variants.items(), samples, strict=True)):
         # Other draws for every variant: a run of one has nothing to do with a run of another.
         drawn = [mean_over_resampled_runs(values, [seed, index]) for values in (by_f1, by_rank)]
         means[name] = dict(zip(TESTED, [*drawn[0].T, drawn[1]], strict=True))
@@ -101,20 +103,20 @@ def compare_variants(variants: Mapping[str, Sequence[Cell]], *, num_resamples: i
 
 
 def _f1_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """What each label's F1 counts in each of `F1_MEANS`, `(num_labels, 4)`."""
+    """The weight of each label's F1 in each of `F1_MEANS`, `(num_labels, 4)`."""
     members = {group: np.isin(np.arange(len(order)), order[groups == group]) for group in ("frequent", "rare")}
     frequent, rare = (chosen / chosen.sum() for chosen in members.values())
     return np.stack([np.full(len(order), 1.0 / len(order)), frequent, rare, frequent - rare], axis=1)
 
 
 def _mean_of_defined(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """The mean over the last axis of what is not NaN; 0 where nothing is, as in a resample of a handful of texts."""
+    """The mean over the last axis without NaN; 0 where all are NaN, as in a resample of a handful of texts."""
     defined = ~np.isnan(values)
     return np.where(defined, values, 0.0).sum(axis=-1) / np.maximum(defined.sum(axis=-1), 1)
 
 
 def _entry(
-    runs: Sequence[Cell], weights: npt.NDArray[np.float64], resampled: Mapping[str, npt.NDArray[np.float64]]
+    runs: Sequence[RunPredictions], weights: npt.NDArray[np.float64], resampled: Mapping[str, npt.NDArray[np.float64]]
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
     """One variant by itself, and the F1 of its labels."""
     metrics = [multilabel_metrics(run.test_labels, run.test_probabilities, thresholds=run.thresholds) for run in runs]
@@ -142,40 +144,3 @@ def _add_gains(summary: dict[str, dict[str, Any]], means: Mapping[str, Mapping[s
         corrected = holm_correction([summary[other][f"{name}_p"] for other in others])
         for other, p_value in zip(others, corrected, strict=True):
             summary[other][f"{name}_p_holm"] = float(p_value)
-
-
-def comparison_rows(summary: Summary) -> list[list[str]]:
-    """The variants as the rows of a table to read, the header first."""
-    header = ["variant", "runs", "macro-F1", "gain [95 %]", "p", "p (Holm)", "rare third", "gain [95 %]", "p (Holm)"]
-    header += ["gap", "change [95 %]", "p (Holm)", "micro-F1", "Jaccard", "AUC", "AP", "gain [95 %]", "p (Holm)"]
-    rows = [header]
-    for variant, entry in summary["variants"].items():
-        deviation = "" if entry["macro_f1_sd"] is None else f" ± {entry['macro_f1_sd']:.3f}"
-        row = [variant, str(entry["num_runs"]), f"{entry['macro_f1']:.3f}{deviation}"]
-        row += [_gain(entry, "macro_f1"), _p(entry, "macro_f1_p"), _p(entry, "macro_f1_p_holm")]
-        for name in ("macro_f1_rare", "frequent_rare_gap"):
-            row += [f"{entry[name]:.3f}", _gain(entry, name), _p(entry, f"{name}_p_holm")]
-        row += [f"{entry[metric]:.3f}" for metric in SUMMARY[1:]]
-        rows.append([*row, _gain(entry, SUMMARY[-1]), _p(entry, f"{SUMMARY[-1]}_p_holm")])
-    return rows
-
-
-def _gain(entry: Mapping[str, Any], name: str) -> str:
-    if f"{name}_gain" not in entry:
-        return "–"
-    gain, low, high = (entry[f"{name}_gain{end}"] for end in ("", "_low", "_high"))
-    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def _p(entry: Mapping[str, Any], name: str) -> str:
-    return f"{entry[name]:.3f}" if name in entry else "–"
-
-
-def class_rows(summary: Summary) -> list[list[Any]]:
-    """F1 of each label in each variant as the rows of a table, the header first."""
-    variants = list(summary["variants"])
-    rows: list[list[Any]] = [["label", "group", "train_count", "support", *variants]]
-    for label, entry in summary["labels"].items():
-        row = [label, entry["group"], entry["train_count"], entry["support"]]
-        rows.append(row + [entry["f1"][variant] for variant in variants])
-    return rows

@@ -75,6 +75,28 @@ def length_batches(
         start += size
 
 
+def padded_rows(
+    values: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], padding: int = 0
+) -> npt.NDArray[np.int64]:
+    """
+    Some rows of a ragged column, filled up to the longest of them.
+
+    Args:
+        values, offsets (`np.ndarray`): The column, as [`~trainer_ext.digests.ragged_column`] returns it.
+        rows (`np.ndarray` of shape `(batch_size,)`): Indices of the rows.
+        padding (`int`, *optional*, defaults to 0): Stands behind the end of a row.
+
+    Returns:
+        `np.ndarray` of shape `(batch_size, seq_len)`: At least one column wide, even where all rows are empty.
+    """
+    lengths = np.diff(offsets)[rows]
+    positions = np.arange(lengths.max(initial=1))
+    mask = positions < lengths[:, None]
+    padded = np.full(mask.shape, padding, dtype=np.int64)
+    padded[mask] = values[(offsets[rows][:, None] + positions)[mask]]
+    return padded
+
+
 class EpochLengthGroupedSampler(LengthGroupedSampler):
     """
     [`LengthGroupedSampler`] with an order that follows from seed and epoch alone.

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkstemp
 from typing import Any
 
 import datasets
@@ -21,23 +20,25 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
+from ..data.batching import length_batches, padded_rows
 from ..digests import ragged_column, rows_digest, settings_digest, weights_digest
 from ..errors import InputError
+from ..files import replacing
 from ..precision import autocast
 
 FORMAT_VERSION = 1
-# Column of the rows that `FeatureCollator` gets: which text of the cache.
+# Column of the rows that `FeatureCollator` gets: the text's number in the cache.
 ROW_COLUMN = "row"
-# Texts sorted by length at a time, in batches; they become one record batch of the file, in their own order.
+# Batches among which texts are sorted by length; they become one record batch of the file, in their own order.
 _BATCHES_PER_WINDOW = 32
-# What of an encoder's configuration says where it came from, not what it computes.
+# Fields of an encoder's configuration that say where it came from; its states do not depend on them.
 _ORIGIN = ("_name_or_path", "transformers_version", "dtype")
 
 
 @dataclass(frozen=True)
 class FeatureFile:
     """
-    Where the word states of a split by an encoder are, or are to be.
+    The file of an encoder's word states of a split, written or yet to be.
 
     Args:
         path (`Path`): Named after encoder, split and key; there only when complete.
@@ -85,10 +86,10 @@ def encoder_columns(name: str) -> list[str]:
 
 def check_space(files: Sequence[FeatureFile], folder: str | os.PathLike[str]) -> None:
     """
-    Compare what the files need with what the disk has.
+    Check that the files fit on the disk.
 
     Raises:
-        `ValueError`: If they do not fit.
+        `InputError`: If they do not fit.
     """
     existing = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
     needed, free = sum(file.num_bytes for file in files), shutil.disk_usage(existing).free
@@ -126,42 +127,26 @@ def write_features(
         disable_tqdm (`bool`, *optional*, defaults to `False`): No progress bar.
 
     Raises:
-        `ValueError`: If a word state is beyond the range of fp16.
+        `InputError`: If a word state is beyond the range of fp16.
     """
+    (name,) = model.config.encoders
+    model.eval()
     file.path.parent.mkdir(parents=True, exist_ok=True)
     lock = file.path.with_name(f".{file.path.name}.lock")
     with FileLock(lock):
         try:
             # Another run that shares the cache may have made it while this one waited.
-            if not file.path.exists():
-                _write(file, model, rows, precision, batch_size, disable_tqdm)
+            if file.path.exists():
+                return
+            progress = tqdm(total=len(rows), desc=f"Encoding by {name}", disable=disable_tqdm, unit=" texts")
+            schema = _schema(model.stacked_emotion.hidden_sizes[0])
+            step = batch_size * _BATCHES_PER_WINDOW
+            with progress, replacing(file.path) as partial, pa.ipc.new_file(str(partial), schema) as writer:
+                for first in range(0, len(rows), step):
+                    window = rows.select(range(first, min(first + step, len(rows))))
+                    writer.write_batch(_encode(model, window, precision, batch_size, progress))
         finally:
             lock.unlink(missing_ok=True)
-
-
-def _write(
-    file: FeatureFile,
-    model: StackedEmotionForSequenceClassification,
-    rows: datasets.Dataset,
-    precision: str,
-    batch_size: int,
-    disable_tqdm: bool,
-) -> None:
-    # What killed runs have left of this very file.
-    for stale in file.path.parent.glob(f".{file.path.name}.partial-*"):
-        stale.unlink()
-    handle, partial = mkstemp(prefix=f".{file.path.name}.partial-", dir=file.path.parent)
-    os.close(handle)
-    (name,) = model.config.encoders
-    try:
-        with tqdm(total=len(rows), desc=f"Encoding by {name}", disable=disable_tqdm, unit=" texts") as progress:
-            schema = _schema(model.stacked_emotion.hidden_sizes[0])
-            with pa.OSFile(partial, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                for batch in _encode(model.eval(), schema, rows, precision, batch_size, progress):
-                    writer.write_batch(batch)
-        Path(partial).replace(file.path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def _schema(hidden_size: int) -> pa.Schema:
@@ -180,57 +165,41 @@ def _count_words(rows: datasets.Dataset, name: str) -> np.ndarray:
 @torch.inference_mode()
 def _encode(
     model: StackedEmotionForSequenceClassification,
-    schema: pa.Schema,
     rows: datasets.Dataset,
     precision: str,
     batch_size: int,
     progress: tqdm,
-) -> Iterator[pa.RecordBatch]:
+) -> pa.RecordBatch:
+    """The word states of the rows, in their order."""
     (name,) = model.config.encoders
     columns = {column: ragged_column(rows, column) for column in encoder_columns(name)}
-    offsets = columns[f"{name}_input_ids"][1]
     num_words = _count_words(rows, name)
-    width = schema.field("states").type.value_type.list_size
-    step = batch_size * _BATCHES_PER_WINDOW
-    for first in range(0, len(rows), step):
-        window = np.arange(first, min(first + step, len(rows)))
-        starts = np.concatenate([[0], np.cumsum(num_words[window])])
-        states = np.zeros((starts[-1], width), dtype=np.float16)
-        has_tokens = np.zeros(starts[-1], dtype=np.uint8)
-        by_length = window[np.argsort(np.diff(offsets)[window], kind="stable")]
-        for begin in range(0, len(window), batch_size):
-            texts = by_length[begin : begin + batch_size]
-            inputs = {key: _padded(*column, texts).to(model.device) for key, column in columns.items()}
-            with autocast(model.device.type, precision):
-                words, present, _ = model.stacked_emotion.encode_words(**inputs)
-            rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
-            places = starts[texts - first][rows_of] + words_of
-            states[places] = words[rows_of, words_of].to(torch.float16).cpu().numpy()
-            has_tokens[places] = present[rows_of, words_of, 0].cpu().numpy()
-            progress.update(len(texts))
-        if not np.isfinite(states).all():
-            raise InputError(
-                f"Encoder {name!r} has word states beyond the range of fp16 (65,504), in which they are kept: "
-                "use another encoder, or `training_mode: joint`."
+    starts = np.concatenate([[0], np.cumsum(num_words)])
+    states = np.zeros((starts[-1], model.stacked_emotion.hidden_sizes[0]), dtype=np.float16)
+    has_tokens = np.zeros(starts[-1], dtype=np.uint8)
+    # The shortest first: the batches, and so the states to the bit, of the files that caches hold already.
+    for texts in length_batches(-np.diff(columns[f"{name}_input_ids"][1]), batch_size):
+        padded = {key: torch.from_numpy(padded_rows(*column, texts)) for key, column in columns.items()}
+        with autocast(model.device.type, precision):
+            words, present, _ = model.stacked_emotion.encode_words(
+                **{key: ids.to(model.device) for key, ids in padded.items()}
             )
-        yield pa.record_batch([_words(states, starts, schema), _words(has_tokens, starts, schema)], schema=schema)
-
-
-def _words(values: np.ndarray, starts: np.ndarray, schema: pa.Schema) -> pa.Array:
-    array = pa.array(values.reshape(-1))
-    if values.ndim == 2:
-        array = pa.FixedSizeListArray.from_arrays(array, type=schema.field("states").type.value_type)
-    return pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), array)
-
-
-def _padded(values: np.ndarray, offsets: np.ndarray, texts: np.ndarray) -> torch.Tensor:
-    """Rows of a ragged column, with zeros behind their ends; the attention mask hides them as it does padding."""
-    lengths = np.diff(offsets)[texts]
-    positions = np.arange(max(lengths.max(), 1))
-    mask = positions < lengths[:, None]
-    padded = np.zeros(mask.shape, dtype=np.int64)
-    padded[mask] = values[(offsets[texts][:, None] + positions)[mask]]
-    return torch.from_numpy(padded)
+        rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
+        places = starts[texts][rows_of] + words_of
+        states[places] = words[rows_of, words_of].to(torch.float16).cpu().numpy()
+        has_tokens[places] = present[rows_of, words_of, 0].cpu().numpy()
+        progress.update(len(texts))
+    if not np.isfinite(states).all():
+        raise InputError(
+            f"Encoder {name!r} has word states beyond the range of fp16 (65,504), in which they are kept: "
+            "use another encoder, or `training_mode: joint`."
+        )
+    schema, offsets = _schema(states.shape[1]), pa.array(starts, pa.int64())
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(states.reshape(-1)), type=schema.field("states").type.value_type
+    )
+    lists = [pa.LargeListArray.from_arrays(offsets, values) for values in (vectors, pa.array(has_tokens))]
+    return pa.record_batch(lists, schema=schema)
 
 
 class EncoderFeatures:

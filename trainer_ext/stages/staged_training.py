@@ -14,12 +14,13 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 from transformers import set_seed
 
@@ -49,69 +50,9 @@ from .feature_cache import (
     plan_features,
     write_features,
 )
-from .stage import Stage, load_weights
+from .stage_folder import StageFolder, load_weights, stage_settings
 
-# Training arguments that a stage's result does not depend on, by their beginnings.
-_WITHOUT_EFFECT = (
-    *("output_dir", "resume_from", "feature_cache_dir", "training_mode", "num_folds", "save_total_limit"),
-    *("head_num_train", "head_per_device", "polish_", "log", "report_to", "run_name", "project", "trackio", "hub_"),
-    *("push_", "disable_tqdm", "dataloader_num", "dataloader_pre", "dataloader_persist"),
-)
-# Fields of a configuration that are there only when a checkpoint has been saved.
-_SET_BY_SAVING = ("architectures", "dtype", "transformers_version")
 _METRICS = ("train_runtime", "train_loss", "train_samples_per_second")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Texts that one encoder makes the word states of: their places, and the fold that it was not trained on."""
-
-    split: str
-    places: np.ndarray
-    fold: int | None = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A file of the feature cache, and what it is made of."""
-
-    name: str
-    part: _Part
-    rows: datasets.Dataset
-    file: FeatureFile
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What every stage needs."""
-
-    trainer: StackedEmotionTrainer
-    make_trainer: Callable[..., StackedEmotionTrainer]
-    model: StackedEmotionForSequenceClassification
-    say: Callable[[str], Any]
-    # Of the encoders that are trained; the stages add to them.
-    classifiers: dict[str, nn.Linear]
-
-    @property
-    def args(self) -> StackedEmotionTrainingArguments:
-        return self.trainer.args
-
-    @property
-    def tokenizer(self) -> StackedEmotionTokenizer:
-        return self.trainer.processing_class
-
-    @property
-    def folder(self) -> Path:
-        return Path(str(self.args.output_dir)) / "stages"
-
-    @property
-    def cache_folder(self) -> Path:
-        return Path(self.args.feature_cache_dir or Path(str(self.args.output_dir)) / "features")
-
-    @property
-    def splits(self) -> dict[str, datasets.Dataset]:
-        splits = {"train": self.trainer.train_dataset, "validation": self.trainer.eval_dataset}
-        return {split: rows for split, rows in splits.items() if rows is not None}
 
 
 def train_staged(
@@ -143,36 +84,253 @@ def train_staged(
         last, and `train_runtime/<stage>` and `train_samples_per_second/<stage>` of each.
 
     Raises:
-        `ValueError`: If the disk is too small for the feature cache, or a trained encoder is to have folds.
+        `InputError`: If the disk is too small for the feature cache, or a trained encoder is to have folds.
     """
     if classifiers and trainer.args.num_folds:
         raise InputError(
             f"`num_folds` is for encoders that are yet to be trained, but {next(iter(classifiers))!r} has been "
             "trained on all texts."
         )
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    speak = say if trainer.is_world_process_zero() else _say_nothing
-    run = _Run(trainer, make_trainer, model, speak, dict(classifiers or {}))
-    folds = _divide(run)
-    stages: dict[str, dict[str, float]] = {}
-    for name in model.stacked_emotion.encoders:
-        if name in run.classifiers:
-            run.say(f"Stage {_stage_name(name)}: trained before.")
-            continue
-        # The folds first: they begin with the weights that the encoder has before it is trained on all texts.
-        for fold in (*range(run.args.num_folds), None):
-            stages |= _train_encoder(run, name, folds, fold)
-    start = time.perf_counter()
-    features = _encode(run, folds)
-    encoding_time = time.perf_counter() - start
-    stages |= _train_head(run, features)
-    if run.args.polish_num_train_epochs:
-        stages |= _polish(run)
-    return _summary(stages, encoding_time)
+    return _StagedTraining(trainer, make_trainer, say, classifiers or {}).train()
 
 
-def _say_nothing(_: str) -> None:
-    pass
+@dataclass(frozen=True)
+class _TextGroup:
+    """Texts that share an encoder: their places among all texts, and the fold that it was not trained on."""
+
+    split: str
+    places: npt.NDArray[np.int64]
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class _StagePlan:
+    """A stage: its model and rows, and the training arguments in which it differs from the whole training."""
+
+    name: str
+    model: StackedEmotionForSequenceClassification
+    rows: dict[str, datasets.Dataset]
+    collator: Any
+    # Digests of the rows.
+    data: Any
+    arguments: dict[str, Any] = field(default_factory=dict)
+    # The model stays as it is if the validation split says that this is better.
+    may_keep_start: bool = False
+
+
+class _StagedTraining:
+    """The stages of one training and what they share; the arguments are those of [`train_staged`]."""
+
+    def __init__(
+        self,
+        trainer: StackedEmotionTrainer,
+        make_trainer: Callable[..., StackedEmotionTrainer],
+        say: Callable[[str], Any],
+        classifiers: Mapping[str, nn.Linear],
+    ) -> None:
+        self.trainer = trainer
+        self.make_trainer = make_trainer
+        self.args: StackedEmotionTrainingArguments = trainer.args
+        self.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        self.is_main_process = trainer.is_world_process_zero()
+        self.say = say if self.is_main_process else lambda _: None
+        # Of the encoders that are trained; the stages add to them.
+        self.classifiers = dict(classifiers)
+        splits = {"train": trainer.train_dataset, "validation": trainer.eval_dataset}
+        self.splits: dict[str, datasets.Dataset] = {name: rows for name, rows in splits.items() if rows is not None}
+        self.folds = assign_folds(self.splits["train"]["labels"], self.args.num_folds, self.args.seed)
+        output = Path(str(self.args.output_dir))
+        self.folder = output / "stages"
+        self.cache_folder = Path(self.args.feature_cache_dir or output / "features")
+
+    def train(self) -> dict[str, float]:
+        stages: dict[str, dict[str, float]] = {}
+        for name in self.model.stacked_emotion.encoders:
+            if name in self.classifiers:
+                self.say(f"Stage {_stage_name(name)}: trained before.")
+                continue
+            # The folds first: they begin with the weights that the encoder has before it is trained on all texts.
+            for fold in (*range(self.args.num_folds), None):
+                stages[_stage_name(name, fold)] = self._train_encoder(name, fold)
+        start = time.perf_counter()
+        features = self._encode()
+        encoding_time = time.perf_counter() - start
+        stages["head"] = self._train_head(features)
+        if self.args.polish_num_train_epochs:
+            stages["polish"] = self._polish()
+        return _summary(stages, encoding_time)
+
+    def _train_encoder(self, name: str, fold: int | None) -> dict[str, float]:
+        """Fine-tune the model's own encoder on all training texts, or a copy on those outside of a fold."""
+        encoder = self.model.stacked_emotion.encoders[name]
+        columns = [*encoder_columns(name), "labels", LENGTH_COLUMN]
+        rows = {split: part.select_columns(columns) for split, part in self.splits.items()}
+        if fold is not None:
+            encoder = copy.deepcopy(encoder)
+            rows["train"] = rows["train"].select(np.flatnonzero(self.folds != fold))
+        # What came before in this process, or did not because it was complete, must not change the new classifier.
+        set_seed(self.args.seed)
+        model = encoder_classifier(self.model, name, encoder)
+        collator = EmotionDataCollator(_single_tokenizer(self.trainer.processing_class, name))
+        num_frozen = self.args.num_frozen_layers
+        if num_frozen > 0 and num_frozen > len(split_encoder(encoder)[0]):
+            # All of an encoder that has fewer layers, as beside deeper ones.
+            num_frozen = -1
+        stage = _stage_name(name, fold)
+        metrics = self._train(
+            _StagePlan(stage, model, rows, collator, _digests(rows), {"num_frozen_layers": num_frozen})
+        )
+        if fold is None:
+            self.classifiers[name] = model.classifier.cpu()
+        return metrics
+
+    def _encode(self) -> dict[str, EncoderFeatures]:
+        """The word states of all texts, those of validation behind those of training; missing files are made."""
+        encoders = list(self.model.stacked_emotion.encoders)
+        groups = self._text_groups()
+        files = {(name, group.split): self._plan_features(name, group) for name in encoders for group in groups}
+        # Before any of them is made.
+        missing = {key: file for key, file in files.items() if not file.path.exists()}
+        check_space(list(missing.values()), self.cache_folder)
+        self.trainer.accelerator.wait_for_everyone()
+        size = format_size(sum(file.num_bytes for file in missing.values()))
+        self.say(f"Feature cache in {self.cache_folder}: {len(missing)} of {len(files)} files to write, {size}.")
+        if self.is_main_process:
+            for (name, split), file in missing.items():
+                group = next(group for group in groups if group.split == split)
+                write_features(
+                    file,
+                    self._encoder_classifier(name, group.fold),
+                    self._rows(group),
+                    self.args.chosen_precision,
+                    self.args.per_device_eval_batch_size,
+                    bool(self.args.disable_tqdm),
+                )
+        self.trainer.accelerator.wait_for_everyone()
+        places = np.concatenate([group.places for group in groups])
+        return {
+            name: EncoderFeatures([files[name, group.split].path for group in groups], places) for name in encoders
+        }
+
+    def _text_groups(self) -> list[_TextGroup]:
+        num_train = len(self.folds)
+        groups = [
+            _TextGroup(f"train_fold_{fold}", np.flatnonzero(self.folds == fold), fold)
+            for fold in range(self.args.num_folds)
+        ] or [_TextGroup("train", np.arange(num_train))]
+        if "validation" in self.splits:
+            groups.append(_TextGroup("validation", num_train + np.arange(len(self.splits["validation"]))))
+        return groups
+
+    def _plan_features(self, name: str, group: _TextGroup) -> FeatureFile:
+        model, rows = self._encoder_classifier(name, group.fold), self._rows(group)
+        return plan_features(model, rows, self.args.chosen_precision, self.cache_folder, group.split)
+
+    def _rows(self, group: _TextGroup) -> datasets.Dataset:
+        return datasets.concatenate_datasets(list(self.splits.values())).select(group.places)
+
+    def _encoder_classifier(self, name: str, fold: int | None) -> StackedEmotionForSequenceClassification:
+        """A classifier of an encoder: the model's own, or a copy with the weights of a fold that is complete."""
+        encoder = self.model.stacked_emotion.encoders[name]
+        if fold is None:
+            return encoder_classifier(self.model, name, encoder)
+        single = encoder_classifier(self.model, name, copy.deepcopy(encoder))
+        single.load_state_dict(load_weights(self.folder / _stage_name(name, fold)))
+        return single
+
+    def _train_head(self, features: dict[str, EncoderFeatures]) -> dict[str, float]:
+        rows = self._head_rows(np.max([encoder.num_words for encoder in features.values()], axis=0))
+        data = {
+            "features": {name: encoder.file_names for name, encoder in features.items()},
+            "rows": [rows_digest(part, ["labels"]) for part in rows.values()],
+        }
+        arguments = {
+            "num_train_epochs": self.args.head_num_train_epochs,
+            "per_device_train_batch_size": self.args.head_per_device_train_batch_size,
+            # There are no encoders in this stage.
+            "encoder_loss_weight": 0.0,
+            "num_frozen_layers": 0,
+            "layerwise_lr_decay": 1.0,
+        }
+        collator = FeatureCollator(features)
+        with without_encoders(self.model):
+            batch_size, precision = self.args.per_device_eval_batch_size, self.args.chosen_precision
+            shares = start_from_classifiers(
+                self.model, self.classifiers, rows.get("validation"), collator, batch_size, precision
+            )
+            if shares:
+                self.say(f"The head starts as the mean of the encoders: {format_shares(shares)}.")
+            return self._train(_StagePlan("head", self.model, rows, collator, data, arguments, bool(shares)))
+
+    def _head_rows(self, lengths: npt.NDArray[np.int64]) -> dict[str, datasets.Dataset]:
+        """Each text's place in the cache, number of words and labels, by split."""
+        rows, first = {}, 0
+        for split, part in self.splits.items():
+            places = np.arange(first, first + len(part))
+            columns = {ROW_COLUMN: places, LENGTH_COLUMN: lengths[places]}
+            rows[split] = datasets.Dataset.from_dict({**columns, "labels": list(part["labels"])})
+            first += len(part)
+        return rows
+
+    def _polish(self) -> dict[str, float]:
+        arguments = {
+            "num_train_epochs": self.args.polish_num_train_epochs,
+            "learning_rate": self.args.polish_learning_rate,
+            "head_learning_rate": self.args.polish_learning_rate,
+            "encoder_learning_rates": None,
+        }
+        data, collator = _digests(self.splits), self.trainer.data_collator
+        return self._train(_StagePlan("polish", self.model, self.splits, collator, data, arguments, True))
+
+    def _train(self, stage: _StagePlan) -> dict[str, float]:
+        """Bring the model to the end of the stage; returns its metrics."""
+        may_keep_start = stage.may_keep_start and bool(self.args.load_best_model_at_end)
+        args = replace(
+            self.args,
+            output_dir=str(self.folder / stage.name),
+            eval_on_start=may_keep_start or self.args.eval_on_start,
+            **stage.arguments,
+        )
+        settings = stage_settings(args, stage.model.config, weights_digest(stage.model), stage.data)
+        folder = StageFolder(self.folder / stage.name, settings)
+        metrics = folder.metrics()
+        self.trainer.accelerator.wait_for_everyone()
+        if metrics is not None:
+            self.say(f"Stage {stage.name}: complete already.")
+            stage.model.load_state_dict(load_weights(folder.path))
+            return metrics
+        self.say(f"Stage {stage.name}: training.")
+        if self.is_main_process:
+            folder.begin(resume=bool(args.resume_from_checkpoint))
+        self.trainer.accelerator.wait_for_everyone()
+        metrics = self._run_trainer(stage, args, may_keep_start)
+        if self.is_main_process:
+            folder.complete(stage.model.state_dict(), metrics)
+        self.trainer.accelerator.wait_for_everyone()
+        return metrics
+
+    def _run_trainer(
+        self, stage: _StagePlan, args: StackedEmotionTrainingArguments, may_keep_start: bool
+    ) -> dict[str, float]:
+        """Train from the beginning or the last checkpoint of the stage, and choose between its end and its start."""
+        checkpoint = last_complete_checkpoint(args.output_dir)
+        trainer = self.make_trainer(
+            stage=stage.name,
+            model=stage.model,
+            # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
+            args=replace(args, eval_on_start=bool(args.eval_on_start) and checkpoint is None),
+            train_dataset=stage.rows["train"],
+            eval_dataset=stage.rows.get("validation"),
+            data_collator=stage.collator,
+        )
+        start = copy.deepcopy(stage.model.state_dict()) if may_keep_start else {}
+        outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        # So that the Trainer of the next stage does not wrap what this one has wrapped.
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        if may_keep_start and _start_was_better(trainer):
+            self.say(f"No epoch of stage {stage.name} is better than what it began with, which is kept.")
+            stage.model.load_state_dict(start)
+        return {key: outcome.metrics[key] for key in _METRICS}
 
 
 def _summary(stages: dict[str, dict[str, float]], encoding_time: float) -> dict[str, float]:
@@ -193,23 +351,17 @@ def _stage_name(name: str, fold: int | None = None) -> str:
     return f"encoder_{name}" if fold is None else f"encoder_{name}-fold_{fold}"
 
 
-def _divide(run: _Run) -> np.ndarray:
-    """The fold of each training text; all are in fold 0 where there are no folds."""
-    num_folds = run.args.num_folds
-    rows = run.splits["train"]
-    if num_folds > len(rows):
-        raise InputError(f"`num_folds` must be at most the number of training texts, {len(rows)}, got {num_folds}.")
-    return iterative_stratification(np.asarray(rows["labels"]), [1.0] * max(num_folds, 1), run.args.seed)
+def assign_folds(labels: npt.ArrayLike, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """
+    The fold of each training text, of like label frequencies; all are in fold 0 where there are no folds.
 
-
-def _single(run: _Run, name: str, fold: int | None = None) -> StackedEmotionForSequenceClassification:
-    """A classifier of an encoder: the model's own, or a copy with the weights of a fold that is complete."""
-    encoder = run.model.stacked_emotion.encoders[name]
-    if fold is None:
-        return encoder_classifier(run.model, name, encoder)
-    single = encoder_classifier(run.model, name, copy.deepcopy(encoder))
-    single.load_state_dict(load_weights(run.folder / _stage_name(name, fold)))
-    return single
+    Raises:
+        `InputError`: If there are more folds than texts.
+    """
+    gold = np.asarray(labels)
+    if num_folds > len(gold):
+        raise InputError(f"`num_folds` must be at most the number of training texts, {len(gold)}, got {num_folds}.")
+    return iterative_stratification(gold, [1.0] * max(num_folds, 1), seed)
 
 
 def encoder_classifier(
@@ -238,28 +390,6 @@ def encoder_classifier(
     return single.to(model.device)
 
 
-def _train_encoder(run: _Run, name: str, folds: np.ndarray, fold: int | None = None) -> dict[str, dict[str, float]]:
-    """Fine-tune the model's own encoder on all training texts, or a copy on those outside of a fold."""
-    encoder = run.model.stacked_emotion.encoders[name]
-    columns = [*encoder_columns(name), "labels", LENGTH_COLUMN]
-    rows = {split: part.select_columns(columns) for split, part in run.splits.items()}
-    if fold is not None:
-        encoder = copy.deepcopy(encoder)
-        rows["train"] = rows["train"].select(np.flatnonzero(folds != fold))
-    # What came before in this process, or did not because it was complete, must not change the new classifier.
-    set_seed(run.args.seed)
-    model = encoder_classifier(run.model, name, encoder)
-    collator = EmotionDataCollator(_single_tokenizer(run.tokenizer, name))
-    num_frozen = run.args.num_frozen_layers
-    if num_frozen > 0 and num_frozen > len(split_encoder(encoder)[0]):
-        # All of an encoder that has fewer layers, as beside deeper ones.
-        num_frozen = -1
-    metrics = _train(run, _stage_name(name, fold), model, _digests(rows), rows, collator, num_frozen_layers=num_frozen)
-    if fold is None:
-        run.classifiers[name] = model.classifier.cpu()
-    return metrics
-
-
 def _single_tokenizer(tokenizer: StackedEmotionTokenizer, name: str) -> StackedEmotionTokenizer:
     return StackedEmotionTokenizer(
         {name: tokenizer.tokenizers[name]},
@@ -273,64 +403,6 @@ def _digests(rows: dict[str, datasets.Dataset]) -> list[str]:
     return [rows_digest(part, set(part.column_names) - {LENGTH_COLUMN}) for part in rows.values()]
 
 
-def _train(
-    run: _Run,
-    name: str,
-    model: StackedEmotionForSequenceClassification,
-    data: Any,
-    rows: dict[str, datasets.Dataset],
-    collator: Any,
-    may_keep_start: bool = False,
-    **changes: Any,
-) -> dict[str, dict[str, float]]:
-    """
-    Bring the model to the end of the stage; returns the metrics under its name. With `may_keep_start` it stays as it
-    is if the validation split says that this is better.
-    """
-    args = copy.copy(run.args)
-    may_keep_start = may_keep_start and bool(args.load_best_model_at_end)
-    changes |= {"output_dir": str(run.folder / name), "eval_on_start": may_keep_start or args.eval_on_start}
-    for field, value in changes.items():
-        setattr(args, field, value)
-    effective = {field: value for field, value in args.to_dict().items() if not field.startswith(_WITHOUT_EFFECT)}
-    config = {field: value for field, value in model.config.to_dict().items() if field not in _SET_BY_SAVING}
-    settings = {"arguments": effective, "config": config, "weights": weights_digest(model)}
-    stage = Stage(run.folder / name, settings | {"data": data})
-    metrics = stage.metrics()
-    run.trainer.accelerator.wait_for_everyone()
-    if metrics is not None:
-        run.say(f"Stage {name}: complete already.")
-        model.load_state_dict(load_weights(stage.folder))
-        return {name: metrics}
-    run.say(f"Stage {name}: training.")
-    if run.trainer.is_world_process_zero():
-        stage.begin(resume=bool(args.resume_from_checkpoint))
-    run.trainer.accelerator.wait_for_everyone()
-    checkpoint = last_complete_checkpoint(stage.folder)
-    # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
-    args.eval_on_start = bool(args.eval_on_start) and checkpoint is None
-    stage_trainer = run.make_trainer(
-        stage=name,
-        model=model,
-        args=args,
-        train_dataset=rows["train"],
-        eval_dataset=rows.get("validation"),
-        data_collator=collator,
-    )
-    start = copy.deepcopy(model.state_dict()) if may_keep_start else {}
-    outcome = stage_trainer.train(resume_from_checkpoint=checkpoint)
-    # So that the Trainer of the next stage does not wrap what this one has wrapped.
-    stage_trainer.accelerator.unwrap_model(stage_trainer.model, keep_fp32_wrapper=False)
-    if may_keep_start and _start_was_better(stage_trainer):
-        run.say(f"No epoch of stage {name} is better than what it began with, which is kept.")
-        model.load_state_dict(start)
-    metrics = {key: outcome.metrics[key] for key in _METRICS}
-    if run.trainer.is_world_process_zero():
-        stage.complete(model.state_dict(), metrics)
-    run.trainer.accelerator.wait_for_everyone()
-    return {name: metrics}
-
-
 def _start_was_better(trainer: StackedEmotionTrainer) -> bool:
     """Whether no epoch was better than the evaluation before the first step."""
     metric = str(trainer.args.metric_for_best_model)
@@ -338,52 +410,6 @@ def _start_was_better(trainer: StackedEmotionTrainer) -> bool:
     at_start = next(entry[key] for entry in trainer.state.log_history if key in entry)
     best = trainer.state.best_metric
     return best is None or (at_start >= best if trainer.args.greater_is_better else at_start <= best)
-
-
-def _encode(run: _Run, folds: np.ndarray) -> dict[str, EncoderFeatures]:
-    """The cached word states of all texts, those of validation behind those of training; what is missing is made."""
-    precision = run.args.chosen_precision
-    jobs = [
-        _job(run, name, part, precision) for name in run.model.stacked_emotion.encoders for part in _parts(run, folds)
-    ]
-    # Before any of them is made.
-    missing = [job for job in jobs if not job.file.path.exists()]
-    check_space([job.file for job in missing], run.cache_folder)
-    run.trainer.accelerator.wait_for_everyone()
-    size = format_size(sum(job.file.num_bytes for job in missing))
-    run.say(f"Feature cache in {run.cache_folder}: {len(missing)} of {len(jobs)} files to write, {size}.")
-    if run.trainer.is_world_process_zero():
-        for job in missing:
-            write_features(
-                job.file,
-                _single(run, job.name, job.part.fold),
-                job.rows,
-                precision,
-                run.args.per_device_eval_batch_size,
-                bool(run.args.disable_tqdm),
-            )
-    run.trainer.accelerator.wait_for_everyone()
-    places = np.concatenate([part.places for part in _parts(run, folds)])
-    return {
-        name: EncoderFeatures([job.file.path for job in jobs if job.name == name], places)
-        for name in run.model.stacked_emotion.encoders
-    }
-
-
-def _parts(run: _Run, folds: np.ndarray) -> list[_Part]:
-    num_train = len(folds)
-    parts = [
-        _Part(f"train_fold_{fold}", np.flatnonzero(folds == fold), fold) for fold in range(run.args.num_folds)
-    ] or [_Part("train", np.arange(num_train))]
-    if "validation" in run.splits:
-        parts.append(_Part("validation", num_train + np.arange(len(run.splits["validation"]))))
-    return parts
-
-
-def _job(run: _Run, name: str, part: _Part, precision: str) -> _Job:
-    rows = datasets.concatenate_datasets(list(run.splits.values())).select(part.places)
-    single = _single(run, name, part.fold)
-    return _Job(name, part, rows, plan_features(single, rows, precision, run.cache_folder, part.split))
 
 
 @contextmanager
@@ -395,56 +421,3 @@ def without_encoders(model: StackedEmotionForSequenceClassification) -> Iterator
         yield
     finally:
         model.stacked_emotion.encoders = encoders
-
-
-def _train_head(run: _Run, features: dict[str, EncoderFeatures]) -> dict[str, dict[str, float]]:
-    lengths = np.max([entry.num_words for entry in features.values()], axis=0)
-    rows, first = {}, 0
-    for split, part in run.splits.items():
-        places = np.arange(first, first + len(part))
-        columns = {ROW_COLUMN: places, LENGTH_COLUMN: lengths[places]}
-        rows[split] = datasets.Dataset.from_dict({**columns, "labels": list(part["labels"])})
-        first += len(part)
-    data = {
-        "features": {name: entry.file_names for name, entry in features.items()},
-        "rows": [rows_digest(part, ["labels"]) for part in rows.values()],
-    }
-    collator = FeatureCollator(features)
-    with without_encoders(run.model):
-        batch_size, precision = run.args.per_device_eval_batch_size, run.args.chosen_precision
-        shares = start_from_classifiers(
-            run.model, run.classifiers, rows.get("validation"), collator, batch_size, precision
-        )
-        if shares:
-            run.say(f"The head starts as the mean of the encoders: {format_shares(shares)}.")
-        return _train(
-            run,
-            "head",
-            run.model,
-            data,
-            rows,
-            collator,
-            may_keep_start=bool(shares),
-            num_train_epochs=run.args.head_num_train_epochs,
-            per_device_train_batch_size=run.args.head_per_device_train_batch_size,
-            # There are no encoders in this stage.
-            encoder_loss_weight=0.0,
-            num_frozen_layers=0,
-            layerwise_lr_decay=1.0,
-        )
-
-
-def _polish(run: _Run) -> dict[str, dict[str, float]]:
-    return _train(
-        run,
-        "polish",
-        run.model,
-        _digests(run.splits),
-        run.splits,
-        run.trainer.data_collator,
-        may_keep_start=True,
-        num_train_epochs=run.args.polish_num_train_epochs,
-        learning_rate=run.args.polish_learning_rate,
-        head_learning_rate=run.args.polish_learning_rate,
-        encoder_learning_rates=None,
-    )

@@ -7,7 +7,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -270,11 +270,6 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     def chosen_precision(self) -> str:
         """The number format of the training: `"fp32"`, `"bf16"` or `"fp16"`."""
         return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"
-
-    def derive(self, **changes: Any) -> StackedEmotionTrainingArguments:
-        """A copy with other values of some fields; without a change of `precision` it has the same one."""
-        # The flags hold the outcome of the first choice, and would come before another `precision`.
-        return replace(self, **({"bf16": False, "fp16": False} | changes))
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""

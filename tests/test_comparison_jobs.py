@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the runs of a comparison: what they are started with, their failures, and the time that is left."""
+"""Tests of the jobs of a comparison: how runs are started, their failures, and the time that is left."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from scripts import _runs
-from scripts._runs import Run, check_settings, format_duration, gpus, time_left, train_runs
+from trainer_ext.comparison import jobs
+from trainer_ext.comparison.jobs import Run, check_settings, format_duration, gpus, time_left, train_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,47 +30,47 @@ def make_runs(folder: Path, *names: str) -> list[Run]:
 
 @pytest.fixture
 def programme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of Python: says what it got, and fails for a run called `bad`."""
+    """In place of Python: prints its arguments and devices, and fails for a run called `bad`."""
     script = tmp_path / "python"
     script.write_text(
         '#!/bin/sh\necho "$@"\necho "gpu=$CUDA_VISIBLE_DEVICES threads=$OMP_NUM_THREADS"\n'
         'case "$*" in */bad/*) echo "error: a bad run"; exit 2;; esac\n'
     )
     script.chmod(0o755)
-    monkeypatch.setattr(_runs.sys, "executable", str(script))
-    monkeypatch.setattr(_runs.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(jobs.sys, "executable", str(script))
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 6)
 
 
 def test_runs_share_gpus_and_cores(tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_runs, "gpus", lambda: ["3", "5"])
+    monkeypatch.setattr(jobs, "gpus", lambda: ["3", "5"])
     runs = make_runs(tmp_path, "a", "b", "c", "d", "e")
-    assert train_runs(runs, 2) == []
+    assert train_runs(runs, 2, "module", print) == []
     logs = [(run.folder / "train.log").read_text().splitlines() for run in runs]
     for run, log in zip(runs, logs, strict=True):
-        assert log[0] == f"-m scripts._cell {run.recipe} --seed 1 --output_dir {run.folder}"
+        assert log[0] == f"-m module {run.recipe} --seed 1 --output_dir {run.folder}"
     assert {log[1] for log in logs} == {"gpu=3 threads=3", "gpu=5 threads=3"}
     settings = json.loads((runs[0].folder / "settings.json").read_text(encoding="utf-8"))
     assert settings == {"recipe": {"lstm_num_layers": 1}, "overrides": ["--seed", "1"]}
 
 
 def test_more_jobs_than_gpus_take_turns(tmp_path: Path, programme: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_runs, "gpus", lambda: ["0"])
+    monkeypatch.setattr(jobs, "gpus", lambda: ["0"])
     runs = make_runs(tmp_path, "a", "b", "c")
-    assert train_runs(runs, 3) == []
+    assert train_runs(runs, 3, "module", print) == []
     assert {(run.folder / "train.log").read_text().splitlines()[1] for run in runs} == {"gpu=0 threads=2"}
 
 
-def test_a_failure_is_told_and_does_not_stop_the_others(
+def test_a_failure_is_reported_and_does_not_stop_the_others(
     tmp_path: Path, programme: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = make_runs(tmp_path, "bad", "good")
-    (failure,) = train_runs(runs, 1)
+    (failure,) = train_runs(runs, 1, "module", print)
     assert failure == f"bad/seed_1 failed; see {runs[0].folder / 'train.log'}: error: a bad run"
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"1 of 2: {failure}; about 0 s left."
     assert second == "2 of 2: good/seed_1 finished in 0 s; about 0 s left."
-    train_runs(runs[:1], 1)
-    # What a run said before is kept.
+    train_runs(runs[:1], 1, "module", print)
+    # The log of an earlier attempt is kept.
     assert (runs[0].folder / "train.log").read_text().count("error: a bad run") == 2
 
 
@@ -84,7 +84,7 @@ def test_a_run_waits_for_those_that_it_needs(
         replace(third, needs=[first.folder, bad.folder]),
     ]
     ended: list[str] = []
-    train_one = _runs._train
+    train_one = jobs._train
 
     def recorded(run: Run, *arguments: Any) -> tuple[str, float]:
         # The first one is the slowest: who does not wait is before it.
@@ -94,16 +94,16 @@ def test_a_run_waits_for_those_that_it_needs(
         ended.append(run.variant)
         return result
 
-    monkeypatch.setattr(_runs, "_train", recorded)
-    failures = train_runs([first, bad, *waiting], 4)
+    monkeypatch.setattr(jobs, "_train", recorded)
+    failures = train_runs([first, bad, *waiting], 4, "module", print)
     assert ended.index("first") < ended.index("second")
     left_out = [f"{run} was left out: a run that it needs has failed" for run in (third, fourth)]
     assert failures[1:] == left_out
     assert not third.folder.exists()
     assert not fourth.folder.exists()
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(" of 5: ")[0] for line in said] == ["1", "2", "3", "4", "5"]
-    assert {f"{line}." for line in left_out} < {line.partition(" of 5: ")[2] for line in said}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" of 5: ")[0] for line in lines] == ["1", "2", "3", "4", "5"]
+    assert {f"{line}." for line in left_out} < {line.partition(" of 5: ")[2] for line in lines}
 
 
 def test_a_run_that_waits_keeps_nobody_waiting(
@@ -111,7 +111,7 @@ def test_a_run_that_waits_keeps_nobody_waiting(
 ) -> None:
     slow, waiting, other = make_runs(tmp_path, "slow", "waiting", "other")
     is_other_over = threading.Event()
-    train_one = _runs._train
+    train_one = jobs._train
 
     def recorded(run: Run, *arguments: Any) -> tuple[str, float]:
         if run is slow:
@@ -121,8 +121,8 @@ def test_a_run_that_waits_keeps_nobody_waiting(
             is_other_over.set()
         return result
 
-    monkeypatch.setattr(_runs, "_train", recorded)
-    assert train_runs([slow, replace(waiting, needs=[slow.folder]), other], 2) == []
+    monkeypatch.setattr(jobs, "_train", recorded)
+    assert train_runs([slow, replace(waiting, needs=[slow.folder]), other], 2, "module", print) == []
 
 
 def test_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,16 +161,16 @@ def test_time_left_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"), (18305, "5 h 5 min")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_a_run_ends_with_what_started_it_or_by_itself(is_killed: bool) -> None:
-    code = "import time\nfrom scripts import _cell\n_cell.end_with_parent()\nprint('started', flush=True)\n"
+    code = "import time\nfrom scripts import _train_run\n_train_run.end_with_parent()\nprint('started', flush=True)\n"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({120 if is_killed else 0.2})"],
         cwd=ROOT,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,11 @@ from queue import SimpleQueue
 from statistics import mean
 from typing import Any
 
-from trainer_ext.errors import InputError
+import torch
+
+from ..errors import InputError
+from ..files import write_file
+from ..recipe import parse_yaml
 
 _SETTINGS_FILE = "settings.json"
 
@@ -31,7 +35,7 @@ class Run:
     Args:
         variant (`str`): Its name.
         seed (`int`): The seed.
-        folder (`Path`): Where it goes.
+        folder (`Path`): Its `output_dir`.
         recipe (`str`): Path of the recipe.
         overrides (`list[str]`): Fields of the recipe, as `scripts.train` takes them, but for `output_dir`.
         needs (`Sequence[Path]`, *optional*): Folders of the runs that must be finished before.
@@ -48,14 +52,12 @@ class Run:
         return f"{self.variant}/seed_{self.seed}"
 
     def settings(self) -> dict[str, Any]:
-        """What makes the run what it is."""
-        from trainer_ext.recipe import parse_yaml
-
+        """All that the result of the run depends on."""
         return {"recipe": parse_yaml(Path(self.recipe).read_bytes(), self.recipe), "overrides": self.overrides}
 
 
 def check_settings(runs: Sequence[Run]) -> None:
-    """A `ValueError` if a run was begun with other settings; of one without a record nothing is known."""
+    """An [`InputError`] if a run was begun with other settings; of one without a record nothing is known."""
     for run in runs:
         record = run.folder / _SETTINGS_FILE
         if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != run.settings():
@@ -67,22 +69,27 @@ def check_settings(runs: Sequence[Run]) -> None:
 
 def gpus() -> list[str]:
     """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
-    import torch
-
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 
 
-def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
+def train_runs(runs: Sequence[Run], num_jobs: int, module: str, say: Callable[[str], Any]) -> list[str]:
     """
-    Train `num_jobs` runs at a time, each on a GPU, in turn, or on its share of the cores.
+    Train several runs at a time, each on a GPU, in turn, or on its share of the cores.
 
     A run that fails does not stop the others, but for those that need it; one that has to wait for another lets those
     behind it go first.
 
+    Args:
+        runs (`Sequence[Run]`): None may need itself, be it through others.
+        num_jobs (`int`): Runs at a time.
+        module (`str`): Trains one run: `python -m MODULE RECIPE.yaml [--field value ...]`; ends when its standard
+            input does.
+        say (`Callable[[str], Any]`): Gets a line for each run that has ended.
+
     Returns:
-        `list[str]`: What failed, a line each.
+        `list[str]`: A line for each run that failed.
     """
     devices: SimpleQueue[str] = SimpleQueue()
     for device in itertools.islice(itertools.cycle(gpus() or [""]), num_jobs):
@@ -90,6 +97,10 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
     seconds: dict[str, list[float]] = defaultdict(list)
     waiting, running = list(runs), dict[Future[tuple[str, float]], Run]()
     failures: dict[Path, str] = {}
+
+    def report(line: str) -> None:
+        say(f"{len(runs) - len(waiting) - len(running)} of {len(runs)}: {line}.")
+
     with ThreadPoolExecutor(num_jobs) as pool:
         try:
             while waiting or running:
@@ -98,42 +109,38 @@ def train_runs(runs: Sequence[Run], num_jobs: int) -> list[str]:
                     if not failures.keys().isdisjoint(run.needs):
                         waiting.remove(run)
                         failures[run.folder] = f"{run} was left out: a run that it needs has failed"
-                        number = len(runs) - len(waiting) - len(running)
-                        print(f"{number} of {len(runs)}: {failures[run.folder]}.", flush=True)
+                        report(failures[run.folder])
                     elif len(running) < num_jobs:
                         waiting.remove(run)
-                        running[pool.submit(_train, run, devices, num_jobs)] = run
+                        running[pool.submit(_train, run, devices, num_jobs, module)] = run
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     run = running.pop(future)
                     failure, duration = future.result()
-                    seconds[run.variant].append(duration)
-                    unfinished_variants = [other.variant for other in (*running.values(), *waiting)]
-                    left = time_left(unfinished_variants, seconds, num_jobs)
-                    said = failure or f"{run} finished in {format_duration(duration)}"
-                    number = len(runs) - len(unfinished_variants)
-                    print(f"{number} of {len(runs)}: {said}; about {format_duration(left)} left.", flush=True)
                     if failure:
                         failures[run.folder] = failure
+                    seconds[run.variant].append(duration)
+                    left = time_left([other.variant for other in (*running.values(), *waiting)], seconds, num_jobs)
+                    outcome = failure or f"{run} finished in {format_duration(duration)}"
+                    report(f"{outcome}; about {format_duration(left)} left")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [*failures.values()]
 
 
-def _train(run: Run, devices: SimpleQueue[str], num_jobs: int) -> tuple[str, float]:
-    """One run to its end; what it says goes to `train.log`. Returns what went wrong, if anything, and the seconds."""
+def _train(run: Run, devices: SimpleQueue[str], num_jobs: int, module: str) -> tuple[str, float]:
+    """Train one run, with its output in `train.log`; returns the line of its failure, if any, and the seconds."""
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "eval_results.json").exists():
-        partial = run.folder / f"{_SETTINGS_FILE}.partial"
-        partial.write_text(json.dumps(run.settings(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(run.folder / _SETTINGS_FILE)
+        settings = json.dumps(run.settings(), indent=2, ensure_ascii=False) + "\n"
+        write_file(run.folder / _SETTINGS_FILE, settings)
     device, start = devices.get(), time.monotonic()
     # Unbuffered, so that the log can be followed.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // num_jobs, 1))
     if device:
         environment["CUDA_VISIBLE_DEVICES"] = device
-    command = [sys.executable, "-m", "scripts._cell", run.recipe, *run.overrides, "--output_dir", str(run.folder)]
+    command = [sys.executable, "-m", module, run.recipe, *run.overrides, "--output_dir", str(run.folder)]
     log = run.folder / "train.log"
     try:
         # A pipe that nothing is written to: it closes, and the run ends, when this process does, however that is.
