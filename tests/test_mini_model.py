@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -114,19 +115,33 @@ def test_lines_of_a_stream_are_answered_without_torch() -> None:
     assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
 
 
-def test_a_long_stream_goes_on_with_torch(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+class Terminal(io.BytesIO):
+    """Lines that somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "batch_size", "has_torch"), [(io.BytesIO, 2, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
+)
+def test_one_engine_answers_all_texts(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.BytesIO],
+    batch_size: int,
+    has_torch: bool,
 ) -> None:
-    loaded = []
-    load = prediction.load_classifier
-    monkeypatch.setattr(prediction, "load_classifier", lambda *given: loaded.append(given) or load(*given))
-    path = tmp_path / "texts.txt"
-    path.write_text("".join(f"{text}\n" for text in OBVIOUS), encoding="utf-8")
-    for batch_size, num_loaded in ((2, 0), (1, 1)):
-        predict.main(["--json", "--input", str(path), "--batch_size", str(batch_size)])
-        answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-        assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
-        assert len(loaded) == num_loaded
+    loaded: list[Any] = []
+    for module, name in ((prediction, "load_classifier"), (predict, "quick_classifier")):
+        load = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, load=load, name=name: loaded.append(name) or load(*given))
+    content = "".join(f"{text}\n" for text in OBVIOUS).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream(content), encoding="utf-8"))
+    predict.main(["--json", "--batch_size", str(batch_size)])
+    answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
+    assert loaded == (["load_classifier"] if has_torch else ["quick_classifier"])
 
 
 def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> None:

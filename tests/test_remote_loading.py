@@ -27,8 +27,8 @@ TEXTS = [
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
-        *("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
-        *("static_words", "storage", "text", "tokenization"),
+        *("alignment", "configuration", "description", "encoding", "layers", "modeling", "pipeline"),
+        *("static_tokenizer", "static_words", "storage", "text", "tokenization"),
     )
 }
 

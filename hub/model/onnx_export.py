@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+import modeling_stacked_emotion
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from trainer_ext.errors import InputError, MissingPackageError
 
@@ -29,6 +30,10 @@ FOLDER = "onnx"
 FP32_FILE = "model.onnx"
 INT8_FILE = "model_int8.onnx"
 EXAMPLE = Path(__file__).with_name("onnx_example.py")
+# Files of the model's code that the example imports for any model.
+_EXAMPLE_CODE = tuple(
+    Path(modeling_stacked_emotion.__file__).with_name(f"{name}_stacked_emotion.py") for name in ("description", "text")
+)
 
 # How far a logit may be from torch's.
 _TOLERANCE = 1e-4
@@ -46,7 +51,8 @@ _BATCHES = (_TEXTS[:2], _TEXTS, _TEXTS[:1], _TEXTS[1:2])
 
 def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
     """
-    Write `onnx/model.onnx`, `onnx/model_int8.onnx` and `onnx_example.py`, which runs them without torch.
+    Write `onnx/model.onnx`, `onnx/model_int8.onnx` and `onnx_example.py`, which runs them without torch, with the code
+    that it needs for any model.
 
     The inputs are those of the model, int64, with free batch size and lengths; the outputs `logits`, calibrated where
     the model is, and for a stacked model `word_attention`. The int8 file holds the weights of matrix products, of the
@@ -70,6 +76,10 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
         shutil.rmtree(target / FOLDER, ignore_errors=True)
         path.parent.rename(target / FOLDER)
     shutil.copyfile(EXAMPLE, target / EXAMPLE.name)
+    for path in _EXAMPLE_CODE:
+        # A model's own code stays.
+        if not (target / path.name).exists():
+            shutil.copyfile(path, target / path.name)
 
 
 def write_graph(folder: Path) -> None:
