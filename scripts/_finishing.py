@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from hub.model.card import are_tuned, render_card
+from hub.model.card import CardContext, are_tuned, render_card
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, TrainingSummary
 from trainer_ext.data.loading import EmotionData
@@ -128,7 +128,9 @@ def save_model(
 ) -> None:
     """Write the model's folder: code, weights, tokenizers, card, results, summary and reports."""
     files: dict[str, str | bytes] = {
-        "README.md": render_card(model.config, results, summary, f"./{folder.name}", figures=sorted(reports)),
+        "README.md": render_card(
+            CardContext(model.config, results, summary, f"./{folder.name}", figures=sorted(reports))
+        ),
         "eval_results.json": evaluation.results_json(results),
         SUMMARY_NAME: summary.to_json(),
         **reports,

@@ -18,8 +18,9 @@ from transformers import AutoConfig
 
 import modeling_stacked_emotion
 from trainer_ext.errors import InputError
+from trainer_ext.files import write_file
 
-from .card import evaluation_entries, is_custom, render_card
+from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
 from .summary import SUMMARY_NAME, TrainingSummary, read_summary
@@ -86,28 +87,17 @@ def stage_model(
     check_licenses(origins, license)
     languages = list(language or dict.fromkeys(code for origin in origins for code in origin.languages))
 
-    for name in _files(source, config):
-        (folder / name).parent.mkdir(exist_ok=True)
-        # Not its rights: weights are written readable by their owner only.
-        shutil.copyfile(source / name, folder / name)
-    figures = _copy_figures(source, folder)
-    if is_custom(config) and with_code:
-        for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
-            shutil.copyfile(path, folder / path.name)
+    _copy_files(source, folder, config, with_code)
     if license == "apache-2.0" and with_code:
         shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
+    figures = _copy_figures(source, folder)
     if onnx:
         # Needs packages that nothing else here needs.
         from .onnx_export import export_onnx
 
         export_onnx(source, folder)
-    (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
-    entries = evaluation_entries(config, results, summary, repo_id)
-    if entries and with_code:
-        (folder / ".eval_results").mkdir()
-        name = str(summary.dataset).rpartition("/")[2]
-        (folder / ".eval_results" / f"{name}.yaml").write_text(yaml_dump(entries), encoding="utf-8")
-    card = render_card(
+    write_file(folder / SUMMARY_NAME, summary.to_json())
+    card = CardContext(
         config,
         results,
         summary,
@@ -121,8 +111,22 @@ def stage_model(
         onnx=onnx,
         with_code=with_code,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    entries = evaluation_entries(card)
+    if entries and with_code:
+        name = str(summary.dataset).rpartition("/")[2]
+        write_file(folder / ".eval_results" / f"{name}.yaml", yaml_dump(entries))
+    write_file(folder / "README.md", render_card(card))
     return languages
+
+
+def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> None:
+    for name in _files(source, config):
+        (folder / name).parent.mkdir(exist_ok=True)
+        # Not its rights: weights are written readable by their owner only.
+        shutil.copyfile(source / name, folder / name)
+    if is_custom(config) and with_code:
+        for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
+            shutil.copyfile(path, folder / path.name)
 
 
 def _check_target(folder: Path, repo_id: str) -> None:

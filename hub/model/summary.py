@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be known of a training beside its results, as `training_summary.json` in the model's folder."""
+"""Data, encoders and settings of a training, as `training_summary.json` in the model's folder."""
 
 from __future__ import annotations
 
