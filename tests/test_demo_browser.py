@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from gradio.route_utils import delete_files_created_by_app
 
-from hub.demo.app import MAX_CHARACTERS, EmotionModel
+from hub.demo.analysis import MAX_CHARACTERS, EmotionModel
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from hub.demo import app
+from hub.demo.analysis import EmotionModel
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
 from hub.model.quick import quick_classifier
@@ -183,7 +184,7 @@ def test_its_graph_is_what_the_command_writes(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[app.EmotionModel] = []
+    served: list[EmotionModel] = []
     monkeypatch.setattr(app, "launch", lambda model, **options: served.append(model))
     demo.main([])
     found = served[0].analyse(list(OBVIOUS))

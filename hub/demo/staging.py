@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
@@ -15,7 +16,15 @@ from huggingface_hub.utils import validate_repo_id
 from trainer_ext.errors import InputError, MissingPackageError
 
 HERE = Path(__file__).resolve().parent
-# What the app and the code of the models import.
+_CODE = (
+    *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
+    HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
+)
+# An import of one of these files, which lie beside each other in the Space.
+_IMPORT = re.compile(
+    rf"^from (?:trainer_ext[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import", flags=re.MULTILINE
+)
+# Packages that the app and the code of the models import.
 PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")
 
 
@@ -47,7 +56,7 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
     versions = _installed_versions()
     files = {
         "README.md": _card(repo_id, model_id, model_revision, versions["gradio"]),
-        "app.py": (HERE / "app.py").read_text(encoding="utf-8"),
+        **{path.name: _IMPORT.sub(r"from \1 import", path.read_text(encoding="utf-8")) for path in _CODE},
         "style.css": (HERE / "style.css").read_text(encoding="utf-8"),
         "demo.json": json.dumps({"model_id": model_id, "model_revision": model_revision}, indent=2) + "\n",
         "requirements.txt": "".join(f"{package}=={number}\n" for package, number in versions.items()),
