@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from trainer_ext.errors import InputError
 from trainer_ext.files import replacing_folder
 
 
@@ -44,3 +48,37 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
         if "No space left on device" not in str(error):
             raise
         raise OSError(f"No space left to stage {target}: free some, or choose a folder on another disk.") from error
+
+
+def check_empty_folder(folder: Path) -> None:
+    """
+    Check the folder that a repository is staged into.
+
+    Raises:
+        `FileNotFoundError`: If there is no such folder.
+        `InputError`: If it is not empty.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
+    if any(folder.iterdir()):
+        raise InputError(f"`folder` must be empty, got {folder}.")
+
+
+def check_repo_id(field: str, value: str) -> None:
+    """
+    Check a repository's name.
+
+    Args:
+        field (`str`): Name of the argument, for the message.
+        value (`str`): The name to check.
+
+    Raises:
+        `InputError`: If it is not `owner/name`, in the characters that the Hub takes.
+    """
+    # The Hub's own check lets a name without an owner pass.
+    if value.count("/") != 1:
+        raise InputError(f"`{field}` must be `owner/name`, got {value!r}.")
+    try:
+        validate_repo_id(value)
+    except HFValidationError as error:
+        raise InputError(f"`{field}` must be `owner/name`, got {value!r}: {error}") from error

@@ -29,7 +29,7 @@ from .text_files import TextFile, read_texts, results_csv
 
 HERE = Path(__file__).resolve().parent
 MAX_FILE_SIZE = "5mb"
-# Once an hour, what is older than an hour; the page says so.
+# Once an hour, files older than an hour; the page says so.
 DELETE_CACHE = (3600, 3600)
 EXAMPLES = (
     "You stayed on the phone with me until the ambulance came. Thank you, thank you, thank you.",
@@ -59,11 +59,11 @@ def classify_file(
     file = read_texts(path)
     results = iter(model.analyse([text for text in file.texts if text], report))
     analyses = [next(results) if text else None for text in file.texts]
-    # Where gradio keeps what it serves: it deletes the file in time, and makes no copy.
+    # In the folder that gradio serves: it deletes the file in time, and makes no copy.
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     target = Path(tempfile.mkdtemp(dir=cache), f"{Path(str(path)).stem}_emotions.csv")
-    # With a byte order mark, or spreadsheets garble what is not ASCII.
+    # With a byte order mark, or spreadsheets garble all but ASCII.
     target.write_text(results_csv(file.texts, analyses, model.labels), encoding="utf-8-sig", newline="")
     return file, analyses, target
 
@@ -179,7 +179,7 @@ def launch(model: EmotionModel, **options: Any) -> Any:
         options: Further ones of gradio's `launch`, such as `server_port`, `share` and `prevent_thread_lock`.
 
     Returns:
-        What gradio's `launch` returns: server, local URL, shared URL.
+        The result of gradio's `launch`: server, local URL, shared URL.
     """
     # Fonts of the visitor's own machine. The button is dark enough for white letters on it.
     theme = gr.themes.Base(

@@ -24,7 +24,7 @@ def message_html(message: str) -> str:
 
 
 def analysis_html(analysis: Analysis, encoders: Sequence[str]) -> str:
-    """Everything about one text: its emotions, its words and what each encoder counted for each word."""
+    """Everything about one text: its emotions, its words and the weight of each encoder for each word."""
     return _emotions_html(analysis) + _words_html(analysis) + _encoder_weights_html(analysis, encoders)
 
 
@@ -172,7 +172,7 @@ def _correlation_cell(name: str, other: str, value: float, scale: float) -> str:
 
 
 def header_html(model: EmotionModel) -> str:
-    """The title, the model's name and what happens to the texts."""
+    """The title, the model's name and a line on privacy."""
     if Path(model.source).exists():
         source = f"<code>{escape(Path(model.source).resolve().name)}</code>"
     else:

@@ -11,9 +11,10 @@ from string import Template
 from typing import Any
 
 import yaml
-from huggingface_hub.utils import validate_repo_id
 
 from trainer_ext.errors import InputError, MissingPackageError
+
+from ..staging import check_empty_folder, check_repo_id
 
 HERE = Path(__file__).resolve().parent
 _CODE = (
@@ -42,15 +43,12 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
 
     Raises:
         `FileNotFoundError`: If there is no such folder.
-        `ImportError`: If a package whose version is needed is not installed.
-        `ValueError`: If the folder is not empty, or an id or the revision is not as described.
+        `MissingPackageError`: If a package whose version is needed is not installed.
+        `InputError`: If the folder is not empty, or an id or the revision is not as described.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
-    if any(folder.iterdir()):
-        raise InputError(f"`folder` must be empty, got {folder}.")
-    for field, value in (("repo_id", repo_id), ("model_id", model_id)):
-        _check_repo_id(field, value)
+    check_empty_folder(folder)
+    check_repo_id("repo_id", repo_id)
+    check_repo_id("model_id", model_id)
     if model_revision is not None and model_revision.split() != [model_revision]:
         raise InputError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
     versions = _installed_versions()
@@ -63,13 +61,6 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
     }
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8", newline="\n")
-
-
-def _check_repo_id(field: str, value: str) -> None:
-    # The Hub's own check lets a name without an owner pass.
-    if value.count("/") != 1:
-        raise InputError(f"`{field}` must be `owner/name`, got {value!r}.")
-    validate_repo_id(value)
 
 
 def _installed_versions() -> dict[str, str]:

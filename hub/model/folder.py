@@ -22,10 +22,10 @@ def write_model_folder(
     Write code, weights, configuration, tokenizers and further files to `folder`.
 
     Everything is written to a folder beside it first and moved when complete, so that a full disk or a kill leaves
-    what was there before.
+    the earlier files.
 
     Args:
-        folder (`str`): The repository's folder; what else is in it stays, but for tokenizers and reports of an earlier
+        folder (`str`): The repository's folder; its other files stay, but for tokenizers and reports of an earlier
             model.
         model ([`PreTrainedModel`]): Saved as safetensors.
         tokenizer: Its tokenizer.

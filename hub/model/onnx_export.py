@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import modeling_stacked_emotion
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
-from trainer_ext.errors import InputError, MissingPackageError
+from trainer_ext.errors import InputError, MissingPackageError, reading
+from trainer_ext.evaluation.prediction import load_classifier
+from trainer_ext.files import replacing
 
 from .quick import FINGERPRINT, GRAPH_FILE, WEIGHTS_FILE, fingerprint
 
@@ -65,10 +66,9 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
         int8 (`bool`, *optional*, defaults to `True`): Whether the int8 file is written, too.
 
     Raises:
-        `ImportError`: If a package of the extra `onnx` is not installed.
-        `ValueError`: If `source` is no multi-label classifier, or the logits of the fp32 file are further than 1e-4
+        `MissingPackageError`: If a package of the extra `onnx` is not installed.
+        `InputError`: If `source` holds no multi-label classifier, or the logits of the fp32 file are further than 1e-4
             from torch's; nothing is written then.
-        `OSError`: If there is no model in `source`.
     """
     with _exported(source, target) as (path, _):
         if int8:
@@ -101,26 +101,21 @@ def write_graph(folder: Path) -> None:
         graph = graph_of_weights(path, folder / WEIGHTS_FILE)
         graph.metadata_props.add(key=FINGERPRINT, value=fingerprint(folder))
         # Not within the scratch folder: weights are looked for beside the graph.
-        scratch = folder / f".{GRAPH_FILE}.partial"
-        try:
-            scratch.write_bytes(graph.SerializeToString(deterministic=True))
-            check(scratch)
-            scratch.replace(folder / GRAPH_FILE)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with replacing(folder / GRAPH_FILE) as partial:
+            partial.write_bytes(graph.SerializeToString(deterministic=True))
+            check(partial)
 
 
 @contextmanager
 def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """
-    The fp32 file, in a folder of its own that is gone afterwards, and the check that a file says what torch says,
+    The fp32 file, in a folder of its own that is gone afterwards, and the check that a file gives the logits of torch,
     which it has passed.
     """
     _check_packages()
-    if AutoConfig.from_pretrained(source).problem_type != "multi_label_classification":
-        raise InputError(f"{source} is no multi-label classifier: there is nothing to export.")
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32).eval()
+    with reading(f"{source} cannot be exported"):
+        model, tokenizer = load_classifier(str(source), "cpu")
+    model = model.float()
     with TemporaryDirectory(prefix=".onnx.", dir=scratch_parent) as scratch, _quiet():
         batches = [
             dict(tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")) for texts in _BATCHES
@@ -219,7 +214,7 @@ def _length_axis(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch 2.13 and onnxruntime 1.31 advise their developers to do, and the warning of a cut text."""
+    """Without advice of torch 2.13 and onnxruntime 1.31 to their developers, and the warning of a cut text."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -235,8 +230,8 @@ def _check_parity(path: Path, batches: list[dict[str, torch.Tensor]], expected: 
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch, logits in zip(batches, expected, strict=True):
-        found = session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
-        distance = np.abs(found - logits).max()
+        actual = session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
+        distance = np.abs(actual - logits).max()
         if not distance <= _TOLERANCE:
             raise InputError(
                 f"The ONNX file is not the model: logits differ by {distance:.1g}, more than {_TOLERANCE}."

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id, yaml_dump
+from huggingface_hub.utils import yaml_dump
 from transformers import AutoConfig
 
 import modeling_stacked_emotion
-from trainer_ext.errors import InputError
+from trainer_ext.errors import InputError, reading
 from trainer_ext.files import write_file
 
+from ..staging import check_empty_folder, check_repo_id
 from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
@@ -53,12 +53,12 @@ def stage_model(
     """
     Fill an empty folder with the files of a model repository.
 
-    What training leaves besides (checkpoints, logs, predictions, caches) is not among them: only files that are known
-    to belong to a model are copied. The code is this project's, also where the folder has an older one: the widget's
+    Checkpoints, logs, predictions and caches of training are not among them: only files that are known to belong to a
+    model are copied. The code is this project's, also where the folder has an older one: the widget's
     outputs and the ONNX files are made by it.
 
     Args:
-        source (`Path`): What `scripts.train` left in `output_dir`, or a stock multi-label classifier with its
+        source (`Path`): The `output_dir` of `scripts.train`, or a stock multi-label classifier with its
             `eval_results.json`.
         folder (`Path`): An existing empty folder.
         repo_id (`str`): `user/name` on the Hub.
@@ -77,10 +77,11 @@ def stage_model(
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
-        `ValueError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
+        `InputError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
             named labels, or an encoder's licence forbids `license`.
     """
-    _check_target(folder, repo_id)
+    check_empty_folder(folder)
+    check_repo_id("repo_id", repo_id)
     config, results = _read_source(source)
     summary = _complete(read_summary(source), config, encoders, dataset)
     origins = [find_encoder(origin) for origin in summary.encoders.values()]
@@ -129,27 +130,13 @@ def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> Non
             shutil.copyfile(path, folder / path.name)
 
 
-def _check_target(folder: Path, repo_id: str) -> None:
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise InputError(f"{folder} must be an existing empty folder.")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}: {error}") from error
-    if "/" not in repo_id:
-        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}.")
-
-
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
     for name in _NEEDED:
         if not (source / name).is_file():
             raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
-    try:
+    with reading(f"{source} is not the folder of a trained model"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{source} is not the folder of a trained model: {reason}") from error
     if config.problem_type != "multi_label_classification":
         raise InputError(
             f"{source / 'config.json'}: `problem_type` must be 'multi_label_classification', got "
@@ -163,14 +150,14 @@ def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
 def _complete(
     summary: TrainingSummary, config: Any, encoders: Mapping[str, str] | None, dataset: str | None
 ) -> TrainingSummary:
-    """The summary with what only the publisher knows."""
+    """The summary with origins that only the publisher knows."""
     names = list(config.encoders) if is_custom(config) else ["encoder"]
     unknown = sorted(set(encoders or {}) - {*names, *summary.encoders})
     if unknown:
         raise InputError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
     origins = {**(summary.encoders or dict.fromkeys(names, "not recorded")), **(encoders or {})}
     if "not recorded" in origins.values():
-        warnings.warn("What the encoders were started from is not recorded: name it with `encoders`.", stacklevel=3)
+        warnings.warn("The origins of the encoders are not recorded: name them with `encoders`.", stacklevel=3)
     summary = replace(summary, encoders=origins)
     if dataset is None:
         return summary
@@ -179,7 +166,7 @@ def _complete(
 
 
 def _files(source: Path, config: Any) -> list[str]:
-    """What is copied, as paths within the folder."""
+    """The files to copy, as paths within the folder."""
     files = [*_NEEDED, *_weights(source), *_present(source, [*REPORTS, *_TOKENIZER_FILES])]
     for name in config.encoders if is_custom(config) else ():
         tokenizer = f"{name}_tokenizer"

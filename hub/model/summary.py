@@ -52,7 +52,7 @@ def read_summary(folder: Path) -> TrainingSummary:
     Read `training_summary.json`; a folder without one has only its name.
 
     Raises:
-        `ValueError`: If the file is not such a summary.
+        `InputError`: If the file is not such a summary.
     """
     path = folder / SUMMARY_NAME
     if not path.is_file():
