@@ -125,8 +125,8 @@ def test_batches_do_not_change_the_answers(demo_model: EmotionModel, monkeypatch
     apart = demo_model.analyse(CORPUS, lambda done, total: steps.append(done))
     assert steps == [*range(7, len(CORPUS), 7), len(CORPUS)]
     assert [answer.text for answer in apart] == CORPUS
-    for one, other in zip(together, apart, strict=True):
-        np.testing.assert_allclose([e.score for e in one.emotions], [e.score for e in other.emotions], atol=1e-5)
+    for first, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose([e.score for e in first.emotions], [e.score for e in other.emotions], atol=1e-5)
     assert demo_model.analyse([]) == []
 
 
@@ -354,9 +354,9 @@ def test_file_is_classified_row_by_row(
     np.testing.assert_allclose(
         [float(cell) for cell in rows[0][2:]], [emotion.score for emotion in expected.emotions], atol=1e-5
     )
-    said = Tags(summary_html(file, analyses, demo_model.labels)).text
-    assert "3 texts in column “text”, 1 blank" in said
-    assert "of 2 have at least one emotion" in said
+    output = Tags(summary_html(file, analyses, demo_model.labels)).text
+    assert "3 texts in column “text”, 1 blank" in output
+    assert "of 2 have at least one emotion" in output
 
 
 def test_summary_counts_the_labels() -> None:
@@ -467,14 +467,16 @@ def test_api_classifies(demo_url: str, demo_model: EmotionModel) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)
     assert list(endpoints["named_endpoints"]) == ["/classify", "/classify_batch"]
     assert endpoints["unnamed_endpoints"] == {}
-    one = client.predict(text=TEXTS[0], api_name="/classify")
+    first = client.predict(text=TEXTS[0], api_name="/classify")
     expected = to_json(demo_model.analyse([TEXTS[0]])[0])
-    assert one["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
-    assert [emotion["label"] for emotion in one["emotions"]] == [emotion["label"] for emotion in expected["emotions"]]
-    assert {word["word"] for word in one["words"]} == {"so", "happy", ",", "thank", "you"}
+    assert first["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert [emotion["label"] for emotion in first["emotions"]] == [
+        emotion["label"] for emotion in expected["emotions"]
+    ]
+    assert {word["word"] for word in first["words"]} == {"so", "happy", ",", "thank", "you"}
     several = client.predict(texts=TEXTS, api_name="/classify_batch")
     assert [answer["text"] for answer in several] == TEXTS
-    assert several[0]["probabilities"] == pytest.approx(one["probabilities"], abs=1e-5)
+    assert several[0]["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -654,6 +656,6 @@ def test_command_names_bad_input(capfd: pytest.CaptureFixture[str], arguments: l
     with pytest.raises(SystemExit) as stopped:
         demo.main(arguments)
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith(message)
-    assert said.count("\n") == 1
+    output = capfd.readouterr().err
+    assert output.startswith(message)
+    assert output.count("\n") == 1

@@ -105,26 +105,26 @@ def test_pipeline_gives_exactly_the_labels_at_or_over_their_thresholds(
         scores = probabilities(spread, tokenizer, text)
         thresholds = dict(zip(LABELS, spread.config.thresholds, strict=True))
         expected = {label: score for label, score in scores.items() if score >= thresholds[label]}
-        found = result["emotions"]
-        assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(expected, abs=1e-5)
-        assert all(entry["threshold"] == thresholds[entry["label"]] for entry in found)
-        assert [entry["score"] for entry in found] == sorted((entry["score"] for entry in found), reverse=True)
-        num_emotions += len(found)
+        actual = result["emotions"]
+        assert {entry["label"]: entry["score"] for entry in actual} == pytest.approx(expected, abs=1e-5)
+        assert all(entry["threshold"] == thresholds[entry["label"]] for entry in actual)
+        assert [entry["score"] for entry in actual] == sorted((entry["score"] for entry in actual), reverse=True)
+        num_emotions += len(actual)
     assert 0 < num_emotions < 20
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.0, 4), (1.0, 0)])
 def test_one_threshold_for_all_labels(emotions: Any, threshold: float, expected: int) -> None:
-    found = emotions(TEXTS[0], threshold=threshold)["emotions"]
-    assert len(found) == expected
-    assert {entry["threshold"] for entry in found} <= {threshold}
+    actual = emotions(TEXTS[0], threshold=threshold)["emotions"]
+    assert len(actual) == expected
+    assert {entry["threshold"] for entry in actual} <= {threshold}
 
 
 def test_thresholds_are_one_half_where_the_model_has_none(emotions: Any) -> None:
     emotions.model.config.thresholds = None
-    found = emotions(TEXTS[0])["emotions"]
-    assert {entry["threshold"] for entry in found} == {0.5}
-    assert min(entry["score"] for entry in found) >= 0.5
+    actual = emotions(TEXTS[0])["emotions"]
+    assert {entry["threshold"] for entry in actual} == {0.5}
+    assert min(entry["score"] for entry in actual) >= 0.5
 
 
 def test_a_score_equal_to_its_threshold_counts() -> None:
