@@ -4,56 +4,81 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from trainer_ext.errors import InputError
+from trainer_ext.files import replacing_folder
 
 
 @contextmanager
 def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
-    An empty folder beside `target` that takes its place when the block ends well, and is gone otherwise.
+    [`replacing_folder`] for a target that is new, empty or was staged before; no other is touched.
 
     An empty hidden file `.<name>.staged` beside the target says that the target may be replaced another time.
 
     Args:
-        target (`str`): What was staged there before is replaced; any other content is not touched.
+        target (`str`): The staged folder.
 
     Yields:
         `Path`: The folder to fill.
 
     Raises:
-        FileExistsError: The target holds something that was not staged.
-        OSError: The disk is full.
+        `FileExistsError`: If the target holds something that was not staged.
+        `OSError`: If the disk is full.
     """
     target = Path(target).absolute()
-    partial, old, mark = (target.parent / f".{target.name}.{suffix}" for suffix in ("partial", "old", "staged"))
+    mark = target.with_name(f".{target.name}.staged")
     is_occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     if is_occupied and not mark.is_file():
         raise FileExistsError(
-            f"{target} holds what was not staged: name a folder that is new, empty or staged before."
+            f"{target} holds something that was not staged: name a folder that is new, empty or staged before."
         )
     try:
-        _tidy(target, partial, old)
-        partial.mkdir(parents=True)
-        yield partial
-        mark.touch()
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
+        with replacing_folder(target) as folder:
+            yield folder
+            mark.touch()
     except Exception as error:
-        # Not every library that writes raises an OSError with a number.
+        # Some libraries that write raise another error than an OSError with a number.
         if "No space left on device" not in str(error):
             raise
         raise OSError(f"No space left to stage {target}: free some, or choose a folder on another disk.") from error
-    finally:
-        _tidy(target, partial, old)
 
 
-def _tidy(target: Path, partial: Path, old: Path) -> None:
-    """After a kill as well: between two renames the old folder is the only complete one."""
-    if old.exists() and not target.exists():
-        old.rename(target)
-    for folder in (partial, old):
-        shutil.rmtree(folder, ignore_errors=True)
+def check_empty_folder(folder: Path) -> None:
+    """
+    Check the folder that a repository is staged into.
+
+    Raises:
+        `FileNotFoundError`: If there is no such folder.
+        `InputError`: If it is not empty.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
+    if any(folder.iterdir()):
+        raise InputError(f"`folder` must be empty, got {folder}.")
+
+
+def check_repo_id(field: str, value: str) -> None:
+    """
+    Check a repository's name.
+
+    Args:
+        field (`str`): Name of the argument, for the message.
+        value (`str`): The name to check.
+
+    Raises:
+        `InputError`: If it is not `owner/name`, in the characters that the Hub takes.
+    """
+    # The Hub's own check lets a name without an owner pass.
+    if value.count("/") != 1:
+        raise InputError(f"`{field}` must be `owner/name`, got {value!r}.")
+    try:
+        validate_repo_id(value)
+    except HFValidationError as error:
+        raise InputError(f"`{field}` must be `owner/name`, got {value!r}: {error}") from error

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pipeline stored with the model: the emotions over their thresholds, and the words that decided."""
 
-from itertools import chain, repeat
 from typing import Any
 
 from transformers import BatchEncoding, Pipeline
 
-from .configuration_stacked_emotion import decision_thresholds
+from .configuration_stacked_emotion import decision_thresholds, label_names
+from .description_stacked_emotion import describe_emotions
 
 
 class StackedEmotionPipeline(Pipeline):
@@ -66,52 +66,13 @@ class StackedEmotionPipeline(Pipeline):
         self, model_outputs: dict[str, Any], threshold: float | None = None, top_words: int = 3
     ) -> dict[str, Any]:
         """The emotions and words of one text."""
+        config = self.model.config
         return describe_emotions(
-            self.model.config,
             model_outputs["text"],
-            model_outputs["words"],
+            label_names(config),
             model_outputs["logits"][0].float().sigmoid().tolist(),
+            decision_thresholds(config) if threshold is None else threshold,
+            model_outputs["words"],
             model_outputs["word_attention"][0].float().tolist(),
-            threshold=threshold,
-            top_words=top_words,
+            top_words,
         )
-
-
-def describe_emotions(
-    config: Any,
-    text: str,
-    words: list[tuple[int, int]],
-    probabilities: list[float],
-    word_attention: list[float],
-    threshold: float | None = None,
-    top_words: int = 3,
-) -> dict[str, Any]:
-    """
-    What the pipeline says of one text.
-
-    Args:
-        config ([`StackedEmotionConfig`]): Labels and thresholds.
-        text (`str`): The text.
-        words (`list[tuple[int, int]]`): Character spans of its words.
-        probabilities (`list[float]`): One per label.
-        word_attention (`list[float]`):
-            One share per word. Longer rows are padding; the last words, if no encoder has a token for them, may be
-            missing and have no share.
-        threshold (`float`, *optional*): One for all labels instead of the config's own.
-        top_words (`int`, *optional*, defaults to 3): How many words to name.
-    """
-    thresholds = decision_thresholds(config) if threshold is None else [threshold] * config.num_labels
-    emotions: list[dict[str, Any]] = [
-        {"label": config.id2label[index], "score": score, "threshold": limit}
-        for index, (score, limit) in enumerate(zip(probabilities, thresholds, strict=True))
-        if score >= limit
-    ]
-    weighted: list[dict[str, Any]] = [
-        {"word": text[start:end], "start": start, "end": end, "weight": weight}
-        for (start, end), weight in zip(words, chain(word_attention, repeat(0.0)), strict=False)
-    ]
-    return {
-        "text": text,
-        "emotions": sorted(emotions, key=lambda emotion: -emotion["score"]),
-        "words": sorted(weighted, key=lambda word: -word["weight"])[:top_words],
-    }

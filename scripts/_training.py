@@ -15,7 +15,7 @@ import numpy as np
 import transformers
 from accelerate import PartialState
 
-from hub.model.card import render_card
+from hub.model.card import CardContext, render_card
 from hub.model.evaluation import SplitEvaluation, evaluate_splits
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, summarise_training
@@ -110,10 +110,11 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     _check(recipe)
     paths = RunPaths(Path(str(recipe.training.output_dir)))
     data = load_data(recipe.data, recipe.training.seed)
-    args = replace(recipe.training, output_dir=str(paths.checkpoints))
+    changes: dict[str, Any] = {"output_dir": str(paths.checkpoints)}
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
-        args = replace(args, eval_strategy="no", load_best_model_at_end=False)
+        changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    args = replace(recipe.training, **changes)
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
     run = _Run(recipe, args, paths, data, tokenizer)
@@ -331,7 +332,9 @@ def _save(
         **figures,
     }
     files: dict[str, str | bytes] = {
-        "README.md": render_card(model.config, results, summary, f"./{folder.name}", figures=sorted(reports)),
+        "README.md": render_card(
+            CardContext(model.config, results, summary, f"./{folder.name}", figures=sorted(reports))
+        ),
         run.paths.results.name: results_json(results),
         SUMMARY_NAME: summary.to_json(),
         **reports,

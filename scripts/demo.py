@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--port must be in [1, 65535], got {options.port}.")
     name = options.model or mini_model()
     try:
-        from hub.demo.app import EmotionModel, launch
+        from hub.demo.analysis import EmotionModel
+        from hub.demo.app import launch
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
     has_code = not Path(name).is_dir() or any(Path(name).glob("modeling_*.py"))

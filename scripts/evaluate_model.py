@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from trainer_ext.data.loading import read_file
     from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
     from trainer_ext.evaluation.results import evaluate_split, results_json, results_table
+    from trainer_ext.files import write_file
 
     transformers.logging.disable_progress_bar()
     _check(options)
@@ -66,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     print(f"\nResults on {options.data} (thresholds of the model):\n")
     print(results_table(options.split, results, names))
     if options.json:
-        partial = Path(f"{options.json}.partial")
-        partial.write_text(results_json(results), encoding="utf-8")
-        partial.replace(options.json)
+        write_file(options.json, results_json(results))
     return results
 
 

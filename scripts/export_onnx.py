@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Export; a model that says anything else as ONNX is refused."""
+    """Export; a model that gives other logits as ONNX is refused."""
     options = make_parser().parse_args(argv)
     if not options.model.is_dir():
         raise InputError(f"{options.model} is no folder; give that of a trained model.")
@@ -41,11 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from hub.model.quick import GRAPH_FILE
 
     transformers.logging.disable_progress_bar()
-    with reading(f"{options.model} cannot be exported"):
-        if options.standalone:
-            export_onnx(options.model, options.model)
-        else:
-            write_graph(options.model)
+    if options.standalone:
+        export_onnx(options.model, options.model)
+    else:
+        write_graph(options.model)
     written = options.model / (FOLDER if options.standalone else GRAPH_FILE)
     size = sum(path.stat().st_size for path in (written.iterdir() if written.is_dir() else [written]))
     print(f"{written}: {size / 1e6:.1f} MB.")

@@ -19,25 +19,22 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
 from hub.model.quick import quick_classifier
-from scripts._command import EXIT_BAD_INPUT, command
+from scripts._command import command
 from trainer_ext.errors import InputError, reading
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hub.model.onnx_example import OnnxClassifier
-
 _BAR_WIDTH = 20
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Bytes of an argument that are no UTF-8; no tokenizer takes them.
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -68,63 +65,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             # Where the terminal cannot show a character, its code is better than no answer.
             sys.stdout.reconfigure(errors="backslashreplace")
-    with ExitStack() as stack:
-        texts = _texts(options, stack)
-        classifier = quick_classifier(name) if options.device is None else None
+    with _lines(options.input) as lines:
+        texts, are_few = _texts(options, lines)
+        # More than a batch is worth the seconds that torch takes to start.
+        classifier = quick_classifier(name) if are_few and options.device is None else None
         if classifier is None:
-            answers = _answers(name, texts, options)
+            answers = _torch_answers(name, texts, options)
         else:
-            answers = _quick_answers(classifier, name, texts, options)
-        show = _print_json if options.json else _Printer()
+            answers = (classifier([text], options.threshold, options.top_words)[0] for text in texts)
         try:
-            for answer in answers:
-                show(answer)
-            sys.stdout.flush()
-        except UnreadableTextError as error:
-            sys.stdout.flush()
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(EXIT_BAD_INPUT) from error
+            _print_answers(answers, _print_json if options.json else _Printer())
         except BrokenPipeError:
             # The reader has seen enough; without this Python complains once more on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _quick_answers(
-    classifier: OnnxClassifier, name: str, texts: Iterable[str], options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    """The first batch by what starts without torch; if there are more texts, they are worth the start of torch."""
-    more = iter(texts)
-    for text in islice(more, options.batch_size):
-        yield from classifier([text], options.threshold, options.top_words)
-    for text in more:
-        yield from _answers(name, chain([text], more), options)
-
-
-def _answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    import transformers
-
-    from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
-    from trainer_ext.evaluation.prediction import iter_predictions, load_classifier
-
-    transformers.logging.disable_progress_bar()
-    with reading(f"--model {name} cannot be loaded"):
-        model, tokenizer = load_classifier(name, options.device)
-    return (
-        describe_emotions(
-            model.config,
-            result.text,
-            result.words,
-            result.probabilities.tolist(),
-            result.word_attention,
-            threshold=options.threshold,
-            top_words=options.top_words,
-        )
-        for result in iter_predictions(model, tokenizer, texts, options.batch_size)
-    )
-
-
-class UnreadableTextError(InputError):
-    """A line that is no text; names file and row."""
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -136,28 +89,67 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--batch_size must be at least 1 and --top_words at least 0.")
 
 
-def _texts(options: argparse.Namespace, stack: ExitStack) -> Iterable[str]:
-    """A list of those on the command line, or the lines of a stream."""
+def _lines(file: str | None) -> AbstractContextManager[BinaryIO]:
+    return Path(file).open("rb") if file else nullcontext(sys.stdin.buffer)
+
+
+def _texts(options: argparse.Namespace, lines: BinaryIO) -> tuple[Iterable[str], bool]:
+    """The texts, and whether they are few: given as arguments, typed on a terminal, or no more than a batch."""
     if options.texts:
-        return [_SURROGATES.sub("\ufffd", text) for text in options.texts]
-    if options.input:
-        return _lines(stack.enter_context(open(options.input, "rb")), options.input)  # noqa: PTH123
-    return _lines(sys.stdin.buffer, "standard input")
+        return options.texts, True
+    first = [] if lines.isatty() else list(islice(lines, options.batch_size + 1))
+    return _decode(chain(first, lines), options.input or "standard input"), len(first) <= options.batch_size
 
 
-def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    for row, line in enumerate(stream, start=1):
+def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    for row, line in enumerate(lines, start=1):
         try:
             # Editors on Windows begin a file with a mark that is no part of its first line.
             yield line.decode("utf-8-sig" if row == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise UnreadableTextError(
+            raise InputError(
                 f"{name}, row {row}: not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8."
             ) from error
 
 
-def _print_json(result: dict[str, Any]) -> None:
-    print(json.dumps(result, ensure_ascii=False))
+def _torch_answers(name: str, texts: Iterable[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    import transformers
+
+    from modeling_stacked_emotion import decision_thresholds, label_names
+    from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
+    from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+    from trainer_ext.evaluation.prediction import iter_predictions, load_classifier
+
+    transformers.logging.disable_progress_bar()
+    with reading(f"--model {name} cannot be loaded"):
+        model, tokenizer = load_classifier(name, options.device)
+    labels = label_names(model.config)
+    thresholds = decision_thresholds(model.config) if options.threshold is None else options.threshold
+    return (
+        describe_emotions(
+            prediction.text,
+            labels,
+            prediction.probabilities.tolist(),
+            thresholds,
+            prediction.words,
+            prediction.word_attention,
+            options.top_words,
+        )
+        for prediction in iter_predictions(model, tokenizer, map(clean_surrogates, texts), options.batch_size)
+    )
+
+
+def _print_answers(answers: Iterable[dict[str, Any]], show: Callable[[dict[str, Any]], None]) -> None:
+    try:
+        for answer in answers:
+            show(answer)
+    finally:
+        # Before the line of an error.
+        sys.stdout.flush()
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, ensure_ascii=False))
 
 
 class _Printer:
@@ -168,25 +160,25 @@ class _Printer:
 
         self.console: Console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def __call__(self, result: dict[str, Any]) -> None:
+    def __call__(self, answer: dict[str, Any]) -> None:
         from rich.text import Text
 
-        # One for one, so that the spans stay right: a text is to be seen, not to command the terminal.
-        shown = Text(_CONTROLS.sub(" ", result["text"]))
-        for rank, word in enumerate(result["words"]):
-            shown.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
-        self.console.print(shown)
-        if not result["emotions"]:
+        # One for one, so that the spans stay right: control characters of a text would command the terminal.
+        text = Text(_CONTROLS.sub(" ", answer["text"]))
+        for rank, word in enumerate(answer["words"]):
+            text.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
+        self.console.print(text)
+        if not answer["emotions"]:
             self.console.print("  no emotion over its threshold", style="dim")
-        width = max((len(emotion["label"]) for emotion in result["emotions"]), default=0)
-        for emotion in result["emotions"]:
+        width = max((len(emotion["label"]) for emotion in answer["emotions"]), default=0)
+        for emotion in answer["emotions"]:
             filled = round(emotion["score"] * _BAR_WIDTH)
             bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
             self.console.print(
                 Text.assemble(f"  {emotion['label']:<{width}} ", (bar, "cyan"), f" {emotion['score']:.2f}")
             )
-        if result["words"]:
-            words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in result["words"])
+        if answer["words"]:
+            words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in answer["words"])
             self.console.print(f"  words: {_CONTROLS.sub(' ', words)}", style="dim")
         self.console.print()
 

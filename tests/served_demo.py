@@ -11,7 +11,8 @@ import pytest
 import torch
 from conftest import LABELS
 
-from hub.demo.app import EmotionModel, launch
+from hub.demo.analysis import EmotionModel
+from hub.demo.app import launch
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 
 

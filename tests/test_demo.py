@@ -27,9 +27,29 @@ import yaml
 from conftest import CORPUS
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from hub.demo import app
-from hub.demo.app import Analysis, Emotion, EmotionModel, InputError, Word
+from hub.demo import app, pages
+from hub.demo.analysis import (
+    Analysis,
+    Emotion,
+    EmotionModel,
+    InputError,
+    Word,
+    check_text,
+    check_texts,
+    to_json,
+)
+from hub.demo.pages import (
+    analysis_html,
+    correlation_html,
+    correlation_page,
+    header_html,
+    message_html,
+    percent,
+    summary_html,
+)
 from hub.demo.staging import stage_demo
+from hub.demo.text_files import TextFile, read_texts, results_csv, safe_cell
+from hub.validation.python_files import import_problems
 from scripts import demo
 
 pytest_plugins = ["served_demo"]
@@ -78,21 +98,21 @@ def rows_of(content: str) -> list[list[str]]:
 
 def test_analysis_is_what_the_model_says_of_each_text_alone(demo_model: EmotionModel) -> None:
     steps: list[tuple[int, int]] = []
-    found = demo_model.analyse(TEXTS, lambda done, total: steps.append((done, total)))
+    answers = demo_model.analyse(TEXTS, lambda done, total: steps.append((done, total)))
     assert steps == [(4, 4)]
-    assert [each.text for each in found] == TEXTS
-    for text, each in zip(TEXTS, found, strict=True):
+    assert [answer.text for answer in answers] == TEXTS
+    for text, answer in zip(TEXTS, answers, strict=True):
         encoded = demo_model.tokenizer([text], padding=True, return_words=True, return_tensors="pt")
         spans = encoded.pop("words")[0]
         with torch.inference_mode():
             outputs = demo_model.model(**encoded)
-        assert [emotion.label for emotion in each.emotions] == ["anger", "joy", "sadness", "fear"]
-        assert [emotion.threshold for emotion in each.emotions] == demo_model.config.thresholds
-        scores = [emotion.score for emotion in each.emotions]
+        assert [emotion.label for emotion in answer.emotions] == ["anger", "joy", "sadness", "fear"]
+        assert [emotion.threshold for emotion in answer.emotions] == demo_model.config.thresholds
+        scores = [emotion.score for emotion in answer.emotions]
         np.testing.assert_allclose(scores, outputs.logits[0].sigmoid(), atol=1e-5)
-        assert [(word.start, word.end) for word in each.words] == spans
-        np.testing.assert_allclose([word.attention for word in each.words], outputs.word_attention[0], atol=1e-5)
-        weights = np.array([word.encoder_weights for word in each.words])
+        assert [(word.start, word.end) for word in answer.words] == spans
+        np.testing.assert_allclose([word.attention for word in answer.words], outputs.word_attention[0], atol=1e-5)
+        weights = np.array([word.encoder_weights for word in answer.words])
         np.testing.assert_allclose(weights, outputs.encoder_weights[0], atol=1e-5)
         assert weights.shape == (len(spans), 3)
     assert demo_model.encoders == ["bert_wp", "electra_uni", "roberta_bb"]
@@ -100,13 +120,13 @@ def test_analysis_is_what_the_model_says_of_each_text_alone(demo_model: EmotionM
 
 def test_batches_do_not_change_the_answers(demo_model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     together = demo_model.analyse(CORPUS)
-    monkeypatch.setattr(app, "BATCH_SIZE", 7)
+    monkeypatch.setattr("hub.demo.analysis.BATCH_SIZE", 7)
     steps: list[int] = []
     apart = demo_model.analyse(CORPUS, lambda done, total: steps.append(done))
     assert steps == [*range(7, len(CORPUS), 7), len(CORPUS)]
-    assert [each.text for each in apart] == CORPUS
-    for one, other in zip(together, apart, strict=True):
-        np.testing.assert_allclose([e.score for e in one.emotions], [e.score for e in other.emotions], atol=1e-5)
+    assert [answer.text for answer in apart] == CORPUS
+    for first, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose([e.score for e in first.emotions], [e.score for e in other.emotions], atol=1e-5)
     assert demo_model.analyse([]) == []
 
 
@@ -114,8 +134,8 @@ def test_long_text_says_that_its_end_was_not_read(demo_model: EmotionModel) -> N
     short, long = demo_model.analyse(["so happy", "so happy " * 200])
     assert (short.is_truncated, long.is_truncated) == (False, True)
     assert len(long.words) < 400
-    assert "was not read" not in app.analysis_html(short, demo_model.encoders)
-    assert "was not read" in app.analysis_html(long, demo_model.encoders)
+    assert "was not read" not in analysis_html(short, demo_model.encoders)
+    assert "was not read" in analysis_html(long, demo_model.encoders)
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +152,13 @@ def stock_folder(encoder_folders: dict[str, Path], tmp_path_factory: pytest.Temp
 
 def test_stock_model_shows_emotions_at_one_half_and_no_words(stock_folder: Path) -> None:
     model = EmotionModel(str(stock_folder))
-    found = model.analyse(TEXTS)
-    assert [emotion.threshold for emotion in found[0].emotions] == [0.5, 0.5]
-    assert [each.words for each in found] == [[], [], [], []]
-    page = Tags(app.analysis_html(found[0], model.encoders))
+    answers = model.analyse(TEXTS)
+    assert [emotion.threshold for emotion in answers[0].emotions] == [0.5, 0.5]
+    assert [answer.words for answer in answers] == [[], [], [], []]
+    page = Tags(analysis_html(answers[0], model.encoders))
     assert page.counts["section"] == 1
     assert "table" not in page.counts
-    assert "does not say" in app._correlation_page(model)
+    assert "does not say" in correlation_page(model)
 
 
 def test_model_that_is_not_multi_label_is_refused(stock_folder: Path, tmp_path: Path) -> None:
@@ -159,7 +179,7 @@ def test_revision_pins_code_weights_and_tokenizer(demo_model: EmotionModel, monk
         return demo_model.model if len(asked) % 2 else demo_model.tokenizer
 
     for name in ("AutoModelForSequenceClassification", "AutoTokenizer"):
-        monkeypatch.setattr(app, name, SimpleNamespace(from_pretrained=load))
+        monkeypatch.setattr(f"hub.demo.analysis.{name}", SimpleNamespace(from_pretrained=load))
     EmotionModel("user/model", "v1")
     EmotionModel("user/model")
     assert asked == [
@@ -168,14 +188,14 @@ def test_revision_pins_code_weights_and_tokenizer(demo_model: EmotionModel, monk
 
 
 def test_page_links_a_model_of_the_hub_and_names_a_folder(demo_model: EmotionModel) -> None:
-    assert "Model: <code>tiny_model</code>." in app._header_html(demo_model)
+    assert "Model: <code>tiny_model</code>." in header_html(demo_model)
     other: Any = SimpleNamespace(source="user/model", labels=["joy"])
-    assert 'Model: <a href="https://huggingface.co/user/model">user/model</a>.' in app._header_html(other)
+    assert 'Model: <a href="https://huggingface.co/user/model">user/model</a>.' in header_html(other)
 
 
 def test_json_has_the_labels_at_their_thresholds_best_first() -> None:
     words = [Word(0, 2, 0.25, []), Word(3, 8, 0.75, [])]
-    assert app.to_json(analysis(scores=(0.5, 0.1, 0.9), words=words)) == {
+    assert to_json(analysis(scores=(0.5, 0.1, 0.9), words=words)) == {
         "text": "so happy",
         "emotions": [
             {"label": "love", "score": 0.9, "threshold": 0.5},
@@ -204,12 +224,12 @@ def test_json_has_the_labels_at_their_thresholds_best_first() -> None:
 )
 def test_bad_text(text: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        app.check_text(text)
+        check_text(text)
 
 
 def test_text_at_the_limit_and_surrogates() -> None:
-    assert app.check_text("x" * 5000) == "x" * 5000
-    assert app.check_text("a\ud83d b 😢 \udc00") == "a\ufffd b 😢 \ufffd"
+    assert check_text("x" * 5000) == "x" * 5000
+    assert check_text("a\ud83d b 😢 \udc00") == "a\ufffd b 😢 \ufffd"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +245,7 @@ def test_text_at_the_limit_and_surrogates() -> None:
 )
 def test_bad_list_of_texts(texts: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        app.check_texts(texts)
+        check_texts(texts)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +266,7 @@ def test_bad_list_of_texts(texts: Any, message: str) -> None:
 )
 def test_texts_of_a_file(tmp_path: Path, name: str, content: str, texts: list[str], column: str | None) -> None:
     (tmp_path / name).write_bytes(content.encode())
-    assert app.read_texts(tmp_path / name) == (texts, column)
+    assert read_texts(tmp_path / name) == (texts, column)
 
 
 @pytest.mark.parametrize(
@@ -269,12 +289,12 @@ def test_texts_of_a_file(tmp_path: Path, name: str, content: str, texts: list[st
 def test_bad_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        app.read_texts(tmp_path / name)
+        read_texts(tmp_path / name)
 
 
 def test_no_file() -> None:
     with pytest.raises(InputError, match="There is no file yet"):
-        app.read_texts(None)
+        read_texts(None)
 
 
 @pytest.mark.parametrize(
@@ -296,18 +316,18 @@ def test_no_file() -> None:
     ],
 )
 def test_formulas_are_defused(text: str) -> None:
-    assert app.safe_cell(text) == f"'{text}"
+    assert safe_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["", "so happy", "a=b", "1-2", "'=1", "me@home", "أنا سعيد", ":-("])
 def test_other_cells_stay(text: str) -> None:
-    assert app.safe_cell(text) == text
+    assert safe_cell(text) == text
 
 
 def test_results_are_read_back_as_they_were() -> None:
     texts = ['=HYPERLINK("http://x")', "", 'two\nlines, "quoted"; أنا']
     analyses = [analysis(texts[0]), None, analysis(texts[2], scores=(0.1, 0.2, 0.3))]
-    assert rows_of(app.results_csv(texts, analyses, ["joy", "=fear", "love"])) == [
+    assert rows_of(results_csv(texts, analyses, ["joy", "=fear", "love"])) == [
         ["text", "predicted_labels", "joy", "'=fear", "love"],
         ['\'=HYPERLINK("http://x")', "joy|love", "0.900000", "0.200000", "0.500000"],
         ["", "", "", "", ""],
@@ -334,14 +354,14 @@ def test_file_is_classified_row_by_row(
     np.testing.assert_allclose(
         [float(cell) for cell in rows[0][2:]], [emotion.score for emotion in expected.emotions], atol=1e-5
     )
-    said = Tags(app.summary_html(file, analyses, demo_model.labels)).text
-    assert "3 texts in column “text”, 1 blank" in said
-    assert "of 2 have at least one emotion" in said
+    output = Tags(summary_html(file, analyses, demo_model.labels)).text
+    assert "3 texts in column “text”, 1 blank" in output
+    assert "of 2 have at least one emotion" in output
 
 
 def test_summary_counts_the_labels() -> None:
     analyses = [analysis(), None, analysis(scores=(0.5, 0.0, 0.0)), analysis(scores=(0.0, 0.0, 0.0))]
-    html = app.summary_html(app.TextFile(["a", "", "b", "c"], "<b>"), analyses, ["joy", "fear", "love"])
+    html = summary_html(TextFile(["a", "", "b", "c"], "<b>"), analyses, ["joy", "fear", "love"])
     page = Tags(html)
     assert "4 texts in column “<b>”, 1 blank2 of 3 have" in page.text
     assert page.text.endswith("joy2love1")
@@ -352,7 +372,7 @@ def test_summary_counts_the_labels() -> None:
 
 
 def test_emotions_over_their_thresholds_come_first() -> None:
-    html = app.analysis_html(analysis(scores=(0.45, 0.29, 0.7)), [])
+    html = analysis_html(analysis(scores=(0.45, 0.29, 0.7)), [])
     bars = re.findall(r'<li class="(.*?)"><span dir="auto">(.*?)</span>.*?width:(.*?)%.*?left:(.*?)%', html)
     assert bars == [
         ("se-bar se-over", "love", "70.00", "50.00"),
@@ -362,12 +382,12 @@ def test_emotions_over_their_thresholds_come_first() -> None:
     page = Tags(html)
     assert page.text.startswith("love, joy")
     assert page.text.count("predicted") == 3
-    assert "No emotion reaches its threshold." in Tags(app.analysis_html(analysis(scores=(0.0,) * 3), [])).text
+    assert "No emotion reaches its threshold." in Tags(analysis_html(analysis(scores=(0.0,) * 3), [])).text
 
 
 def test_many_labels_are_folded() -> None:
     emotions = [Emotion(f"label{index}", 0.02 * index, 0.5) for index in range(28)]
-    page = Tags(app.analysis_html(Analysis("so happy", emotions, [], False), []))
+    page = Tags(analysis_html(Analysis("so happy", emotions, [], False), []))
     assert page.counts["li"] == 28
     assert "17 more labels" not in page.text
     assert "20 more labels" in page.text
@@ -376,7 +396,7 @@ def test_many_labels_are_folded() -> None:
 def test_words_keep_the_text_and_get_their_shares() -> None:
     text = " so\n<b>happy</b>  !"
     words = [Word(1, 3, 0.2, []), Word(7, 12, 0.8, []), Word(18, 19, 0.0, [])]
-    html = app._words_html(analysis(text, words=words))
+    html = pages._words_html(analysis(text, words=words))
     page = Tags(html)
     assert page.counts["mark"] == 3
     assert text in page.text
@@ -385,21 +405,21 @@ def test_words_keep_the_text_and_get_their_shares() -> None:
 
 
 def test_even_attention_is_said_and_not_coloured() -> None:
-    html = app._words_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]))
+    html = pages._words_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]))
     assert re.findall(r"--share:([\d.]+)", html) == ["0.000", "0.000"]
     assert "Every word counted the same." in html
-    assert "--share:1.000" in app._words_html(analysis("so", words=[Word(0, 2, 1.0, [])]))
+    assert "--share:1.000" in pages._words_html(analysis("so", words=[Word(0, 2, 1.0, [])]))
 
 
 def test_encoder_weights_have_a_row_per_word() -> None:
     words = [Word(0, 2, 0.5, [0.25, 0.75]), Word(3, 8, 0.5, [1.0, 0.001])]
-    page = Tags(app._encoder_weights_html(analysis("so happy", words=words), ["bert", "<ai>"]))
+    page = Tags(pages._encoder_weights_html(analysis("so happy", words=words), ["bert", "<ai>"]))
     assert page.counts["tr"] == 3
     assert page.counts["td"] == 4
     assert "wordbert<ai>so25%75%happy100%<1%" in page.text
 
 
-@pytest.mark.parametrize("make", [app.message_html, lambda text: app._bars([Emotion(text, 0.5, 0.5)])])
+@pytest.mark.parametrize("make", [message_html, lambda text: pages._bars([Emotion(text, 0.5, 0.5)])])
 def test_text_of_others_is_escaped(make: Callable[[str], str]) -> None:
     page = Tags(make(HOSTILE))
     assert HOSTILE in page.text
@@ -407,7 +427,7 @@ def test_text_of_others_is_escaped(make: Callable[[str], str]) -> None:
 
 
 def test_hostile_text_is_shown_as_it_is(demo_model: EmotionModel) -> None:
-    page = Tags(app.analysis_html(demo_model.analyse([HOSTILE])[0], demo_model.encoders))
+    page = Tags(analysis_html(demo_model.analyse([HOSTILE])[0], demo_model.encoders))
     assert HOSTILE in page.text
     assert not {"img", "script"} & page.counts.keys()
 
@@ -417,11 +437,11 @@ def test_hostile_text_is_shown_as_it_is(demo_model: EmotionModel) -> None:
     [(0.0, "0%"), (0.001, "&lt;1%"), (0.0099, "&lt;1%"), (0.01, "1%"), (0.4151, "42%"), (1.0, "100%")],
 )
 def test_percent(share: float, shown: str) -> None:
-    assert app.percent(share) == shown
+    assert percent(share) == shown
 
 
 def test_heat_map_orders_the_labels_and_names_the_strongest_pairs() -> None:
-    html = app.correlation_html(["<anger>", "joy", "sadness", "fear"], CORRELATION)
+    html = correlation_html(["<anger>", "joy", "sadness", "fear"], CORRELATION)
     page = Tags(html)
     assert page.counts["td"] == 1 + 4 * 4
     assert page.counts["li"] == 6
@@ -447,14 +467,16 @@ def test_api_classifies(demo_url: str, demo_model: EmotionModel) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)
     assert list(endpoints["named_endpoints"]) == ["/classify", "/classify_batch"]
     assert endpoints["unnamed_endpoints"] == {}
-    one = client.predict(text=TEXTS[0], api_name="/classify")
-    expected = app.to_json(demo_model.analyse([TEXTS[0]])[0])
-    assert one["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
-    assert [emotion["label"] for emotion in one["emotions"]] == [each["label"] for each in expected["emotions"]]
-    assert {word["word"] for word in one["words"]} == {"so", "happy", ",", "thank", "you"}
+    first = client.predict(text=TEXTS[0], api_name="/classify")
+    expected = to_json(demo_model.analyse([TEXTS[0]])[0])
+    assert first["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert [emotion["label"] for emotion in first["emotions"]] == [
+        emotion["label"] for emotion in expected["emotions"]
+    ]
+    assert {word["word"] for word in first["words"]} == {"so", "happy", ",", "thank", "you"}
     several = client.predict(texts=TEXTS, api_name="/classify_batch")
     assert [answer["text"] for answer in several] == TEXTS
-    assert several[0]["probabilities"] == pytest.approx(one["probabilities"], abs=1e-5)
+    assert several[0]["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -495,7 +517,9 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
         stage_demo(folder, repo_id="user/emotions", model_id="user/model", model_revision="v1.0")
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"README.md", "app.py", "style.css", "demo.json", "requirements.txt"}
+    code = {name for name in contents[0] if name.endswith(".py")}
+    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", "label_order.py"}
+    assert set(contents[0]) - code == {"README.md", "style.css", "demo.json", "requirements.txt"}
     assert json.loads(contents[0]["demo.json"]) == {"model_id": "user/model", "model_revision": "v1.0"}
     card = contents[0]["README.md"].decode()
     _, metadata, body = card.split("---\n", 2)
@@ -509,8 +533,10 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     assert "$" not in card
     requirements = contents[0]["requirements.txt"].decode().splitlines()
     assert all(re.fullmatch(r"[a-z]+==\d[\w.]*", line) for line in requirements)
-    for word in ("hub", "scripts", "trainer_ext", "modeling_stacked_emotion"):
-        assert not re.search(rf"^\s*(from|import) {word}\b", contents[0]["app.py"].decode(), flags=re.MULTILINE)
+    for name in code:
+        for word in (r"\.", "hub", "scripts", "trainer_ext", "modeling_stacked_emotion"):
+            assert not re.search(rf"^\s*(from|import) {word}", contents[0][name].decode(), flags=re.MULTILINE)
+    assert import_problems(tmp_path / "one", "demo") == []
 
 
 @pytest.mark.parametrize(
@@ -600,7 +626,7 @@ def test_staged_space_runs_alone(tmp_path: Path, demo_folder: Path, demo_model: 
             answer = client_when_ready(process, port).predict(text=TEXTS[1], api_name="/classify")
         finally:
             process.terminate()
-    expected = app.to_json(demo_model.analyse([TEXTS[1]])[0])
+    expected = to_json(demo_model.analyse([TEXTS[1]])[0])
     assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
 
 
@@ -630,6 +656,6 @@ def test_command_names_bad_input(capfd: pytest.CaptureFixture[str], arguments: l
     with pytest.raises(SystemExit) as stopped:
         demo.main(arguments)
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith(message)
-    assert said.count("\n") == 1
+    output = capfd.readouterr().err
+    assert output.startswith(message)
+    assert output.count("\n") == 1

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from gradio.route_utils import delete_files_created_by_app
 
-from hub.demo.app import MAX_CHARACTERS, EmotionModel
+from hub.demo.analysis import MAX_CHARACTERS, EmotionModel
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
@@ -53,7 +53,7 @@ def open_page(browser: Any, demo_url: str) -> Iterator[OpenPage]:
     def opened(viewport: dict[str, int] = DESKTOP, scheme: str = "light") -> Page:
         page = browser.new_page(viewport=viewport, color_scheme=scheme)
         page.set_default_timeout(60_000)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         page.on("request", lambda request: complaints.extend(leaving(request.url, demo_url)))

@@ -28,10 +28,10 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         evaluate_model.main(list(arguments))
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    output = capfd.readouterr().err
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    return output
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -125,10 +125,10 @@ def test_bad_file_is_named_with_row_and_column(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     out = tmp_path / "out.json"
-    said = fails(capfd, "--model", str(trained.folder), "--data", str(tmp_path / name), "--json", str(out))
-    assert said.startswith(f"error: {tmp_path / name}")
+    output = fails(capfd, "--model", str(trained.folder), "--data", str(tmp_path / name), "--json", str(out))
+    assert output.startswith(f"error: {tmp_path / name}")
     for part in parts:
-        assert part in said
+        assert part in output
     assert not out.exists()
 
 
@@ -146,5 +146,5 @@ def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], options
 
 
 def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], trained: Trained) -> None:
-    said = fails(capfd, "--model", "no_such_folder", "--data", str(trained.data / "test.jsonl"))
-    assert said.startswith("error: --model no_such_folder cannot be loaded: ")
+    output = fails(capfd, "--model", "no_such_folder", "--data", str(trained.data / "test.jsonl"))
+    assert output.startswith("error: --model no_such_folder cannot be loaded: ")

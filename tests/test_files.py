@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer_ext.files import replacing, write_file
+from trainer_ext.files import replacing, replacing_folder, write_file
 
 
 def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
@@ -27,3 +27,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         raise OSError("disk full")
     assert target.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    for name in ("first", "second"):
+        with replacing_folder(target) as folder:
+            assert list(folder.iterdir()) == []
+            (folder / name).touch()
+    assert [path.name for path in target.iterdir()] == ["second"]
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]

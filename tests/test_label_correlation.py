@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 from transformers import TrainerState, TrainingArguments
 
+from trainer_ext.evaluation.label_order import cluster_order
 from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.reports.callback import EvaluationPredictions
 from trainer_ext.reports.label_correlation import (
     LabelCorrelationCallback,
-    cluster_order,
     label_correlation_report,
 )
 

@@ -68,7 +68,7 @@ def sklearn_values(labels: np.ndarray, predicted: np.ndarray, zero_division: flo
         values = sklearn.metrics.precision_recall_fscore_support(labels, predicted, average=average, **options)
         for name, value in zip(("precision", "recall", "f1"), values, strict=False):
             if average is None:
-                expected |= {f"{name}/{label}": each for label, each in enumerate(value)}
+                expected |= {f"{name}/{label}": entry for label, entry in enumerate(value)}
             else:
                 expected[f"{average}_{name}"] = value
     return expected | {f"support/{label}": count for label, count in enumerate(labels.sum(axis=0))}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import torch
 from safetensors import safe_open
 
 from hub.demo import app
+from hub.demo.analysis import EmotionModel
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
 from hub.model.quick import quick_classifier
@@ -91,15 +93,15 @@ def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str
     by_torch = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     quick = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(quick) == len(by_torch) == len(TEXTS)
-    for found, expected in zip(quick, by_torch, strict=True):
-        assert found["text"] == expected["text"]
-        assert [each["label"] for each in found["emotions"]] == [each["label"] for each in expected["emotions"]]
+    for actual, expected in zip(quick, by_torch, strict=True):
+        assert actual["text"] == expected["text"]
+        assert [entry["label"] for entry in actual["emotions"]] == [entry["label"] for entry in expected["emotions"]]
         for name, key in (("emotions", "score"), ("emotions", "threshold"), ("words", "weight")):
-            values = [[each[key] for each in answer[name]] for answer in (found, expected)]
+            values = [[entry[key] for entry in answer[name]] for answer in (actual, expected)]
             assert values[0] == pytest.approx(values[1], abs=1e-4)
         # Equal shares may stand in any order.
-        for each in found["words"]:
-            assert each["word"] == found["text"][each["start"] : each["end"]]
+        for entry in actual["words"]:
+            assert entry["word"] == actual["text"][entry["start"] : entry["end"]]
     assert sum(len(answer["emotions"]) for answer in quick) > 3
 
 
@@ -114,19 +116,43 @@ def test_lines_of_a_stream_are_answered_without_torch() -> None:
     assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
 
 
-def test_a_long_stream_goes_on_with_torch(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+class Terminal(io.BytesIO):
+    """Lines that somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "batch_size", "has_torch"), [(io.BytesIO, 2, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
+)
+def test_one_engine_answers_all_texts(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.BytesIO],
+    batch_size: int,
+    has_torch: bool,
 ) -> None:
-    loaded = []
-    load = prediction.load_classifier
-    monkeypatch.setattr(prediction, "load_classifier", lambda *given: loaded.append(given) or load(*given))
-    path = tmp_path / "texts.txt"
-    path.write_text("".join(f"{text}\n" for text in OBVIOUS), encoding="utf-8")
-    for batch_size, num_loaded in ((2, 0), (1, 1)):
-        predict.main(["--json", "--input", str(path), "--batch_size", str(batch_size)])
-        answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-        assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
-        assert len(loaded) == num_loaded
+    loaded: list[Any] = []
+    for module, name in ((prediction, "load_classifier"), (predict, "quick_classifier")):
+        load = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, load=load, name=name: loaded.append(name) or load(*given))
+    content = "".join(f"{text}\n" for text in OBVIOUS).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream(content), encoding="utf-8"))
+    predict.main(["--json", "--batch_size", str(batch_size)])
+    answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
+    assert loaded == (["load_classifier"] if has_torch else ["quick_classifier"])
+
+
+def test_rows_before_an_unreadable_one_are_answered(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_bytes(b"I love you\ntr\xe8s\nso sad\n")
+    with pytest.raises(SystemExit) as stopped:
+        predict.main(["--json", "--input", str(tmp_path / "texts.txt")])
+    assert stopped.value.code == 2
+    captured = capfd.readouterr()
+    assert [json.loads(line)["text"] for line in captured.out.splitlines()] == ["I love you"]
+    assert captured.err.startswith(f"error: {tmp_path / 'texts.txt'}, row 2: not UTF-8 (byte 3 of the line)")
 
 
 def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,11 +194,11 @@ def test_its_graph_is_what_the_command_writes(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[app.EmotionModel] = []
+    served: list[EmotionModel] = []
     monkeypatch.setattr(app, "launch", lambda model, **options: served.append(model))
     demo.main([])
-    found = served[0].analyse(list(OBVIOUS))
-    assert [each.predicted[0].label for each in found] == list(OBVIOUS.values())
+    actual = served[0].analyse(list(OBVIOUS))
+    assert [entry.predicted[0].label for entry in actual] == list(OBVIOUS.values())
     # The classes of this project, not a copy of them.
     assert type(served[0].model).__module__.startswith("modeling_stacked_emotion.")
 
@@ -196,9 +222,9 @@ def test_without_code_the_card_shows_how_a_checkout_loads_it(tmp_path: Path) -> 
     assert "trust_remote_code" not in card
     assert "| `glove` | GloVe 6B | [pddl](https://nlp.stanford.edu/projects/glove/) |" in card
     (code,) = [code for _, code in python_blocks(card)]
-    said: dict[str, Any] = {}
-    exec(code, said)
-    assert said["probabilities"].shape == (1, 28)
+    output: dict[str, Any] = {}
+    exec(code, output)
+    assert output["probabilities"].shape == (1, 28)
 
 
 @pytest.mark.parametrize("command", [predict, demo])
@@ -209,9 +235,9 @@ def test_missing_folder_is_named(
     with pytest.raises(SystemExit) as stopped:
         command.main(["text"] if command is predict else [])
     assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: There is no model in {tmp_path / 'stacked-emotion-mini'}, which comes with a ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith(f"error: There is no model in {tmp_path / 'stacked-emotion-mini'}, which comes with a ")
+    assert output.count("\n") == 1
     with pytest.raises(FileNotFoundError, match="name another model with --model"):
         mini_model()
 

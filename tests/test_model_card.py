@@ -15,7 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from model_samples import RESULTS
 from transformers import BertConfig
 
-from hub.model.card import evaluation_entries, render_card
+from hub.model.card import CardContext, evaluation_entries, render_card
 from hub.model.encoders import Encoder, check_licenses, find_encoder
 from hub.model.summary import TrainingSummary, read_summary
 from modeling_stacked_emotion import StackedEmotionConfig
@@ -67,7 +67,7 @@ def card(
     **options: Any,
 ) -> tuple[dict[str, Any], str]:
     """The card's metadata and its text."""
-    text = render_card(config or our_config(), results, summary, location, **options)
+    text = render_card(CardContext(config or our_config(), results, summary, location, **options))
     _, metadata, body = text.split("---\n", 2)
     return yaml.safe_load(metadata), body
 
@@ -181,7 +181,7 @@ def test_limits_name_the_labels_that_they_are_about() -> None:
 
 
 def test_metadata_is_accepted_by_the_hub_library() -> None:
-    text = render_card(our_config(), RESULTS, SUMMARY, "user/repo", **PUBLISHED)
+    text = render_card(CardContext(our_config(), RESULTS, SUMMARY, "user/repo", **PUBLISHED))
     data = ModelCard(text).data
     assert isinstance(data, ModelCardData)
     assert data.base_model == ["google-bert/bert-base-uncased", "FacebookAI/roberta-base"]
@@ -205,7 +205,7 @@ def test_metadata_is_accepted_by_the_hub_library() -> None:
 
 def test_evaluation_entries_are_accepted_by_the_hub_library() -> None:
     config = our_config(thresholds=[0.3, 0.5])
-    entries = evaluation_entries(config, RESULTS, SUMMARY, "user/repo")
+    entries = evaluation_entries(CardContext(config, RESULTS, SUMMARY, "user/repo"))
     assert entries is not None
     (entry,) = parse_eval_result_entries(entries)
     assert (entry.dataset_id, entry.task_id, entry.value) == ("user/emotions", "plain", 0.5123)
@@ -214,11 +214,12 @@ def test_evaluation_entries_are_accepted_by_the_hub_library() -> None:
     assert entry.notes == "macro-F1 on the test split; thresholds per label from the validation split"
     other = replace(SUMMARY, dataset_config=None, dataset_revision="main")
     untuned = our_config(thresholds=[0.5, 0.5])
-    (entry,) = parse_eval_result_entries(evaluation_entries(untuned, RESULTS, other, "user/repo") or [])
+    entries = evaluation_entries(CardContext(untuned, RESULTS, other, "user/repo"))
+    (entry,) = parse_eval_result_entries(entries or [])
     assert (entry.task_id, entry.dataset_revision) == ("default", None)
     assert entry.notes == "macro-F1 on the test split; every threshold 0.5"
-    assert evaluation_entries(config, {"validation_macro_f1": 0.9}, SUMMARY, "user/repo") is None
-    assert evaluation_entries(config, RESULTS, replace(SUMMARY, dataset=None), "user/repo") is None
+    assert evaluation_entries(CardContext(config, {"validation_macro_f1": 0.9}, SUMMARY, "user/repo")) is None
+    assert evaluation_entries(CardContext(config, RESULTS, replace(SUMMARY, dataset=None), "user/repo")) is None
 
 
 def test_examples_go_to_the_widget_and_to_a_table() -> None:

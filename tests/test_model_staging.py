@@ -261,8 +261,8 @@ def test_results_on_the_hub_are_readable(stock_source: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repo_id": "emotions"}, "`repo_id` must be user/name, got 'emotions'"),
-        ({"repo_id": "user/emotions/more"}, "`repo_id` must be user/name, got 'user/emotions/more'"),
+        ({"repo_id": "emotions"}, "`repo_id` must be `owner/name`, got 'emotions'"),
+        ({"repo_id": "user/emotions/more"}, "`repo_id` must be `owner/name`, got 'user/emotions/more'"),
         ({"encoders": {"bert": "a/b"}}, "`encoders` may name encoder; got bert"),
         ({"encoders": {"encoder": "facebook/fasttext-en-vectors"}}, "`license` must be 'cc-by-sa-3.0'"),
         ({"encoders": {"encoder": "from scratch"}, "license": "other"}, "`license` must be an identifier of the Hub"),
@@ -277,9 +277,9 @@ def test_wrong_arguments_are_refused(
 
 def test_a_folder_with_something_in_it_is_refused(stock_source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="must be an existing empty folder"):
+    with pytest.raises(ValueError, match="`folder` must be empty, got"):
         stage_model(stock_source, tmp_path, repo_id="user/emotions")
-    with pytest.raises(ValueError, match="must be an existing empty folder"):
+    with pytest.raises(FileNotFoundError, match="must be an existing empty folder"):
         stage_model(stock_source, tmp_path / "absent", repo_id="user/emotions")
 
 

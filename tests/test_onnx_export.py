@@ -130,7 +130,8 @@ def test_files_are_the_same_each_time_and_name_no_path(exported: Path, tmp_path:
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "old.onnx").touch()
     export_onnx(exported, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["onnx", "onnx_example.py"]
+    code = ["description_stacked_emotion.py", "onnx", "onnx_example.py", "text_stacked_emotion.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == code
     names = sorted(path.name for path in (tmp_path / "onnx").iterdir())
     assert names == ["model.onnx", "model_int8.onnx"]
     for name in names:
@@ -249,7 +250,7 @@ def test_other_logits_are_refused_and_nothing_is_left(
 
 
 def test_what_cannot_be_exported(tmp_path: Path, encoder_folders: dict[str, Path], monkeypatch: Any) -> None:
-    with pytest.raises(ValueError, match="is no multi-label classifier: there is nothing to export"):
+    with pytest.raises(ValueError, match="bert_wp is no multi-label classifier"):
         export_onnx(encoder_folders["bert_wp"], tmp_path)
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ImportError, match=r"need onnxscript: pip install 'stacked-emotion\[onnx\]'"):

@@ -17,7 +17,7 @@ from modeling_stacked_emotion import (
     StackedEmotionTokenizer,
     split_words,
 )
-from modeling_stacked_emotion.pipeline_stacked_emotion import describe_emotions
+from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
 
 TEXTS = [
     "I am so happy today!",
@@ -105,30 +105,31 @@ def test_pipeline_gives_exactly_the_labels_at_or_over_their_thresholds(
         scores = probabilities(spread, tokenizer, text)
         thresholds = dict(zip(LABELS, spread.config.thresholds, strict=True))
         expected = {label: score for label, score in scores.items() if score >= thresholds[label]}
-        found = result["emotions"]
-        assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(expected, abs=1e-5)
-        assert all(entry["threshold"] == thresholds[entry["label"]] for entry in found)
-        assert [entry["score"] for entry in found] == sorted((entry["score"] for entry in found), reverse=True)
-        num_emotions += len(found)
+        actual = result["emotions"]
+        assert {entry["label"]: entry["score"] for entry in actual} == pytest.approx(expected, abs=1e-5)
+        assert all(entry["threshold"] == thresholds[entry["label"]] for entry in actual)
+        assert [entry["score"] for entry in actual] == sorted((entry["score"] for entry in actual), reverse=True)
+        num_emotions += len(actual)
     assert 0 < num_emotions < 20
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.0, 4), (1.0, 0)])
 def test_one_threshold_for_all_labels(emotions: Any, threshold: float, expected: int) -> None:
-    found = emotions(TEXTS[0], threshold=threshold)["emotions"]
-    assert len(found) == expected
-    assert {entry["threshold"] for entry in found} <= {threshold}
+    actual = emotions(TEXTS[0], threshold=threshold)["emotions"]
+    assert len(actual) == expected
+    assert {entry["threshold"] for entry in actual} <= {threshold}
 
 
 def test_thresholds_are_one_half_where_the_model_has_none(emotions: Any) -> None:
     emotions.model.config.thresholds = None
-    found = emotions(TEXTS[0])["emotions"]
-    assert {entry["threshold"] for entry in found} == {0.5}
-    assert min(entry["score"] for entry in found) >= 0.5
+    actual = emotions(TEXTS[0])["emotions"]
+    assert {entry["threshold"] for entry in actual} == {0.5}
+    assert min(entry["score"] for entry in actual) >= 0.5
 
 
-def test_a_score_equal_to_its_threshold_counts(spread: StackedEmotionForSequenceClassification) -> None:
-    result = describe_emotions(spread.config, "so sad", [(0, 2), (3, 6)], [0.3, 0.94, 0.5, 0.59], [0.25, 0.75, 0.0])
+def test_a_score_equal_to_its_threshold_counts() -> None:
+    thresholds, words = [0.3, 0.95, 0.5, 0.6], [(0, 2), (3, 6)]
+    result = describe_emotions("so sad", LABELS, [0.3, 0.94, 0.5, 0.59], thresholds, words, [0.25, 0.75, 0.0])
     assert [entry["label"] for entry in result["emotions"]] == ["sadness", "anger"]
     assert result["words"] == [
         {"word": "sad", "start": 3, "end": 6, "weight": 0.75},
@@ -136,8 +137,8 @@ def test_a_score_equal_to_its_threshold_counts(spread: StackedEmotionForSequence
     ]
     # As long as the longest text of the batch, or up to the last word with a token: the answer is the same.
     for attention in ([1.0], [1.0, 0.0], [1.0, 0.0, 0.0]):
-        words = describe_emotions(spread.config, "so \u0301", [(0, 2), (3, 4)], [0.0] * 4, attention)["words"]
-        assert [(word["word"], word["weight"]) for word in words] == [("so", 1.0), ("\u0301", 0.0)]
+        result = describe_emotions("so \u0301", LABELS, [0.0] * 4, 0.5, [(0, 2), (3, 4)], attention)
+        assert [(word["word"], word["weight"]) for word in result["words"]] == [("so", 1.0), ("\u0301", 0.0)]
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 5])

@@ -29,9 +29,9 @@ TEXTS = [row["text"] for row in make_rows(20, 5)]
 def run_json(capfd: pytest.CaptureFixture[str], trained: Trained, *arguments: str) -> list[dict[str, Any]]:
     capfd.readouterr()
     predict.main(["--model", str(trained.folder), "--json", *arguments])
-    said = capfd.readouterr()
-    assert "Traceback" not in said.err
-    return [json.loads(line) for line in said.out.split("\n")[:-1]]
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err
+    return [json.loads(line) for line in output.out.split("\n")[:-1]]
 
 
 def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -40,10 +40,10 @@ def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         predict.main(list(arguments))
     assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    output = capfd.readouterr().err
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    return output
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -66,9 +66,9 @@ def test_json_has_the_labels_at_their_thresholds(trained: Trained, capfd: pytest
         expected = sorted(
             ((LABELS[index], float(row[index]), thresholds[index]) for index in over), key=lambda entry: -entry[1]
         )
-        found = [(entry["label"], entry["score"], entry["threshold"]) for entry in result["emotions"]]
-        assert [entry[0] for entry in found] == [entry[0] for entry in expected]
-        assert [entry[1:] for entry in found] == [pytest.approx(entry[1:], abs=1e-5) for entry in expected]
+        actual = [(entry["label"], entry["score"], entry["threshold"]) for entry in result["emotions"]]
+        assert [entry[0] for entry in actual] == [entry[0] for entry in expected]
+        assert [entry[1:] for entry in actual] == [pytest.approx(entry[1:], abs=1e-5) for entry in expected]
         assert result["text"] == text
         assert all(text[word["start"] : word["end"]] == word["word"] for word in result["words"])
     assert 0 < num_emotions < 80
@@ -161,8 +161,8 @@ def test_standard_output_that_is_not_utf8(
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
     predict.main(["--model", str(trained.folder), *(["--json"] if form == "json" else []), "so sad 😢"])
-    said = written.getvalue().decode("utf-8")
-    assert (json.loads(said)["text"] if form == "json" else said.splitlines()[0]) == shown
+    output = written.getvalue().decode("utf-8")
+    assert (json.loads(output)["text"] if form == "json" else output.splitlines()[0]) == shown
 
 
 # ---------------------------------------------------------------------------------------------- hard texts
@@ -187,12 +187,12 @@ def test_hard_text_is_classified(trained: Trained, capfd: pytest.CaptureFixture[
     arguments = ["--model", str(trained.folder), "--threshold", "0", text]
     capfd.readouterr()
     predict.main([*arguments, "--json"] if form == "json" else arguments)
-    said = capfd.readouterr()
-    assert said.err == ""
+    output = capfd.readouterr()
+    assert output.err == ""
     if form == "bars":
-        assert [label for label in LABELS if said.out.count(f"  {label} ") == 1] == LABELS
+        assert [label for label in LABELS if output.out.count(f"  {label} ") == 1] == LABELS
         return
-    (line,) = said.out.split("\n")[:-1]
+    (line,) = output.out.split("\n")[:-1]
     result = json.loads(line)
     assert result["text"] == text.replace("\ud83d", "\ufffd")
     assert sorted(emotion["label"] for emotion in result["emotions"]) == LABELS
@@ -227,8 +227,8 @@ def test_line_that_is_not_utf8_names_its_row(
 ) -> None:
     content = "so happy\nso sad\ntrès\n".encode("latin-1")
     (tmp_path / "texts.txt").write_bytes(content)
-    said = fails(capfd, "--model", str(trained.folder), "--input", str(tmp_path / "texts.txt"))
-    assert said.startswith(f"error: {tmp_path / 'texts.txt'}, row 3: not UTF-8 (byte 3 of the line)")
+    output = fails(capfd, "--model", str(trained.folder), "--input", str(tmp_path / "texts.txt"))
+    assert output.startswith(f"error: {tmp_path / 'texts.txt'}, row 3: not UTF-8 (byte 3 of the line)")
     feed(monkeypatch, content)
     assert "standard input, row 3: not UTF-8" in fails(capfd, "--model", str(trained.folder), "--json")
 
@@ -254,8 +254,8 @@ def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], model: str) -
 
 
 def test_folder_that_is_no_classifier(capfd: pytest.CaptureFixture[str], encoder_folders: dict[str, Path]) -> None:
-    said = fails(capfd, "--model", str(encoder_folders["bert_wp"]), "text")
-    assert "is no multi-label classifier" in said
+    output = fails(capfd, "--model", str(encoder_folders["bert_wp"]), "text")
+    assert "is no multi-label classifier" in output
 
 
 def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -265,8 +265,8 @@ def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_p
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes((trained.folder / "model.safetensors").read_bytes()[:5000])
-    said = fails(capfd, "--model", str(tmp_path), "text")
-    assert said.startswith(f"error: --model {tmp_path} cannot be loaded: ")
+    output = fails(capfd, "--model", str(tmp_path), "text")
+    assert output.startswith(f"error: --model {tmp_path} cannot be loaded: ")
 
 
 # ---------------------------------------------------------------------------------------------- other processes
@@ -286,10 +286,10 @@ def test_closed_pipe_ends_without_a_complaint(trained: Trained) -> None:
         process.stdin.close()
         first = json.loads(process.stdout.readline())
         process.stdout.close()
-        said = process.stderr.read().decode()
+        output = process.stderr.read().decode()
         process.wait(timeout=60)
     assert first["text"] == "so happy about the exam"
-    assert said == ""
+    assert output == ""
 
 
 _MEASURE = """

@@ -27,8 +27,8 @@ TEXTS = [
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
-        *("alignment", "checks", "configuration", "encoding", "layers", "modeling", "pipeline", "static_tokenizer"),
-        *("static_words", "storage", "text", "tokenization"),
+        *("alignment", "checks", "configuration", "description", "encoding", "layers", "modeling", "pipeline"),
+        *("static_tokenizer", "static_words", "storage", "text", "tokenization"),
     )
 }
 

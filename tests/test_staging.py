@@ -84,7 +84,7 @@ def test_foreign_folders_and_files_are_not_replaced(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_text("weeks of work")
     file.write_text("notes")
     for target in (folder, file):
-        with pytest.raises(FileExistsError, match=f"{target.name} holds what was not staged: name a folder"):
+        with pytest.raises(FileExistsError, match=f"{target.name} holds something that was not staged: name a folder"):
             stage(target, "new")
     assert content(folder) == {"model.safetensors": "weeks of work"}
     assert file.read_text() == "notes"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo Space: a Gradio app that stands alone, and its staging."""
+"""The demo Space: a Gradio app, and its staging."""

@@ -4,18 +4,28 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import yaml
-from huggingface_hub.utils import validate_repo_id
 
 from trainer_ext.errors import InputError, MissingPackageError
 
+from ..staging import check_empty_folder, check_repo_id
+
 HERE = Path(__file__).resolve().parent
-# What the app and the code of the models import.
+_CODE = (
+    *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
+    HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
+)
+# An import of one of these files, which lie beside each other in the Space.
+_IMPORT = re.compile(
+    rf"^from (?:trainer_ext[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import", flags=re.MULTILINE
+)
+# Packages that the app and the code of the models import.
 PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")
 
 
@@ -33,34 +43,24 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
 
     Raises:
         `FileNotFoundError`: If there is no such folder.
-        `ImportError`: If a package whose version is needed is not installed.
-        `ValueError`: If the folder is not empty, or an id or the revision is not as described.
+        `MissingPackageError`: If a package whose version is needed is not installed.
+        `InputError`: If the folder is not empty, or an id or the revision is not as described.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
-    if any(folder.iterdir()):
-        raise InputError(f"`folder` must be empty, got {folder}.")
-    for field, value in (("repo_id", repo_id), ("model_id", model_id)):
-        _check_repo_id(field, value)
+    check_empty_folder(folder)
+    check_repo_id("repo_id", repo_id)
+    check_repo_id("model_id", model_id)
     if model_revision is not None and model_revision.split() != [model_revision]:
         raise InputError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
     versions = _installed_versions()
     files = {
         "README.md": _card(repo_id, model_id, model_revision, versions["gradio"]),
-        "app.py": (HERE / "app.py").read_text(encoding="utf-8"),
+        **{path.name: _IMPORT.sub(r"from \1 import", path.read_text(encoding="utf-8")) for path in _CODE},
         "style.css": (HERE / "style.css").read_text(encoding="utf-8"),
         "demo.json": json.dumps({"model_id": model_id, "model_revision": model_revision}, indent=2) + "\n",
         "requirements.txt": "".join(f"{package}=={number}\n" for package, number in versions.items()),
     }
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8", newline="\n")
-
-
-def _check_repo_id(field: str, value: str) -> None:
-    # The Hub's own check lets a name without an owner pass.
-    if value.count("/") != 1:
-        raise InputError(f"`{field}` must be `owner/name`, got {value!r}.")
-    validate_repo_id(value)
 
 
 def _installed_versions() -> dict[str, str]:

@@ -38,7 +38,7 @@ def parse_lines(text: str) -> list[dict[str, float | None]]:
         `list[dict[str, float | None]]`: Label to probability, or to `None` where there is none.
 
     Raises:
-        ValueError: If a line names a label twice.
+        `ValueError`: If a line names a label twice.
     """
     samples = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -84,7 +84,7 @@ def evaluate_texts(
         Two tables, of the summary metrics and of the labels, each with its `headers` and `data`.
 
     Raises:
-        ValueError: If the texts do not fit each other, or are too long for a demonstration.
+        `ValueError`: If the texts do not fit each other, or are too long for a demonstration.
     """
     gold, predicted = parse_lines(references), parse_lines(predictions)
     _drop_final_line_break(gold, predicted)
@@ -127,7 +127,7 @@ def _check_samples(
     gold: list[dict[str, float | None]], predicted: list[dict[str, float | None]], has_scores: bool
 ) -> None:
     if any(score is not None for sample in gold for score in sample.values()):
-        raise ValueError("Gold labels have no probabilities; remove what follows the colons.")
+        raise ValueError("Gold labels have no probabilities; remove the colons and the numbers behind them.")
     if has_scores and any(score is None for sample in predicted for score in sample.values()):
         raise ValueError("Either all predicted labels have a probability, as in `joy: 0.9`, or none.")
     if len(gold) != len(predicted):

@@ -48,8 +48,8 @@ Args:
 Returns:
     `dict`: `macro_f1`, `micro_f1`, `weighted_f1`, `samples_jaccard`, `micro_jaccard`, `hamming_loss`,
     `subset_accuracy`, `macro_precision`, `macro_recall`, `micro_precision`, `micro_recall`; with probabilities also
-    `macro_roc_auc` and `macro_average_precision`; and what was asked for. All lie in [0, 1]; lower is better for
-    `hamming_loss` alone.
+    `macro_roc_auc` and `macro_average_precision`; and the keys of the options. All lie in [0, 1]; lower is better
+    for `hamming_loss` alone.
 
 Examples:
 
@@ -77,7 +77,7 @@ _PREDICTIONS = {"default": "predictions", "probabilities": "prediction_scores"}
 
 @dataclass(frozen=True)
 class Options:
-    """What `load` and `compute` take beside the data; `_INPUTS_DESCRIPTION` explains them."""
+    """The options of `load` and `compute`; `_INPUTS_DESCRIPTION` explains them."""
 
     thresholds: float | Sequence[float] = 0.5
     label_names: Sequence[str] | None = None
@@ -90,11 +90,11 @@ class Options:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS_DESCRIPTION)
 class MultilabelEmotion(evaluate.Metric):
-    """The metric; its configuration says what is evaluated, "default" hard predictions or "probabilities"."""
+    """The metric; it evaluates hard predictions in the configuration "default", else "probabilities"."""
 
     def __init__(self, config_name: str | None = None, **kwargs: Any) -> None:
         given = {field.name: kwargs.pop(field.name) for field in fields(Options) if field.name in kwargs}
-        # The base class takes and forgets what it does not know.
+        # The base class takes and forgets unknown options.
         if unknown := kwargs.keys() - signature(evaluate.Metric).parameters.keys():
             raise TypeError(
                 f"Unknown option {min(unknown)!r}; the metric's are {[field.name for field in fields(Options)]}."
@@ -160,7 +160,7 @@ class MultilabelEmotion(evaluate.Metric):
         Format results as plain text: a row per metric, then a row per label, frequent labels first.
 
         Args:
-            results (`dict`): What `compute` returned with `per_label=True`.
+            results (`dict`): The results of `compute` with `per_label=True`.
         """
         names = [key.removeprefix("support/") for key in results if key.startswith("support/")]
         if not names:

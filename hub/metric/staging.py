@@ -9,6 +9,8 @@ from string import Template
 
 from trainer_ext.errors import InputError
 
+from ..staging import check_empty_folder
+
 _HERE = Path(__file__).resolve().parent
 # The very files that the Trainer uses, so that both can only agree.
 _CORE = tuple(_HERE.parent.parent / "trainer_ext" / "evaluation" / name for name in ("bootstrap.py", "metrics.py"))
@@ -26,16 +28,13 @@ def stage_metric(folder: Path, *, repo_id: str) -> None:
         repo_id (`str`): `user/multilabel_emotion`.
 
     Raises:
-        FileNotFoundError: If `folder` does not exist.
-        ValueError: If `folder` is not empty, or `repo_id` has another form.
+        `FileNotFoundError`: If `folder` does not exist.
+        `InputError`: If `folder` is not empty, or `repo_id` has another form.
     """
     user, _, name = repo_id.partition("/")
     if not user or name != "multilabel_emotion":
         raise InputError(f"`repo_id` must be USER/multilabel_emotion, the name of the module, got {repo_id!r}.")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}; create it first.")
-    if any(folder.iterdir()):
-        raise InputError(f"`folder` must be empty, {folder} is not; pass a new one.")
+    check_empty_folder(folder)
     for source in (*_OWN, *_CORE):
         shutil.copyfile(source, folder / source.name)
     card = Template((_HERE / "card_template.md").read_text(encoding="utf-8"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test cases of the metric, in the form of the `evaluate` template: what `compute` is given and what it returns."""
+"""Test cases of the metric, in the form of the `evaluate` template: the inputs and the result of `compute`."""
 
 from __future__ import annotations
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_stacked_emotion import decision_thresholds, label_names
 from trainer_ext.errors import InputError
+from trainer_ext.reports.tables import escape_cell
 
 from .encoders import Encoder, find_encoder
 from .summary import TrainingSummary
+
+HERE = Path(__file__).parent
 
 _METRICS = (
     *("macro_f1", "micro_f1", "weighted_f1", "samples_jaccard", "subset_accuracy", "hamming_loss"),
@@ -33,29 +37,28 @@ _FEW_TEXTS = 30
 _WEAK_F1 = 0.4
 
 
-def render_card(
-    config: Any,
-    results: Mapping[str, float],
-    summary: TrainingSummary,
-    location: str,
-    *,
-    revision: str | None = None,
-    languages: Sequence[str] = (),
-    license: str | None = None,
-    examples: Sequence[Mapping[str, Any]] = (),
-    figures: Sequence[str] = (),
-    onnx: bool = False,
-    with_code: bool = True,
-) -> str:
+class LabelRow(NamedTuple):
+    """A label's row in the table of results; what was not measured is `None`."""
+
+    label: str
+    support: int
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class CardContext:
     """
-    The text of a model repository's README.md.
+    All that a card is made from; the template asks it for the rest.
 
     Args:
         config ([`PreTrainedConfig`]): Labels, thresholds, architecture; a [`StackedEmotionConfig`] or a stock one.
         results (`dict[str, float]`): The flat keys of `eval_results.json`.
-        summary ([`TrainingSummary`]): What it was made from, and how.
-        location (`str`): What the snippets load: the repository's id, or `./my_model` before there is one.
-        revision (`str`, *optional*): What the snippets are pinned to; `None` where there is no repository yet.
+        summary ([`TrainingSummary`]): The data, the encoders and the settings of the training.
+        location (`str`): The name that the snippets load: the repository's id, or `./my_model` before there is one.
+        revision (`str`, *optional*): The revision that the snippets pin; `None` where there is no repository yet.
         languages (`Sequence[str]`, *optional*): Codes of the languages that the model reads.
         license (`str`, *optional*): Licence identifier of the Hub.
         examples (`Sequence[dict]`, *optional*): As [`widget_examples`] gives them.
@@ -64,61 +67,116 @@ def render_card(
         with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is beside them; a card without
             shows how a checkout of this project loads the model.
     """
-    split = results_split(results)
-    labels = label_names(config)
-    encoders = {key: find_encoder(origin) for key, origin in summary.encoders.items()}
-    label_rows = _label_rows(config, labels, results, split)
-    tuned = are_tuned(decision_thresholds(config))
-    published = revision is not None and with_code
-    template = _environment().get_template("card_template.md")
-    return template.render(
-        metadata=_metadata(config, results, summary, location, languages, license, examples).to_yaml(),
-        name=summary.name if revision is None else location.rpartition("/")[2],
-        labels=labels,
-        architecture=_architecture(config),
-        custom_code=is_custom(config),
-        with_code=with_code,
-        thresholds=getattr(config, "thresholds", None),
-        examples=[_example_row(example) for example in examples],
-        sentence=examples[0]["text"] if examples else "Thank you so much, I did not see that coming!",
-        location=location,
-        published=published,
-        revision=revision,
-        revision_line=f'    revision="{revision}",\n' if published else "",
-        revision_item=f'"revision": "{revision}", ' if published else "",
-        onnx=onnx,
-        encoders=encoders,
-        teachers=summary.teachers,
-        license=license,
-        license_text=_license_text(license, encoders),
-        split=split,
-        sizes={key: f"{value:,}" for key, value in summary.num_texts.items()},
-        sizes_text=", ".join(f"{value:,} {key}" for key, value in summary.num_texts.items()),
-        tuned=tuned,
-        rows=[
-            [f"`{key}`", *_values(results, f"{split}_{key}", tuned)] for key in _METRICS if f"{split}_{key}" in results
-        ],
-        baseline=_number(results[key]) if (key := f"{split}_macro_f1_always_frequent") in results else None,
-        label_rows=[_label_cells(row) for row in label_rows],
-        calibration=_calibration(config, results, split),
-        thresholds_text=_thresholds_text(tuned, split),
-        rare=_names([row[0] for row in label_rows if row[1] < _FEW_TEXTS]),
+
+    config: Any
+    results: Mapping[str, float]
+    summary: TrainingSummary
+    location: str
+    revision: str | None = None
+    languages: Sequence[str] = ()
+    license: str | None = None
+    examples: Sequence[Mapping[str, Any]] = ()
+    figures: Sequence[str] = ()
+    onnx: bool = False
+    with_code: bool = True
+
+    @property
+    def name(self) -> str:
+        """The title: the repository's name once there is one."""
+        return self.summary.name if self.revision is None else self.location.rpartition("/")[2]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the model is loaded from the Hub, with its code."""
+        return self.revision is not None and self.with_code
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the model needs code that transformers does not have."""
+        return is_custom(self.config)
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """The encoders that the model was started from."""
+        return {key: find_encoder(origin) for key, origin in self.summary.encoders.items()}
+
+    @property
+    def other_license(self) -> Encoder | None:
+        """The encoder whose licence the model takes over where the Hub has no identifier for it."""
+        if self.license != "other":
+            return None
+        named = [encoder for encoder in self.encoders.values() if encoder.license == "other"]
+        if not named:
+            raise InputError(
+                "`license` must be an identifier of the Hub; 'other' is for what an encoder's own licence asks."
+            )
+        return named[0]
+
+    @property
+    def split(self) -> str:
+        """The split whose results are reported: `test` if there was one."""
+        return "test" if "test_macro_f1" in self.results else "validation"
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the thresholds were chosen on validation data."""
+        return are_tuned(decision_thresholds(self.config))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the whole split that were measured."""
+        return [key for key in _METRICS if f"{self.split}_{key}" in self.results]
+
+    def result(self, key: str) -> float | None:
+        """A result on the reported split."""
+        return self.results.get(f"{self.split}_{key}")
+
+    @property
+    def label_rows(self) -> list[LabelRow]:
+        """A row per label, the most frequent label first."""
+        rows = [
+            LabelRow(
+                label,
+                int(self.result(f"support/{label}") or 0),
+                threshold,
+                *(self.result(f"{key}/{label}") for key in ("precision", "recall", "f1")),
+            )
+            for label, threshold in zip(label_names(self.config), decision_thresholds(self.config), strict=True)
+        ]
+        return sorted(rows, key=lambda row: -row.support)
+
+    @property
+    def requirements(self) -> str:
+        """The packages that the snippets need, as arguments of pip."""
+        if not self.is_custom:
+            return "torch transformers"
+        lines = (HERE / "requirements.txt").read_text(encoding="utf-8").split()
+        return " ".join(f'"{line}"' for line in lines)
+
+
+def render_card(card: CardContext) -> str:
+    """The text of a model repository's README.md."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"cell": escape_cell, "hub_link": _hub_link, "names": _names, "number": _number}
+    return environment.get_template("card_template.md").render(
+        card=card,
+        metadata=_metadata(card).to_yaml(),
+        architecture=_architecture(card.config),
+        rare=[row.label for row in card.label_rows if row.support < _FEW_TEXTS],
         few_texts=_FEW_TEXTS,
+        weak=[row.label for row in card.label_rows if (row.f1 or 0) < _WEAK_F1],
         weak_f1=_WEAK_F1,
-        weak=_names([row[0] for row in label_rows if (row[5] or 0) < _WEAK_F1]),
-        figures=figures,
-        data=_data(summary),
-        language_text=f" Languages: {', '.join(languages)}." if languages else "",
-        requirements=_requirements(config),
-        duration=_duration(results),
-        settings=summary.settings,
-        versions=", ".join(f"{package} {version}" for package, version in summary.versions.items()),
     )
 
 
-def evaluation_entries(
-    config: Any, results: Mapping[str, float], summary: TrainingSummary, repo_id: str
-) -> list[dict[str, Any]] | None:
+def evaluation_entries(card: CardContext) -> list[dict[str, Any]] | None:
     """
     The content of `.eval_results/*.yaml`: macro-F1 on the test split of a data set of the Hub.
 
@@ -128,30 +186,25 @@ def evaluation_entries(
     Returns:
         `list[dict]`, *optional*: `None` where the data are files, or nothing was measured on a test split.
     """
-    if not summary.dataset or "test_macro_f1" not in results:
+    summary = card.summary
+    if not summary.dataset or "test_macro_f1" not in card.results:
         return None
     revision = summary.dataset_revision or ""
-    tuned = are_tuned(decision_thresholds(config))
-    thresholds = "thresholds per label from the validation split" if tuned else "every threshold 0.5"
+    thresholds = "thresholds per label from the validation split" if card.is_tuned else "every threshold 0.5"
     entry = EvalResultEntry(
         dataset_id=summary.dataset,
         task_id=summary.dataset_config or "default",
-        value=round(results["test_macro_f1"], 4),
+        value=round(card.results["test_macro_f1"], 4),
         dataset_revision=revision if re.fullmatch(r"[0-9a-f]{40}", revision) else None,
-        source_url=f"https://huggingface.co/{repo_id}",
+        source_url=f"https://huggingface.co/{card.location}",
         source_name="Model card",
         notes=f"macro-F1 on the test split; {thresholds}",
     )
     return eval_result_entries_to_yaml([entry])
 
 
-def results_split(results: Mapping[str, float]) -> str:
-    """The split whose results are reported: `test` if there was one."""
-    return "test" if "test_macro_f1" in results else "validation"
-
-
 def are_tuned(thresholds: Iterable[float]) -> bool:
-    """Whether they were chosen on validation data; where nothing was chosen, every threshold is 0.5."""
+    """Whether thresholds were chosen on validation data; where nothing was chosen, every one is 0.5."""
     return any(threshold != 0.5 for threshold in thresholds)
 
 
@@ -160,84 +213,46 @@ def is_custom(config: Any) -> bool:
     return bool(getattr(config, "auto_map", None))
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"cell": _cell, "hub_link": _hub_link, "setting": _setting}
-    return environment
-
-
-def _metadata(
-    config: Any,
-    results: Mapping[str, float],
-    summary: TrainingSummary,
-    location: str,
-    languages: Sequence[str],
-    license: str | None,
-    examples: Sequence[Mapping[str, Any]],
-) -> ModelCardData:
-    encoders = [find_encoder(origin) for origin in summary.encoders.values()]
-    base_models = [encoder.origin for encoder in encoders if encoder.on_hub]
-    results_list = _model_index(results, summary)
+def _metadata(card: CardContext) -> ModelCardData:
+    base_models = [encoder.origin for encoder in card.encoders.values() if encoder.on_hub]
+    model_index = _model_index(card)
+    other = card.other_license
     return ModelCardData(
-        language=list(languages) or None,
-        license=license,
+        language=list(card.languages) or None,
+        license=card.license,
         library_name="transformers",
         pipeline_tag="text-classification",
-        tags=["emotion", "multi-label", "stacked-emotion", *(["custom_code"] if is_custom(config) else [])],
+        tags=["emotion", "multi-label", "stacked-emotion", *(["custom_code"] if card.is_custom else [])],
         base_model=base_models or None,
         # Of several base models the Hub would take it for a merge of their weights.
         base_model_relation="finetune" if base_models else None,
-        datasets=[summary.dataset] if summary.dataset else None,
-        metrics=sorted({result.metric_type for result in results_list}) or None,
-        model_name=location.rpartition("/")[2],
-        eval_results=results_list or None,
-        widget=[{key: example[key] for key in ("text", "output")} for example in examples] or None,
-        **_other_license(license, encoders),
+        datasets=[card.summary.dataset] if card.summary.dataset else None,
+        metrics=sorted({result.metric_type for result in model_index}) or None,
+        model_name=card.location.rpartition("/")[2],
+        eval_results=model_index or None,
+        widget=[{key: example[key] for key in ("text", "output")} for example in card.examples] or None,
+        **({"license_name": str(other.name), "license_link": str(other.link)} if other else {}),
     )
 
 
-def _model_index(results: Mapping[str, float], summary: TrainingSummary) -> list[EvalResult]:
-    split = results_split(results)
+def _model_index(card: CardContext) -> list[EvalResult]:
+    summary = card.summary
     return [
         EvalResult(
             task_type="text-classification",
             task_name="Multi-label emotion classification",
             dataset_type=summary.dataset or "unknown",
-            dataset_name=summary.dataset or summary.files.get(split, "Unknown"),
+            dataset_name=summary.dataset or summary.files.get(card.split, "Unknown"),
             dataset_config=summary.dataset_config,
-            dataset_split=split,
+            dataset_split=card.split,
             dataset_revision=summary.dataset_revision,
             metric_type=metric_type,
             metric_name=name,
-            metric_value=round(results[f"{split}_{key}"], 4),
+            metric_value=round(value, 4),
         )
         for key, (metric_type, name) in _HUB_METRICS.items()
-        if f"{split}_{key}" in results
+        if (value := card.result(key)) is not None
     ]
-
-
-def _other_license(license: str | None, encoders: Sequence[Encoder]) -> dict[str, str]:
-    """Name and link of a licence that the Hub has no identifier for."""
-    if license != "other":
-        return {}
-    named = [encoder for encoder in encoders if encoder.license == "other"]
-    if not named:
-        raise InputError(
-            "`license` must be an identifier of the Hub; 'other' is for what an encoder's own licence asks."
-        )
-    return {"license_name": str(named[0].name), "license_link": str(named[0].link)}
-
-
-def _license_text(license: str | None, encoders: Mapping[str, Encoder]) -> str:
-    other = _other_license(license, list(encoders.values()))
-    return f"[{other['license_name']}]({other['license_link']})" if other else str(license)
 
 
 def _architecture(config: Any) -> str:
@@ -261,90 +276,6 @@ def _architecture(config: Any) -> str:
     return "Text → " + " → ".join(step for step in steps if step) + "."
 
 
-def _example_row(example: Mapping[str, Any]) -> dict[str, str]:
-    emotions = ", ".join(f"{entry['label']} {entry['score']:.2f}" for entry in example["emotions"])
-    return {"text": example["text"], "emotions": emotions or "none over its threshold"}
-
-
-def _thresholds_text(tuned: bool, split: str) -> str:
-    if not tuned:
-        return "here 0.5 for every label."
-    if split == "validation":
-        return "the thresholds were chosen on this very split, so the numbers at them are a little too good."
-    return "the thresholds were chosen on the validation split, never on test."
-
-
-def _calibration(config: Any, results: Mapping[str, float], split: str) -> str:
-    key = f"{split}_macro_calibration_error"
-    if key not in results:
-        return ""
-    error = _number(results[key])
-    scale = getattr(config, "calibration_scale", None)
-    if scale is None and f"{key}_uncalibrated" not in results:
-        return f"The probabilities are not calibrated; expected calibration error, mean over the labels: {error}."
-    before = _number(results[f"{key}_uncalibrated"]) if f"{key}_uncalibrated" in results else "unknown"
-    if scale is None:
-        place = "in the model's weights"
-    elif any(config.calibration_bias):
-        place = "by a scale and a bias per label in `config.json`"
-    else:
-        place = f"by a scale{' per label' if len(set(scale)) > 1 else ''} in `config.json`"
-    return (
-        f"The probabilities are calibrated on the validation split, {place}. "
-        f"Expected calibration error, mean over the labels: {error}, before calibration {before}."
-    )
-
-
-def _label_rows(config: Any, labels: Sequence[str], results: Mapping[str, float], split: str) -> list[list[Any]]:
-    """Label, support, threshold, precision, recall and F1, the most frequent label first."""
-    rows = [
-        [
-            label,
-            int(results.get(f"{split}_support/{label}", 0)),
-            threshold,
-            *(results.get(f"{split}_{key}/{label}") for key in ("precision", "recall", "f1")),
-        ]
-        for label, threshold in zip(labels, decision_thresholds(config), strict=True)
-    ]
-    return sorted(rows, key=lambda row: -row[1])
-
-
-def _label_cells(row: Sequence[Any]) -> list[str]:
-    return [_cell(row[0]), *("–" if value is None else _number(value) for value in row[1:])]
-
-
-def _values(results: Mapping[str, float], key: str, tuned: bool) -> list[str]:
-    """At the thresholds, and at 0.5 where they are others."""
-    at_default = results.get(f"{key}_at_0.5")
-    return [_number(results[key]), *(["–" if at_default is None else _number(at_default)] if tuned else [])]
-
-
-def _requirements(config: Any) -> str:
-    if not is_custom(config):
-        return "torch transformers"
-    lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").split()
-    return " ".join(f'"{line}"' for line in lines)
-
-
-def _data(summary: TrainingSummary) -> str:
-    if summary.dataset:
-        config = f", configuration `{summary.dataset_config}`" if summary.dataset_config else ""
-        revision = f", revision `{summary.dataset_revision}`" if summary.dataset_revision else ""
-        return f"[{summary.dataset}](https://huggingface.co/datasets/{summary.dataset}){config}{revision}"
-    if "train" in summary.files:
-        return f"`{summary.files['train']}`, a file that is not published here"
-    return "data that its author has not recorded"
-
-
-def _duration(results: Mapping[str, float]) -> str:
-    if "train_runtime" not in results:
-        return ""
-    return (
-        f" It took {results['train_runtime'] / 60:.1f} minutes, at {results['train_samples_per_second']:,.0f} "
-        "texts per second."
-    )
-
-
 def _names(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
@@ -353,17 +284,10 @@ def _hub_link(origin: str, on_hub: bool) -> str:
     return f"[{origin}](https://huggingface.co/{origin})" if on_hub else origin
 
 
-def _cell(text: str) -> str:
-    """Text in a cell of a table."""
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
-
-
 def _number(value: Any) -> str:
     """A metric with three digits, unless they were all zero."""
+    if value is None:
+        return "–"
     if not isinstance(value, float):
         return str(value)
     return f"{value:g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
-
-
-def _setting(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

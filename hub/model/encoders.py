@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of the encoders that a model was started from: their Hub ids, languages and licences."""
+"""The encoders that a model was started from: their Hub ids, languages and licences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Encoder:
         license (`str`, *optional*): Licence identifier of the Hub; `None` where the authors state none.
         name (`str`, *optional*): The licence's name, where the identifier is `"other"`.
         link (`str`, *optional*): The licence's text, where the model card does not have it.
-        share_alike (`bool`): Whether what is built on it must carry the same licence.
+        share_alike (`bool`): Whether models built on it must carry the same licence.
         languages (`tuple[str]`): Codes of its languages; empty where there are many, or unknown.
     """
 
@@ -41,7 +41,7 @@ class Encoder:
     def forbids(self, license: str) -> bool:
         """Whether a model that is built on this encoder may not be published under `license`."""
         if self.share_alike:
-            # What is built on a cc-by-sa-3.0 work may be published under a later version of that licence.
+            # A work built on a cc-by-sa-3.0 work may be published under a later version of that licence.
             return license != self.license and license != (self.license or "").replace("3.0", "4.0")
         return "-nc" in (self.license or "") and "-nc" not in license
 
@@ -85,18 +85,18 @@ def check_licenses(encoders: Iterable[Encoder], license: str) -> None:
     Refuse a licence that an encoder forbids; warn of encoders whose licence is not known.
 
     Args:
-        encoders (`Iterable[Encoder]`): What the model was started from.
+        encoders (`Iterable[Encoder]`): The encoders that the model was started from.
         license (`str`): The licence that the model is to be published under, an identifier of the Hub.
 
     Raises:
-        `ValueError`: For the first encoder whose licence asks for another one.
+        `InputError`: For the first encoder whose licence asks for another one.
     """
     for encoder in encoders:
         if encoder.forbids(license):
             terms = encoder.link or f"https://huggingface.co/{encoder.origin}"
             asked = f"{encoder.license!r}" if encoder.share_alike else "a non-commercial one"
             raise InputError(
-                f"`license` must be {asked}, got {license!r}: the licence of {encoder.origin} asks it of what is "
+                f"`license` must be {asked}, got {license!r}: the licence of {encoder.origin} asks it of models "
                 f"built on it. Read {terms}, and choose it or train without this encoder."
             )
         if encoder.on_hub and not encoder.license:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A complete model repository as a folder: all of it or nothing."""
+"""A model's folder, as training leaves it: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-# What a training leaves beside the model, if it has the data for it.
+from trainer_ext.files import scratch_folder
+
+# Files that training leaves beside the model where it has the data for them.
 REPORTS = ("label_statistics.json", "reliability.png")
 
 
@@ -21,10 +22,10 @@ def write_model_folder(
     Write code, weights, configuration, tokenizers and further files to `folder`.
 
     Everything is written to a folder beside it first and moved when complete, so that a full disk or a kill leaves
-    what was there before.
+    the earlier files.
 
     Args:
-        folder (`str`): The repository's folder; what else is in it stays, but for tokenizers and reports of an earlier
+        folder (`str`): The repository's folder; its other files stay, but for tokenizers and reports of an earlier
             model.
         model ([`PreTrainedModel`]): Saved as safetensors.
         tokenizer: Its tokenizer.
@@ -35,22 +36,19 @@ def write_model_folder(
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{target.name}.", dir=target.resolve().parent))
-    try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    with scratch_folder(target.resolve()) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
         for name, content in files.items():
-            (partial / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        written = {path.name for path in partial.iterdir()}
+            (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        written = {path.name for path in scratch.iterdir()}
         for stale in {path.name for path in target.glob("*_tokenizer")} - written:
             shutil.rmtree(target / stale)
         for stale in set(REPORTS) - written:
             (target / stale).unlink(missing_ok=True)
-        for entry in sorted(partial.iterdir()):
+        for entry in sorted(scratch.iterdir()):
             destination = target / entry.name
             if entry.is_dir() and destination.exists():
                 shutil.rmtree(destination)
             entry.replace(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target

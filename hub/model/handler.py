@@ -90,6 +90,6 @@ def _count(name: str, value: Any) -> int:
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls it."""
+    """The name of its kind in JSON."""
     kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return kinds.get(type(value), "a number")

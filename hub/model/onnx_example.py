@@ -37,22 +37,25 @@ class OnnxClassifier:
     Args:
         folder (`Path`): The folder.
         file (`str`, *optional*, defaults to `"onnx/model_int8.onnx"`): Or `"onnx/model.onnx"`, in fp32.
-        code (`Path`, *optional*): Where the files `*_stacked_emotion.py` are, if not in the folder.
+        code (`Path`, *optional*): The folder of the files `*_stacked_emotion.py`, if they are not beside the weights.
     """
 
     def __init__(self, folder: Path, file: str = "onnx/model_int8.onnx", code: Path | None = None) -> None:
         config = _read_json(folder / "config.json")
         self.labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
-        self.thresholds = config.get("thresholds") or [0.5] * len(self.labels)
+        self.thresholds = config.get("thresholds") or 0.5
         self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+        load = _code_loader(code or folder)
+        self.clean = load("text").clean_surrogates
+        self.describe = load("description").describe_emotions
         is_stacked = config["model_type"] == "stacked_emotion"
-        self.tokenize = _stacked_tokenizer(folder, code or folder) if is_stacked else _stock_tokenizer(folder)
+        self.tokenize = _stacked_tokenizer(folder, load) if is_stacked else _stock_tokenizer(folder)
 
     def __call__(
         self, texts: Sequence[str], threshold: float | None = None, top_words: int = 3
     ) -> list[dict[str, Any]]:
         """
-        What the pipeline of the model says of the texts.
+        Answer as the pipeline of the model does.
 
         Args:
             texts (`Sequence[str]`): Any texts.
@@ -60,59 +63,42 @@ class OnnxClassifier:
             top_words (`int`, *optional*, defaults to 3): How many words to name.
 
         Returns:
-            `list[dict]`: For each text `text`; `emotions`, the labels at or above their thresholds with `score` and
-            `threshold`, best first; and `words`, with `start`, `end` and `weight`, best first, none for models
-            without words.
+            `list[dict]`: For each text `text`, with U+FFFD for lone surrogates; `emotions`, the labels at or above
+            their thresholds with `score` and `threshold`, best first; and `words`, with `start`, `end` and `weight`,
+            best first, none for models without words.
         """
+        texts = [self.clean(text) for text in texts]
         tokens, words = self.tokenize(texts)
         inputs = {node.name: tokens[node.name] for node in self.session.get_inputs()}
         names = [node.name for node in self.session.get_outputs()]
         outputs = dict(zip(names, self.session.run(names, inputs), strict=True))
         probabilities = 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
-        shares = outputs.get("word_attention", np.zeros((len(texts), 0)))
-        limits = self.thresholds if threshold is None else [threshold] * len(self.labels)
+        attention = outputs.get("word_attention", np.zeros((len(texts), 0)))
+        thresholds = self.thresholds if threshold is None else threshold
         return [
-            {
-                "text": text,
-                "emotions": self._emotions(row.tolist(), limits),
-                "words": _best_words(text, spans, share.tolist())[:top_words],
-            }
-            for text, row, spans, share in zip(texts, probabilities, words, shares, strict=True)
+            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words)
+            for text, scores, spans, shares in zip(
+                texts, probabilities.tolist(), words, attention.tolist(), strict=True
+            )
         ]
-
-    def _emotions(self, probabilities: list[float], thresholds: list[float]) -> list[dict[str, Any]]:
-        emotions = [
-            {"label": label, "score": score, "threshold": limit}
-            for label, score, limit in zip(self.labels, probabilities, thresholds, strict=True)
-            if score >= limit
-        ]
-        return sorted(emotions, key=lambda emotion: -emotion["score"])
-
-
-def _best_words(text: str, spans: list[Span], shares: list[float]) -> list[dict[str, Any]]:
-    # The shares end at the last word that any encoder has a token for, or behind it with the batch's longest text.
-    shares += [0.0] * (len(spans) - len(shares))
-    words = [
-        {"word": text[start:end], "start": start, "end": end, "weight": share}
-        for (start, end), share in zip(spans, shares, strict=False)
-    ]
-    return sorted(words, key=lambda word: -word["weight"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _stacked_tokenizer(folder: Path, code: Path) -> Tokenize:
-    """The part of the folder's own tokenizer that needs no transformers."""
-    # Its files import each other as those of a package: their folder is made one, whatever it is called.
+def _code_loader(folder: Path) -> Callable[[str], Any]:
+    """A function that imports `<name>_stacked_emotion.py` of the folder."""
+    # The files import each other as those of a package: their folder is made one, whatever it is called.
     package = ModuleType("stacked_emotion")
-    package.__path__ = [str(code)]
+    package.__path__ = [str(folder)]
     sys.modules[package.__name__] = package
-    encoding, static, text = (
-        importlib.import_module(f"{package.__name__}.{name}_stacked_emotion")
-        for name in ("encoding", "static_tokenizer", "text")
-    )
+    return lambda name: importlib.import_module(f"{package.__name__}.{name}_stacked_emotion")
+
+
+def _stacked_tokenizer(folder: Path, load: Callable[[str], Any]) -> Tokenize:
+    """The part of the folder's own tokenizer that needs no transformers."""
+    encoding, static = load("encoding"), load("static_tokenizer")
     settings = _read_json(folder / "tokenizer_config.json")
     tokenizers: dict[str, Any] = {}
     for name in settings["encoders"]:
@@ -126,8 +112,7 @@ def _stacked_tokenizer(folder: Path, code: Path) -> Tokenize:
     encoder = encoding.TextEncoder(tokenizers, settings["normalizations"])
 
     def tokenize(texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[list[Span]]]:
-        cleaned = [text.clean_surrogates(each) for each in texts]
-        words, rows, _ = encoder.encode(cleaned, settings["max_words"], settings["max_tokens"])
+        words, rows, _ = encoder.encode(list(texts), settings["max_words"], settings["max_tokens"])
         # The attention mask hides whatever stands behind a text's end.
         return encoding.pad_rows(rows, dict.fromkeys(tokenizers, 0)), words
 

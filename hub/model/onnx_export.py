@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+import modeling_stacked_emotion
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
-from trainer_ext.errors import InputError, MissingPackageError
+from trainer_ext.errors import InputError, MissingPackageError, reading
+from trainer_ext.evaluation.prediction import load_classifier
+from trainer_ext.files import replacing
 
 from .quick import FINGERPRINT, GRAPH_FILE, WEIGHTS_FILE, fingerprint
 
@@ -29,6 +31,10 @@ FOLDER = "onnx"
 FP32_FILE = "model.onnx"
 INT8_FILE = "model_int8.onnx"
 EXAMPLE = Path(__file__).with_name("onnx_example.py")
+# Files of the model's code that the example imports for any model.
+_EXAMPLE_CODE = tuple(
+    Path(modeling_stacked_emotion.__file__).with_name(f"{name}_stacked_emotion.py") for name in ("description", "text")
+)
 
 # How far a logit may be from torch's.
 _TOLERANCE = 1e-4
@@ -46,7 +52,8 @@ _BATCHES = (_TEXTS[:2], _TEXTS, _TEXTS[:1], _TEXTS[1:2])
 
 def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
     """
-    Write `onnx/model.onnx`, `onnx/model_int8.onnx` and `onnx_example.py`, which runs them without torch.
+    Write `onnx/model.onnx`, `onnx/model_int8.onnx` and `onnx_example.py`, which runs them without torch, with the code
+    that it needs for any model.
 
     The inputs are those of the model, int64, with free batch size and lengths; the outputs `logits`, calibrated where
     the model is, and for a stacked model `word_attention`. The int8 file holds the weights of matrix products, of the
@@ -59,10 +66,9 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
         int8 (`bool`, *optional*, defaults to `True`): Whether the int8 file is written, too.
 
     Raises:
-        `ImportError`: If a package of the extra `onnx` is not installed.
-        `ValueError`: If `source` is no multi-label classifier, or the logits of the fp32 file are further than 1e-4
+        `MissingPackageError`: If a package of the extra `onnx` is not installed.
+        `InputError`: If `source` holds no multi-label classifier, or the logits of the fp32 file are further than 1e-4
             from torch's; nothing is written then.
-        `OSError`: If there is no model in `source`.
     """
     with _exported(source, target) as (path, _):
         if int8:
@@ -70,6 +76,10 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
         shutil.rmtree(target / FOLDER, ignore_errors=True)
         path.parent.rename(target / FOLDER)
     shutil.copyfile(EXAMPLE, target / EXAMPLE.name)
+    for path in _EXAMPLE_CODE:
+        # A model's own code stays.
+        if not (target / path.name).exists():
+            shutil.copyfile(path, target / path.name)
 
 
 def write_graph(folder: Path) -> None:
@@ -91,26 +101,21 @@ def write_graph(folder: Path) -> None:
         graph = graph_of_weights(path, folder / WEIGHTS_FILE)
         graph.metadata_props.add(key=FINGERPRINT, value=fingerprint(folder))
         # Not within the scratch folder: weights are looked for beside the graph.
-        scratch = folder / f".{GRAPH_FILE}.partial"
-        try:
-            scratch.write_bytes(graph.SerializeToString(deterministic=True))
-            check(scratch)
-            scratch.replace(folder / GRAPH_FILE)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with replacing(folder / GRAPH_FILE) as partial:
+            partial.write_bytes(graph.SerializeToString(deterministic=True))
+            check(partial)
 
 
 @contextmanager
 def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """
-    The fp32 file, in a folder of its own that is gone afterwards, and the check that a file says what torch says,
+    The fp32 file, in a folder of its own that is gone afterwards, and the check that a file gives the logits of torch,
     which it has passed.
     """
     _check_packages()
-    if AutoConfig.from_pretrained(source).problem_type != "multi_label_classification":
-        raise InputError(f"{source} is no multi-label classifier: there is nothing to export.")
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32).eval()
+    with reading(f"{source} cannot be exported"):
+        model, tokenizer = load_classifier(str(source), "cpu")
+    model = model.float()
     with TemporaryDirectory(prefix=".onnx.", dir=scratch_parent) as scratch, _quiet():
         batches = [
             dict(tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")) for texts in _BATCHES
@@ -209,7 +214,7 @@ def _length_axis(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch 2.13 and onnxruntime 1.31 advise their developers to do, and the warning of a cut text."""
+    """Without advice of torch 2.13 and onnxruntime 1.31 to their developers, and the warning of a cut text."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -225,8 +230,8 @@ def _check_parity(path: Path, batches: list[dict[str, torch.Tensor]], expected: 
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch, logits in zip(batches, expected, strict=True):
-        found = session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
-        distance = np.abs(found - logits).max()
+        actual = session.run(["logits"], {name: value.numpy() for name, value in batch.items()})[0]
+        distance = np.abs(actual - logits).max()
         if not distance <= _TOLERANCE:
             raise InputError(
                 f"The ONNX file is not the model: logits differ by {distance:.1g}, more than {_TOLERANCE}."

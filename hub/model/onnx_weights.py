@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-# What weights may be stored in, fewest bits first.
+# The types that weights may be stored in, fewest bits first.
 _STORED = (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT16, TensorProto.FLOAT)
 # Smaller ones, in bytes of fp32, stay in the graph.
 _MIN_BYTES = 256
@@ -22,8 +22,8 @@ def graph_of_weights(path: Path, weights: Path) -> onnx.ModelProto:
     A graph whose weights are those of another file.
 
     Each weight of the graph is looked for among the bytes of `weights`, in every dtype that holds its numbers exactly,
-    as it is and transposed; what is found becomes a reference (ONNX calls it external data), with a cast to fp32 and a
-    transposition that a runtime does once, when it loads the graph. What is not found stays, in the fewest bits.
+    as it is and transposed; where it is there, it becomes a reference (ONNX calls it external data), with a cast to
+    fp32 and a transposition that a runtime does once, when it loads the graph. Other weights stay, in the fewest bits.
 
     Args:
         path (`Path`): An ONNX file in fp32 with its weights in it.
@@ -48,9 +48,9 @@ def graph_of_weights(path: Path, weights: Path) -> onnx.ModelProto:
 
 
 def _stored(name: str, array: np.ndarray, content: bytes, location: str) -> tuple[TensorProto, list[NodeProto]]:
-    """The weight `name` as it is stored, and the nodes that make it what the graph knows under that name."""
-    found = [(form, content.find(form.numbers.tobytes())) for form in _exact_forms(array)]
-    form, offset = next((each for each in found if each[1] >= 0), found[0])
+    """The weight `name` as it is stored, and the nodes that turn it into the graph's value of that name."""
+    offsets = [(form, content.find(form.numbers.tobytes())) for form in _exact_forms(array)]
+    form, offset = next((pair for pair in offsets if pair[1] >= 0), offsets[0])
     steps: list[tuple[str, dict[str, Any]]] = []
     if form.dtype != TensorProto.FLOAT:
         steps.append(("Cast", {"to": TensorProto.FLOAT}))

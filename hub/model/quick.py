@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.safetensors"
-# What the graph says of the files that it was made from.
+# Metadata of the graph: the digest of the files that it was made from.
 FINGERPRINT = "stacked_emotion_fingerprint"
 
 
 def fingerprint(folder: Path) -> str:
-    """What changes with weights, calibration and labels: SHA-256 of the weights and the configuration."""
+    """SHA-256 of the weights and the configuration: another one for other weights, calibration or labels."""
     digest = hashlib.sha256()
     for name in (WEIGHTS_FILE, "config.json"):
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
@@ -48,5 +48,5 @@ def quick_classifier(folder: str | Path) -> OnnxClassifier | None:
         made_from = classifier.session.get_modelmeta().custom_metadata_map.get(FINGERPRINT)
         return classifier if made_from == fingerprint(folder) else None
     except Exception:
-        # No onnxruntime, or a folder that is not whole: who loads it with torch is told what is wrong.
+        # No onnxruntime, or a folder that is not whole: loading it with torch names the error.
         return None

@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id, yaml_dump
+from huggingface_hub.utils import yaml_dump
 from transformers import AutoConfig
 
 import modeling_stacked_emotion
-from trainer_ext.errors import InputError
+from trainer_ext.errors import InputError, reading
+from trainer_ext.files import write_file
 
-from .card import evaluation_entries, is_custom, render_card
+from ..staging import check_empty_folder, check_repo_id
+from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
 from .summary import SUMMARY_NAME, TrainingSummary, read_summary
@@ -52,12 +53,12 @@ def stage_model(
     """
     Fill an empty folder with the files of a model repository.
 
-    What training leaves besides (checkpoints, logs, predictions, caches) is not among them: only files that are known
-    to belong to a model are copied. The code is this project's, also where the folder has an older one: the widget's
+    Checkpoints, logs, predictions and caches of training are not among them: only files that are known to belong to a
+    model are copied. The code is this project's, also where the folder has an older one: the widget's
     outputs and the ONNX files are made by it.
 
     Args:
-        source (`Path`): What `scripts.train` left in `output_dir`, or a stock multi-label classifier with its
+        source (`Path`): The `output_dir` of `scripts.train`, or a stock multi-label classifier with its
             `eval_results.json`.
         folder (`Path`): An existing empty folder.
         repo_id (`str`): `user/name` on the Hub.
@@ -76,38 +77,28 @@ def stage_model(
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
-        `ValueError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
+        `InputError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
             named labels, or an encoder's licence forbids `license`.
     """
-    _check_target(folder, repo_id)
+    check_empty_folder(folder)
+    check_repo_id("repo_id", repo_id)
     config, results = _read_source(source)
     summary = _complete(read_summary(source), config, encoders, dataset)
     origins = [find_encoder(origin) for origin in summary.encoders.values()]
     check_licenses(origins, license)
     languages = list(language or dict.fromkeys(code for origin in origins for code in origin.languages))
 
-    for name in _files(source, config):
-        (folder / name).parent.mkdir(exist_ok=True)
-        # Not its rights: weights are written readable by their owner only.
-        shutil.copyfile(source / name, folder / name)
-    figures = _copy_figures(source, folder)
-    if is_custom(config) and with_code:
-        for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
-            shutil.copyfile(path, folder / path.name)
+    _copy_files(source, folder, config, with_code)
     if license == "apache-2.0" and with_code:
         shutil.copyfile(HERE.parent.parent / "LICENSE", folder / "LICENSE")
+    figures = _copy_figures(source, folder)
     if onnx:
         # Needs packages that nothing else here needs.
         from .onnx_export import export_onnx
 
         export_onnx(source, folder)
-    (folder / SUMMARY_NAME).write_text(summary.to_json(), encoding="utf-8")
-    entries = evaluation_entries(config, results, summary, repo_id)
-    if entries and with_code:
-        (folder / ".eval_results").mkdir()
-        name = str(summary.dataset).rpartition("/")[2]
-        (folder / ".eval_results" / f"{name}.yaml").write_text(yaml_dump(entries), encoding="utf-8")
-    card = render_card(
+    write_file(folder / SUMMARY_NAME, summary.to_json())
+    card = CardContext(
         config,
         results,
         summary,
@@ -121,31 +112,31 @@ def stage_model(
         onnx=onnx,
         with_code=with_code,
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    entries = evaluation_entries(card)
+    if entries and with_code:
+        name = str(summary.dataset).rpartition("/")[2]
+        write_file(folder / ".eval_results" / f"{name}.yaml", yaml_dump(entries))
+    write_file(folder / "README.md", render_card(card))
     return languages
 
 
-def _check_target(folder: Path, repo_id: str) -> None:
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise InputError(f"{folder} must be an existing empty folder.")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}: {error}") from error
-    if "/" not in repo_id:
-        raise InputError(f"`repo_id` must be user/name, got {repo_id!r}.")
+def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> None:
+    for name in _files(source, config):
+        (folder / name).parent.mkdir(exist_ok=True)
+        # Not its rights: weights are written readable by their owner only.
+        shutil.copyfile(source / name, folder / name)
+    if is_custom(config) and with_code:
+        for path in (*_CODE, HERE / "handler.py", HERE / "requirements.txt"):
+            shutil.copyfile(path, folder / path.name)
 
 
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
     for name in _NEEDED:
         if not (source / name).is_file():
             raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
-    try:
+    with reading(f"{source} is not the folder of a trained model"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{source} is not the folder of a trained model: {reason}") from error
     if config.problem_type != "multi_label_classification":
         raise InputError(
             f"{source / 'config.json'}: `problem_type` must be 'multi_label_classification', got "
@@ -159,14 +150,14 @@ def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
 def _complete(
     summary: TrainingSummary, config: Any, encoders: Mapping[str, str] | None, dataset: str | None
 ) -> TrainingSummary:
-    """The summary with what only the publisher knows."""
+    """The summary with origins that only the publisher knows."""
     names = list(config.encoders) if is_custom(config) else ["encoder"]
     unknown = sorted(set(encoders or {}) - {*names, *summary.encoders})
     if unknown:
         raise InputError(f"`encoders` may name {', '.join(names)}; got {', '.join(unknown)}.")
     origins = {**(summary.encoders or dict.fromkeys(names, "not recorded")), **(encoders or {})}
     if "not recorded" in origins.values():
-        warnings.warn("What the encoders were started from is not recorded: name it with `encoders`.", stacklevel=3)
+        warnings.warn("The origins of the encoders are not recorded: name them with `encoders`.", stacklevel=3)
     summary = replace(summary, encoders=origins)
     if dataset is None:
         return summary
@@ -175,7 +166,7 @@ def _complete(
 
 
 def _files(source: Path, config: Any) -> list[str]:
-    """What is copied, as paths within the folder."""
+    """The files to copy, as paths within the folder."""
     files = [*_NEEDED, *_weights(source), *_present(source, [*REPORTS, *_TOKENIZER_FILES])]
     for name in config.encoders if is_custom(config) else ():
         tokenizer = f"{name}_tokenizer"

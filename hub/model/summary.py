@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be known of a training beside its results, as `training_summary.json` in the model's folder."""
+"""Data, encoders and settings of a training, as `training_summary.json` in the model's folder."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_summary(folder: Path) -> TrainingSummary:
     Read `training_summary.json`; a folder without one has only its name.
 
     Raises:
-        `ValueError`: If the file is not such a summary.
+        `InputError`: If the file is not such a summary.
     """
     path = folder / SUMMARY_NAME
     if not path.is_file():

@@ -31,7 +31,7 @@ TEXTS = {
 
 def widget_examples(folder: Path, languages: Sequence[str], top_k: int = 5) -> list[dict[str, Any]]:
     """
-    What the model says of the texts of its languages.
+    The texts of the model's languages, each with the answer of the model.
 
     The model is run by this project's classes, or by those of transformers; code in the folder is not.
 

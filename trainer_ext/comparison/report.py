@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_file
-from ..reports.figures import figure_png
+from ..reports.plots import figure_png
 from ..reports.tables import markdown_table
 from .figures import draw_classes, draw_gains
 from .variants import SUMMARY, Summary

@@ -285,12 +285,12 @@ class _StagedTraining:
     def _train(self, stage: _StagePlan) -> dict[str, float]:
         """Bring the model to the end of the stage; returns its metrics."""
         may_keep_start = stage.may_keep_start and bool(self.args.load_best_model_at_end)
-        args = replace(
-            self.args,
-            output_dir=str(self.folder / stage.name),
-            eval_on_start=may_keep_start or self.args.eval_on_start,
+        changes: dict[str, Any] = {
+            "output_dir": str(self.folder / stage.name),
+            "eval_on_start": may_keep_start or self.args.eval_on_start,
             **stage.arguments,
-        )
+        }
+        args = replace(self.args, **changes)
         settings = stage_settings(args, stage.model.config, weights_digest(stage.model), stage.data)
         folder = StageFolder(self.folder / stage.name, settings)
         metrics = folder.metrics()
@@ -314,11 +314,12 @@ class _StagedTraining:
     ) -> dict[str, float]:
         """Train from the beginning or the last checkpoint of the stage, and choose between its end and its start."""
         checkpoint = last_complete_checkpoint(args.output_dir)
+        # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
+        evaluation: dict[str, Any] = {"eval_on_start": bool(args.eval_on_start) and checkpoint is None}
         trainer = self.make_trainer(
             stage=stage.name,
             model=stage.model,
-            # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
-            args=replace(args, eval_on_start=bool(args.eval_on_start) and checkpoint is None),
+            args=replace(args, **evaluation),
             train_dataset=stage.rows["train"],
             eval_dataset=stage.rows.get("validation"),
             data_collator=stage.collator,

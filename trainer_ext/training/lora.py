@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import InputError
+from ..files import replacing_folder
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, split_encoder
 
@@ -74,18 +73,10 @@ def save_adapter(model: PeftModel, folder: str | os.PathLike[str]) -> Path:
     is built on the same encoders; all of it or nothing.
     """
     target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = mkdtemp(prefix=f".{target.name}.", dir=target.parent)
-    # Below it, since what `mkdtemp` makes is for its owner alone.
-    partial = Path(scratch) / target.name
-    try:
+    with replacing_folder(target) as partial:
         model.save_pretrained(partial)
         # A form with nothing filled in.
         (partial / "README.md").unlink()
-        shutil.rmtree(target, ignore_errors=True)
-        partial.replace(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 

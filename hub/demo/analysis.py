@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model behind the demo: texts in, emotions and words out; texts are checked before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+MAX_CHARACTERS = 5_000
+MAX_ROWS = 1_000
+BATCH_SIZE = 32
+
+
+class InputError(ValueError):
+    """Input of the user that cannot be used; the message says why and how to mend it."""
+
+
+class Emotion(NamedTuple):
+    """One label of one text: its probability, and the threshold at or above which it is predicted."""
+
+    label: str
+    score: float
+    threshold: float
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.score >= self.threshold
+
+
+class Word(NamedTuple):
+    """A word: character offsets, its share in the decision and, if there are several, the share of each encoder."""
+
+    start: int
+    end: int
+    attention: float
+    encoder_weights: list[float]
+
+
+class Analysis(NamedTuple):
+    """
+    The answer of the model for one text.
+
+    Attributes:
+        text (`str`): The text.
+        emotions (`list[Emotion]` of length `num_labels`): In the order of the labels.
+        words (`list[Word]`): In the order of the text; empty for models without words.
+        is_truncated (`bool`): Whether the end was too long for the model to be read.
+    """
+
+    text: str
+    emotions: list[Emotion]
+    words: list[Word]
+    is_truncated: bool
+
+    @property
+    def predicted(self) -> list[Emotion]:
+        """The emotions at or above their thresholds, best first."""
+        return sorted((emotion for emotion in self.emotions if emotion.is_predicted), key=lambda e: -e.score)
+
+
+class EmotionModel:
+    """
+    A multi-label classifier with its tokenizer, loaded with the code that is stored with it.
+
+    Args:
+        source (`str`): Folder or Hub id. Its code is run.
+        revision (`str`, *optional*): Commit, tag or branch of weights, code and tokenizer on the Hub.
+        trust_remote_code (`bool`, *optional*, defaults to `True`): Whether its code is run; classes that transformers
+            knows are used otherwise.
+
+    Raises:
+        `OSError`: If there is no such model.
+        [`InputError`]: If it is not a multi-label classifier.
+    """
+
+    def __init__(self, source: str, revision: str | None = None, trust_remote_code: bool = True) -> None:
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+        self.source = source
+        self.model = AutoModelForSequenceClassification.from_pretrained(source, **options).eval()
+        self.config = self.model.config
+        if self.config.problem_type != "multi_label_classification":
+            raise InputError(
+                f"{source} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
+                f"got {self.config.problem_type!r}."
+            )
+        self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        self.labels = [self.config.id2label[index] for index in range(self.config.num_labels)]
+        self.thresholds = getattr(self.config, "thresholds", None) or [0.5] * len(self.labels)
+        self.encoders = list(getattr(self.config, "encoders", None) or [])
+
+    def analyse(self, texts: Sequence[str], report: Callable[[int, int], object] | None = None) -> list[Analysis]:
+        """
+        Classify texts in batches of similar length.
+
+        Args:
+            texts (`Sequence[str]`): Any number.
+            report (`Callable[[int, int], object]`, *optional*): Told after each batch how many of how many are done.
+
+        Returns:
+            `list[Analysis]`: One per text, in their order.
+        """
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        analyses: dict[int, Analysis] = {}
+        for start in range(0, len(order), BATCH_SIZE):
+            indices = order[start : start + BATCH_SIZE]
+            analyses.update(zip(indices, self._analyse_batch([texts[index] for index in indices]), strict=True))
+            if report is not None:
+                report(len(analyses), len(order))
+        return [analyses[index] for index in range(len(texts))]
+
+    @torch.inference_mode()
+    def _analyse_batch(self, texts: list[str]) -> list[Analysis]:
+        num_texts = len(texts)
+        words: list[list[tuple[int, int]]] = [[] for _ in texts]
+        truncated = [False] * num_texts
+        # A stock model, such as a distilled one, has a stock tokenizer and no words.
+        if hasattr(self.tokenizer, "tokenizers"):
+            encoded = self.tokenizer(
+                texts, padding=True, return_words=True, return_truncated=True, return_tensors="pt"
+            )
+            words, truncated = encoded.pop("words"), encoded.pop("truncated")
+        else:
+            encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        outputs = self.model(**encoded)
+        probabilities = outputs.logits.float().sigmoid().tolist()
+        attention = _rows(outputs, "word_attention", num_texts)
+        encoder_weights = _rows(outputs, "encoder_weights", num_texts)
+        return [
+            Analysis(
+                text,
+                [Emotion(*values) for values in zip(self.labels, scores, self.thresholds, strict=True)],
+                _words(spans, shares, weights),
+                is_truncated,
+            )
+            for text, scores, spans, shares, weights, is_truncated in zip(
+                texts, probabilities, words, attention, encoder_weights, truncated, strict=True
+            )
+        ]
+
+
+def _rows(outputs: Any, name: str, num_texts: int) -> list[list[Any]]:
+    """An optional output as lists, one per text; empty ones where the model has no such output."""
+    values = getattr(outputs, name, None)
+    return [[] for _ in range(num_texts)] if values is None else values.float().tolist()
+
+
+def _words(spans: list[tuple[int, int]], shares: list[float], weights: list[list[float]]) -> list[Word]:
+    """The words of one text. Shares are padded to the longest text, and end at the last word that has a token."""
+    return [
+        Word(
+            start,
+            end,
+            shares[index] if index < len(shares) else 0.0,
+            weights[index] if index < len(weights) and len(weights[index]) > 1 else [],
+        )
+        for index, (start, end) in enumerate(spans)
+    ]
+
+
+def to_json(analysis: Analysis) -> dict[str, Any]:
+    """The API's answer for one text: `text`, `emotions` and `words` as the model's pipeline, and `probabilities`."""
+    return {
+        "text": analysis.text,
+        "emotions": [emotion._asdict() for emotion in analysis.predicted],
+        "words": [
+            {
+                "word": analysis.text[word.start : word.end],
+                "start": word.start,
+                "end": word.end,
+                "weight": word.attention,
+            }
+            for word in sorted(analysis.words, key=lambda word: -word.attention)
+        ],
+        "probabilities": {emotion.label: emotion.score for emotion in analysis.emotions},
+    }
+
+
+def check_text(text: Any, name: str = "The text") -> str:
+    """
+    The text, if it is one, with lone surrogates, which cannot be sent back, as U+FFFD.
+
+    Args:
+        text: Anything.
+        name (`str`, *optional*, defaults to `"The text"`): Its name in messages.
+
+    Raises:
+        [`InputError`]: If it is no string, is blank or is longer than `MAX_CHARACTERS`.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{name} must be a string, got {type(text).__name__}.")
+    if not text.strip():
+        raise InputError(f"{name} is empty: type or paste a sentence.")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{name} has {len(text):,} characters: at most {MAX_CHARACTERS:,} are accepted.")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def check_texts(texts: Any) -> list[str]:
+    """
+    The texts of a list, each as of [`check_text`].
+
+    Raises:
+        [`InputError`]: If it is no list, is empty or holds more than `MAX_ROWS` or a text that is not as expected.
+    """
+    if not isinstance(texts, list) or not texts:
+        raise InputError("The texts must be a list of at least one string.")
+    check_number(len(texts), "The list")
+    return [check_text(text, f"Text {number}") for number, text in enumerate(texts, start=1)]
+
+
+def check_number(number: int, name: str) -> None:
+    """
+    Refuse more texts than `MAX_ROWS`.
+
+    Raises:
+        [`InputError`]: If there are more.
+    """
+    if number > MAX_ROWS:
+        raise InputError(f"{name} has {number:,} texts: at most {MAX_ROWS:,} are accepted at once.")
