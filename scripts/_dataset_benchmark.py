@@ -13,23 +13,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from accelerate import PartialState
 
+from hub.dataset.acceptance import CutOff, accept_tweets
 from hub.dataset.arguments import BalancedDatasetArguments
-from hub.dataset.candidates import (
-    Stages,
-    Validation,
-    accept_candidates,
-    candidate_files,
-    label_tweets,
-    prepare_sources,
-)
-from hub.dataset.finishing import write_balanced_dataset
-from hub.dataset.schema import LABEL_NAMES
-from hub.dataset.sentiment140 import open_tweets_file
-from hub.dataset.sources import human_rows
+from hub.dataset.build import Sources, clean_rows, score_shards, write_balanced_dataset
+from hub.dataset.candidates import candidate_rows, label_matrix
+from hub.dataset.tweets import read_tweets_file
 from scripts._timing import seconds
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 # As many as GoEmotions has.
 _NUM_HUMAN, _NUM_VALIDATION, _NUM_TEST = 43_410, 5_426, 5_427
@@ -45,7 +41,7 @@ class _RandomScores:
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         generator = np.random.default_rng(len("".join(texts)))
-        return (generator.random((len(texts), len(LABEL_NAMES))) ** 20).astype(np.float16)
+        return (generator.random((len(texts), len(GOEMOTIONS_LABELS))) ** 20).astype(np.float16)
 
 
 def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
@@ -69,29 +65,35 @@ def measure_stages(num_rows: Sequence[int]) -> dict[str, float]:
 
 def _run_stages(folder: Path) -> dict[str, float]:
     texts = _texts(_NUM_HUMAN + _NUM_VALIDATION + _NUM_TEST, seed=1)
-    labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(LABEL_NAMES))) < 0.05
+    labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(GOEMOTIONS_LABELS))) < 0.05
     human, evaluated = texts[:_NUM_HUMAN], texts[_NUM_HUMAN:]
     validation, test = evaluated[:_NUM_VALIDATION], evaluated[_NUM_VALIDATION:]
-    arguments = BalancedDatasetArguments(output_dir=str(folder), acceptance="flat", check_polarity=False)
-    stages = Stages.of(folder / "work")
-    scorer = _RandomScores()
+    arguments = BalancedDatasetArguments(output_dir=str(folder))
+    evaluation = {
+        "validation": candidate_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation"),
+        "test": candidate_rows(test, labels[:_NUM_TEST], "goemotions", "test"),
+    }
+    sources = Sources([candidate_rows(human, labels[:_NUM_HUMAN], "goemotions")], evaluation)
+    cut_offs = [CutOff(arguments.flat_cut_off)] * len(GOEMOTIONS_LABELS)
+    results: dict[str, Any] = {}
 
     def clean() -> None:
-        tables = [human_rows(human, labels[:_NUM_HUMAN], "goemotions")]
-        prepare_sources(stages, arguments, tables, open_tweets_file(str(folder / "tweets.csv")), evaluated)
+        results["rows"] = clean_rows(sources, read_tweets_file(str(folder / "tweets.csv")), arguments)
 
     def score() -> None:
-        label_tweets(stages, scorer, range(stages.tweets.num_shards() or 0))
+        texts = [table["text"].to_pylist() for table in results["rows"].tweets]
+        results["scores"] = score_shards(texts, _RandomScores(), folder / "work" / "scores", PartialState())
 
     def accept() -> None:
-        accept_candidates(stages, arguments, Validation(validation, labels[_NUM_HUMAN:]), scorer, ("random", "1"))
+        shards = list(zip(results["rows"].tweets, results["scores"], strict=True))
+        results["tweets"], _ = accept_tweets(
+            shards, cut_offs, teacher="random", teacher_revision="1", check_polarity=False
+        )
 
     def select() -> None:
-        evaluation = {
-            "validation": human_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation"),
-            "test": human_rows(test, labels[:_NUM_TEST], "goemotions", "test"),
-        }
-        write_balanced_dataset(folder, candidate_files(stages, with_tweets=True), evaluation, name="generated")
+        original = label_matrix(sources.human[0]).sum(axis=0)
+        candidates = pa.concat_tables([results["rows"].human, results["tweets"]])
+        write_balanced_dataset(candidates, evaluation, arguments, original=original, cleaning={}, yields={})
 
     parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
     before = time.process_time()
@@ -132,7 +134,8 @@ def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str,
     import torch
     from transformers import pipeline
 
-    from hub.dataset.labelling import PRECISIONS, load_teacher
+    from hub.dataset.teacher import load_teacher
+    from trainer_ext.precision import autocast
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     texts = _first_tweets(tweets, num_texts)
@@ -151,7 +154,7 @@ def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str,
 
     def theirs(dtype: str) -> Callable[[], None]:
         def run() -> None:
-            with torch.autocast(loaded.model.device.type, PRECISIONS[dtype], enabled=dtype != "fp32"):
+            with autocast(loaded.model.device.type, dtype):
                 stock(texts)
 
         return run
@@ -172,10 +175,10 @@ def measure_labelling(teacher: str, tweets: str, num_texts: int, precision: str,
 
 
 def _first_tweets(path: str, num_texts: int) -> list[str]:
-    from hub.dataset.cleaning import clean_tweets
+    from hub.dataset.tweets import clean_tweets
 
     def texts() -> Iterator[str]:
-        for table in open_tweets_file(path).tables:
+        for table in read_tweets_file(path):
             yield from filter(None, clean_tweets(table["text"].combine_chunks()).to_pylist())
 
     return [text for text, _ in zip(texts(), range(num_texts), strict=False)]

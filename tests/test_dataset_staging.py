@@ -10,28 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import ANGER, GRIEF, JOY, candidate_files, make_table
+from candidate_samples import ANGER, GRIEF, JOY, make_table, sample_candidates
 
-from hub.dataset.finishing import write_balanced_dataset
-from hub.dataset.schema import LABEL_NAMES
+from hub.dataset.arguments import BalancedDatasetArguments
+from hub.dataset.build import write_balanced_dataset
 from hub.dataset.staging import stage_dataset
 from hub.validation.validate import validate
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 FILES = ["label_counts.png", "report.json", *(f"{name}.parquet" for name in ("test", "train", "train_augmented"))]
 FILES = sorted([*FILES, "README.md", "validation.parquet"])
 
 
 def build(folder: Path, **settings: Any) -> Path:
-    (folder / "candidates").mkdir()
     evaluation = {
         split: make_table([{"text": f"{split} {i}", "labels": [ANGER, JOY], "split": split} for i in range(size)])
         for split, size in (("validation", 2), ("test", 5))
     }
-    files = candidate_files(folder / "candidates")
-    write_balanced_dataset(folder / "built", files, evaluation, name="built", tolerance=0.2, **settings)
+    arguments = BalancedDatasetArguments(output_dir=str(folder / "built"), tolerance=0.2, **settings)
+    numbers: dict[str, Any] = {"original": np.arange(28), "cleaning": {}, "yields": {}}
+    write_balanced_dataset(sample_candidates(), evaluation, arguments, **numbers)
     # As the command leaves it beside them.
     (folder / "built" / "sources.json").write_text('{"train_file": "somewhere"}')
     (folder / "built" / "work").mkdir()
@@ -61,7 +63,7 @@ def test_staged_folder_loads_with_both_configurations(built: Path, tmp_path: Pat
     # All 40 human rows, 6 written ones and two tweets.
     assert {split: rows.num_rows for split, rows in augmented.items()} == {"train": 48, "validation": 2, "test": 5}
     for data in (default, augmented):
-        assert data["train"].features["labels"] == datasets.List(datasets.ClassLabel(names=list(LABEL_NAMES)))
+        assert data["train"].features["labels"] == datasets.List(datasets.ClassLabel(names=list(GOEMOTIONS_LABELS)))
         assert data["test"]["labels"][:] == [[ANGER, JOY]] * 5
     assert sum(GRIEF in labels for labels in default["train"]["labels"]) == 10
 

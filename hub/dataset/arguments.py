@@ -82,7 +82,8 @@ class BalancedDatasetArguments:
             raise InputError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
-        # Needed only when all is labelled: too late to hear of a slip.
+        if not 0.7 <= self.near_duplicate_threshold <= 1:
+            raise InputError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {self.near_duplicate_threshold}.")
         if not 0 < self.least_precision <= self.wanted_precision < 1 or not 0 < self.flat_cut_off < 1:
             raise InputError(
                 "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, "

@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 
 from trainer_ext.errors import InputError
 
-from .card import render_card
-from .deduplication import exact_hashes
-from .folder import REPORT_NAME
+from .build import FIGURE_NAME, REPORT_NAME
+from .deduplication import check_apart
+from .report import render_card
 
-_FIGURE_NAME = "label_counts.png"
 _TRAIN = {"default": "train", "augmented": "train_augmented"}
 _EVALUATION = ("validation", "test")
 _FILES = (*_TRAIN.values(), *_EVALUATION)
@@ -33,16 +32,16 @@ def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
     and a card for this name. `load_dataset` then has the configurations `default` and `augmented`.
 
     Args:
-        source (`Path`): What `scripts.build_balanced_dataset` left.
+        source (`Path`): As `scripts.build_balanced_dataset` left it.
         folder (`Path`): Empty.
         repo_id (`str`): Such as `user/data`.
 
     Raises:
-        FileNotFoundError: The source is not complete.
-        ValueError: The files are not those that the report describes, a training text is also in validation or test,
-            or a teacher is named by a path of this machine.
+        `FileNotFoundError`: If the source is not complete.
+        `InputError`: If the files are not those that the report describes, a training text is also in validation or
+            test, or a teacher is named by a path of this machine.
     """
-    names = [REPORT_NAME, _FIGURE_NAME, *(f"{file}.parquet" for file in _FILES)]
+    names = [REPORT_NAME, FIGURE_NAME, *(f"{file}.parquet" for file in _FILES)]
     missing = [name for name in names if not (source / name).is_file()]
     if missing:
         raise FileNotFoundError(
@@ -51,7 +50,8 @@ def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
     report = _read_report(source / REPORT_NAME)
     tables = {file: _read_rows(source / f"{file}.parquet", report["labels"]) for file in _FILES}
     _check_counts(tables, report, source)
-    _check_apart(tables, source)
+    training = {f"{source / file}.parquet": tables[file] for file in _TRAIN.values()}
+    check_apart(training, (tables[split] for split in _EVALUATION))
     _check_teachers(tables, report, source)
     infos = [_info(config, tables[train], tables) for config, train in _TRAIN.items()]
     card = render_card(report, repo_id.rpartition("/")[2], repo_id=repo_id, infos=infos)
@@ -108,18 +108,6 @@ def _check_counts(tables: Mapping[str, pa.Table], report: Mapping[str, Any], sou
         if by_label is not None and found.tolist() != list(by_label.values()):
             raise InputError(
                 f"{source / file}.parquet has other counts per label than {REPORT_NAME}: build the data set again."
-            )
-
-
-def _check_apart(tables: Mapping[str, pa.Table], source: Path) -> None:
-    evaluation = np.concatenate([exact_hashes(tables[split]["text"]) for split in _EVALUATION])
-    for file in _TRAIN.values():
-        shared = np.flatnonzero(np.isin(exact_hashes(tables[file]["text"]), evaluation))
-        if shared.size:
-            text = tables[file]["text"][int(shared[0])].as_py()
-            raise InputError(
-                f"{source / file}.parquet shares {shared.size:,} texts with validation or test, such as {text!r}: "
-                "a model trained on them would be measured on what it saw."
             )
 
 
