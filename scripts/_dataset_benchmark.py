@@ -81,7 +81,7 @@ def _run_stages(folder: Path) -> dict[str, float]:
         results["rows"] = clean_rows(sources, read_tweets_file(str(folder / "tweets.csv")), arguments)
 
     def score() -> None:
-        texts = [table["text"].to_pylist() for table in results["rows"].tweets]
+        texts = [table["text"] for table in results["rows"].tweets]
         results["scores"] = score_shards(texts, _RandomScores(), folder / "work" / "scores", PartialState())
 
     def accept() -> None:

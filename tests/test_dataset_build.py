@@ -7,19 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import ANGER, GRIEF, NEUTRAL, REVISION, human, make_table, sample_candidates
+from candidate_samples import ANGER, GRIEF, human, make_table, sample_candidates
 
 from hub.dataset import build
 from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.balancing import Selection
-from hub.dataset.build import augmented_rows, selected_rows, write_balanced_dataset, write_dataset_folder
-from trainer_ext.data.labels import GOEMOTIONS_LABELS
-from trainer_ext.data.loading import load_emotion_data
+from hub.dataset.build import augmented_rows, selected_rows, write_balanced_dataset
 
 FILES = ["README.md", "label_counts.png", "report.json", "test.parquet"]
 FILES += ["train.parquet", "train_augmented.parquet", "validation.parquet"]
@@ -122,82 +119,3 @@ def test_first_source_is_augmented_without_copies() -> None:
     selected = selected_rows(sample_candidates(), make_selection([41, 2, 50], [3, 1, 2]))
     expected = [*(f"human {i}" for i in range(40)), "written 1", "tweet 4"]
     assert augmented_rows(sample_candidates(), selected)["text"].to_pylist() == expected
-
-
-def write(folder: Path, number: int = 0) -> None:
-    rows = selected_rows(sample_candidates(), make_selection([45, 0, 65], [1, 1, 1]))
-    evaluation = make_table([{"text": "x", "labels": [1], "split": "test"}])
-    splits = {"train": rows, "validation": evaluation, "test": evaluation}
-    write_dataset_folder(folder, splits, {"number": number}, {"README.md": b"# x", "a.png": b"\x89"})
-
-
-def test_folder_loads_with_class_labels(tmp_path: Path) -> None:
-    write(tmp_path / "out")
-    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    train = loaded["train"]
-    assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 3, "validation": 1, "test": 1}
-    columns = "text labels source teacher teacher_revision teacher_scores human_votes prompt_id split"
-    assert train.column_names == columns.split()
-    assert train.features["labels"].feature.names == list(GOEMOTIONS_LABELS)
-    assert train["labels"][:] == [[GRIEF], [NEUTRAL], [GRIEF]]
-    assert train["teacher_revision"][:] == [None, None, REVISION]
-    assert train["teacher_scores"][2] == pytest.approx([0.95] * 28, abs=1e-3)
-
-
-def test_trainer_reads_the_files(tmp_path: Path) -> None:
-    write(tmp_path / "out")
-    data = load_emotion_data(
-        train_file=tmp_path / "out" / "train.parquet", test_file=tmp_path / "out" / "test.parquet"
-    )
-    assert data.label_names == list(GOEMOTIONS_LABELS)
-    assert data.splits["train"]["text"][:] == ["written 5", "human 0", "tweet 19"]
-    assert np.flatnonzero(data.splits["train"]["labels"][0]).tolist() == [GRIEF]
-
-
-def test_same_rows_give_the_same_bytes_and_leave_other_files(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    write(out)
-    first = contents(out)
-    (out / "work").mkdir()
-    # As a kill leaves it.
-    (out / ".partial_x").mkdir()
-    write(out)
-    assert contents(out) == first
-    assert sorted(path.name for path in out.iterdir()) == sorted([*first, "work"])
-
-
-def test_nothing_changes_when_a_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "out"
-    write(out)
-    before = contents(out)
-
-    def full(self: Path, *arguments: Any, **keywords: Any) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match=r"out cannot be written \(\[Errno 28\] No space left on device\): free some"):
-        write(out, number=1)
-    assert contents(out) == before
-    assert sorted(path.name for path in out.iterdir()) == sorted(before)
-
-
-def test_report_is_moved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill between two moves leaves no report beside files that it does not describe."""
-    out = tmp_path / "out"
-    write(out)
-    replace = Path.replace
-    moved: list[str] = []
-
-    def killed(self: Path, target: Any) -> Path:
-        if len(moved) == 3:
-            raise KeyboardInterrupt
-        moved.append(self.name)
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write(out, number=1)
-    assert not (out / "report.json").exists()
-    monkeypatch.undo()
-    write(out, number=1)
-    assert json.loads((out / "report.json").read_text()) == {"number": 1}

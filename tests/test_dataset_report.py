@@ -66,7 +66,7 @@ def test_report_counts_labels_by_source() -> None:
     assert report["ratio"] == {"before": None, "after": None}
     # The labels of goemotions and of the written text with votes, of all 43.
     assert report["human_label_ratio"] == round(36 / 43, 4)
-    # Not who wrote what people labelled.
+    # Not who wrote a text that people labelled.
     assert report["teachers"] == [{"teacher": "someone/teacher", "teacher_revision": REVISION, "rows": 2}]
     assert report["prompts"] == []
     assert (report["target"], report["max_count"], report["copied_rows"]) == (10, 12, 0)

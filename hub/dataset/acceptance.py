@@ -64,11 +64,10 @@ def choose_cut_offs(
     Find each label's lowest cut-off whose precision is high enough.
 
     It is the lower end of the Wilson interval that has to reach the wanted precision, so that three lucky texts are
-    not enough. A label that does not
-    reach it gets the cut-off with the highest lower bound, if that is at least `least_precision`. No cut-off is below
-    the one with the best F1: where a label is easy, its many sure texts would pay for a long tail of wrong ones.
-    Precisions hold for texts like those of the split; where a teacher's best epoch was chosen on it, they are a little
-    too good.
+    not enough. A label that does not reach it gets the cut-off with the highest lower bound, if that is at least
+    `least_precision`. No cut-off is below the one with the best F1: where a label is easy, its many sure texts would
+    pay for a long tail of wrong ones. Precisions hold for texts like those of the split; where a teacher's best epoch
+    was chosen on it, they are a little too good.
 
     Args:
         labels (`np.ndarray` of shape `(num_texts, num_labels)`): Gold labels of the validation split.

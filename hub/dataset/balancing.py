@@ -34,14 +34,14 @@ _CO_OCCURRENCE_GAP = 0.01
 @dataclass(frozen=True)
 class Pool:
     """
-    What the selection needs to know of the candidates: about 40 bytes a row, without their texts.
+    The candidates as the selection sees them: about 40 bytes a row, without their texts.
 
     Args:
         labels (`np.ndarray` of shape `(num_rows, num_labels)`): Booleans.
         sources (`np.ndarray` of shape `(num_rows,)`): Ids in `source_names`.
         confidence (`np.ndarray` of shape `(num_rows,)`): 0 to 1.
         keys (`np.ndarray` of shape `(num_rows,)`): Seeded hashes of the texts: they break ties and shuffle the rows.
-        source_names (`tuple[str, ...]`): The sources, the one to be used first first.
+        source_names (`tuple[str, ...]`): The sources in the order in which they are to be used.
     """
 
     labels: npt.NDArray[np.bool_]
@@ -293,9 +293,9 @@ def _to_natural(
     """Of the integers within the limits, those whose counts of pairs are nearest to the natural ones (sum of |.|)."""
     first, second = np.triu_indices(groups.labels.shape[1], 1)
     counts = groups.labels.T @ (amounts[: len(groups.labels)] + amounts[len(groups.labels) :])
-    wanted = groups.natural[first, second] * np.sqrt(counts[first] * counts[second])
+    natural = groups.natural[first, second] * np.sqrt(counts[first] * counts[second])
     pairs = sparse.csr_array((groups.labels[:, first] * groups.labels[:, second]).T.astype(np.float64))
-    num_variables, num_pairs = matrix.shape[1], len(wanted)
+    num_variables, num_pairs = matrix.shape[1], len(natural)
     num_deficits = num_variables - len(amounts)
     either = sparse.eye_array(num_pairs)
     result = milp(
@@ -309,8 +309,8 @@ def _to_natural(
                 sparse.hstack(
                     [pairs, pairs, sparse.csr_array((num_pairs, num_deficits)), either, -either], format="csr"
                 ),
-                wanted,
-                wanted,
+                natural,
+                natural,
             ),
         ],
         bounds=Bounds(np.append(lower, np.zeros(2 * num_pairs)), np.append(upper, np.full(2 * num_pairs, np.inf))),

@@ -8,19 +8,15 @@ Only the teacher's scores stay between runs; all else is computed again.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from accelerate import PartialState
 from tqdm import tqdm
 
@@ -37,12 +33,11 @@ from .balancing import Pool, Selection, select_balanced
 from .candidates import CANDIDATE_SCHEMA, SOURCES, candidate_rows, label_matrix, read_candidates, saving
 from .deduplication import EvaluationTexts, SeenTexts, check_apart, keep_new
 from .report import build_report, draw_label_counts, render_card
+from .staging import CARD_NAME, FIGURE_NAME, write_dataset_folder
 from .teacher import ScoreArray, Scorer, Teacher, cached_scores, load_teacher
 from .tweets import clean_tweets, read_tweets_dataset, read_tweets_file, rebatch
 
-REPORT_NAME = "report.json"
-CARD_NAME = "README.md"
-FIGURE_NAME = "label_counts.png"
+_EVALUATION = ("validation", "test")
 
 
 class Sources(NamedTuple):
@@ -85,8 +80,8 @@ def build_balanced_dataset(arguments: BalancedDatasetArguments, state: PartialSt
         state ([`PartialState`]): The processes.
 
     Returns:
-        `dict[str, Any]`: On the main process the content of `sources.json`: by source the rows read, dropped and kept
-        (`sources`), and with tweets how they were accepted (`tweets`).
+        `dict[str, Any]`: The content of `sources.json`: by source the rows read, dropped and kept (`sources`), and
+        with tweets how they were accepted (`tweets`).
     """
     tables = _open_tweets(arguments)
     teacher = None if tables is None else _load_teacher(arguments, state)
@@ -96,10 +91,9 @@ def build_balanced_dataset(arguments: BalancedDatasetArguments, state: PartialSt
     candidates = rows.human
     report: dict[str, Any] = {"sources": rows.counts}
     if teacher is not None:
-        tweets, report["tweets"] = _label_tweets(
-            rows.tweets, sources.evaluation["validation"], teacher, arguments, state
-        )
-        candidates = pa.concat_tables([candidates, tweets])
+        validation = sources.evaluation["validation"]
+        accepted, report["tweets"] = _label_tweets(rows.tweets, validation, teacher, arguments, state)
+        candidates = pa.concat_tables([candidates, accepted])
     if state.is_main_process:
         write_balanced_dataset(
             candidates,
@@ -131,21 +125,19 @@ def read_sources(arguments: BalancedDatasetArguments) -> Sources:
         test_file=arguments.test_file,
         label_names=GOEMOTIONS_LABELS,
     )
-    missing = [split for split in ("validation", "test") if split not in data.splits]
+    missing = [split for split in _EVALUATION if split not in data.splits]
     if missing:
         raise InputError(f"GoEmotions needs its {missing[0]} split, which stays as it is: set `{missing[0]}_file`.")
-    human = {"goemotions": [data.splits["train"]]}
-    human["written"] = [read_file(path, label_names=GOEMOTIONS_LABELS)[0] for path in arguments.written_files]
-    tables = [
-        candidate_rows(rows["text"], rows["labels"], source) for source, files in human.items() for rows in files
-    ]
-    tables += [read_candidates(path) for path in arguments.generated_files]
-    evaluation = {
-        split: candidate_rows(rows["text"], rows["labels"], "goemotions", split)
-        for split, rows in data.splits.items()
-        if split != "train"
-    }
-    return Sources(tables, evaluation)
+    train, *splits = (
+        candidate_rows(data.splits[split]["text"], data.splits[split]["labels"], "goemotions", split)
+        for split in ("train", *_EVALUATION)
+    )
+    human = [train]
+    for path in arguments.written_files:
+        rows, _ = read_file(path, label_names=GOEMOTIONS_LABELS)
+        human.append(candidate_rows(rows["text"], rows["labels"], "written"))
+    human += [read_candidates(path) for path in arguments.generated_files]
+    return Sources(human, dict(zip(_EVALUATION, splits, strict=True)))
 
 
 def clean_rows(sources: Sources, tweets: Iterable[pa.Table], arguments: BalancedDatasetArguments) -> CleanRows:
@@ -160,8 +152,8 @@ def clean_rows(sources: Sources, tweets: Iterable[pa.Table], arguments: Balanced
         tweets (`Iterable[pa.Table]`): In [`TWEET_SCHEMA`].
         arguments ([`BalancedDatasetArguments`]): The recipe.
     """
-    texts = pa.chunked_array([chunk for table in sources.evaluation.values() for chunk in table["text"].chunks])
-    evaluation_texts = EvaluationTexts(texts.combine_chunks(), arguments.near_duplicate_threshold)
+    texts = pa.concat_tables(sources.evaluation.values())["text"].combine_chunks()
+    evaluation_texts = EvaluationTexts(texts, arguments.near_duplicate_threshold)
     seen = SeenTexts()
     counts: dict[str, Counter[str]] = {}
 
@@ -181,14 +173,14 @@ def clean_rows(sources: Sources, tweets: Iterable[pa.Table], arguments: Balanced
 
 
 def score_shards(
-    shards: Sequence[Sequence[str]], scorer: Scorer, folder: Path, state: PartialState
+    shards: Sequence[pa.ChunkedArray], scorer: Scorer, folder: Path, state: PartialState
 ) -> list[ScoreArray]:
     """The teacher's scores of each shard of texts; every process makes its share of those that are missing."""
-    share = range(state.process_index, len(shards), state.num_processes)
-    for index in tqdm(share, desc="Labelling shards", disable=not state.is_main_process):
-        cached_scores(shards[index], scorer, folder)
+    share = shards[state.process_index :: state.num_processes]
+    for texts in tqdm(share, desc="Labelling shards", disable=not state.is_main_process):
+        cached_scores(texts.to_pylist(), scorer, folder)
     state.wait_for_everyone()
-    return [cached_scores(texts, scorer, folder) for texts in shards]
+    return [cached_scores(texts.to_pylist(), scorer, folder) for texts in shards]
 
 
 def _label_tweets(
@@ -200,7 +192,7 @@ def _label_tweets(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The candidates among the tweets; and the teacher, the rule and the yield per label."""
     is_flat = arguments.acceptance == "flat"
-    texts = [table["text"].to_pylist() for table in (*tweets, *(() if is_flat else (validation,)))]
+    texts = [table["text"] for table in (tweets if is_flat else [*tweets, validation])]
     scores = score_shards(texts, teacher, Path(arguments.output_dir) / "work" / "scores", state)
     if is_flat:
         cut_offs = [CutOff(arguments.flat_cut_off)] * len(GOEMOTIONS_LABELS)
@@ -296,10 +288,8 @@ def write_balanced_dataset(
         yields=yields,
     )
     folder = Path(arguments.output_dir)
-    figure = figure_png(draw_label_counts(report))
-    write_dataset_folder(
-        folder, splits, report, {CARD_NAME: render_card(report, folder.name).encode(), FIGURE_NAME: figure}
-    )
+    card, figure = render_card(report, folder.name), figure_png(draw_label_counts(report))
+    write_dataset_folder(folder, splits, report, {CARD_NAME: card.encode(), FIGURE_NAME: figure})
     return report
 
 
@@ -321,55 +311,3 @@ def augmented_rows(candidates: pa.Table, selected: pa.Table) -> pa.Table:
     is_first = pc.field("source") == SOURCES[0]
     is_added = ~is_first & (pc.field("copy") == 0) if "copy" in selected.column_names else ~is_first
     return pa.concat_tables([candidates.filter(is_first), selected.filter(is_added).select(CANDIDATE_SCHEMA.names)])
-
-
-def published_rows(table: pa.Table) -> pa.Table:
-    """Candidates without the confidence, and with the features that `load_dataset` reads."""
-    text, score = datasets.Value("string"), datasets.Value("float16")
-    features = dict.fromkeys((name for name in CANDIDATE_SCHEMA.names if name != "confidence"), text)
-    features["labels"] = datasets.List(datasets.ClassLabel(names=list(GOEMOTIONS_LABELS)))
-    features["teacher_scores"] = datasets.List(score, length=len(GOEMOTIONS_LABELS))
-    if "copy" in table.column_names:
-        features["copy"] = datasets.Value("int32")
-    return table.select(list(features)).cast(datasets.Features(features).arrow_schema)
-
-
-def write_dataset_folder(
-    folder: Path, splits: Mapping[str, pa.Table], report: Mapping[str, Any], files: Mapping[str, bytes]
-) -> None:
-    """
-    Write `<split>.parquet`, further files and `report.json`, all of them or none.
-
-    Everything is written to a folder inside it first and moved when complete, so that a full disk or a kill leaves
-    the files that were there before. Where `report.json` stands, the files beside it are those that it describes. A
-    card beside the same report stays as it is: it may have been edited.
-
-    Args:
-        folder (`Path`): Other files in it stay.
-        splits (`Mapping[str, pa.Table]`): Name to rows.
-        report (`Mapping[str, Any]`): Of [`build_report`].
-        files (`Mapping[str, bytes]`): Name to content.
-
-    Raises:
-        `OSError`: If the disk is full or the folder cannot be written.
-    """
-    text = json.dumps(report, indent=2) + "\n"
-    report_path = folder / REPORT_NAME
-    with saving(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        is_same = report_path.is_file() and report_path.read_text(encoding="utf-8") == text
-        for killed in folder.glob(".partial_*"):
-            shutil.rmtree(killed)
-        with TemporaryDirectory(prefix=".partial_", dir=folder) as name:
-            partial = Path(name)
-            for split, table in splits.items():
-                pq.write_table(published_rows(table), partial / f"{split}.parquet", compression="zstd")
-            for file, content in files.items():
-                if not (is_same and file == CARD_NAME and (folder / file).is_file()):
-                    (partial / file).write_bytes(content)
-            names = sorted(path.name for path in partial.iterdir())
-            (partial / REPORT_NAME).write_text(text, encoding="utf-8")
-            if not is_same:
-                report_path.unlink(missing_ok=True)
-            for file in (*names, REPORT_NAME):
-                (partial / file).replace(folder / file)

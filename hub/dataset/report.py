@@ -79,6 +79,9 @@ def build_report(
     copies = {name: selection.copies * (chosen_sources == index) for index, name in enumerate(pool.source_names)}
     candidates = {name: rows for name, rows in candidates.items() if rows.any()}
     copies = {name: rows for name, rows in copies.items() if rows.any()}
+    # The first source is labelled by people, other rows only where they carry votes.
+    is_human = pc.or_(pc.equal(train["source"], SOURCES[0]), pc.is_valid(train["human_votes"]))
+    num_labels = pc.list_value_length(train["labels"])
     return {
         "labels": list(GOEMOTIONS_LABELS),
         "target": selection.target,
@@ -99,12 +102,12 @@ def build_report(
         },
         "ratio": {"before": _ratio(original), "after": _ratio(selection.counts)},
         "deficits": _by_label(selection.deficits),
-        "human_label_ratio": _human_label_ratio(train),
+        "human_label_ratio": round(pc.sum(num_labels.filter(is_human)).as_py() / pc.sum(num_labels).as_py(), 4),
         "co_occurrence": _co_occurrence(pool, selection),
         "gaps": selection.gaps,
-        "teachers": _value_counts(train.filter(pc.invert(_is_human(train))), ["teacher", "teacher_revision"]),
+        "teachers": _value_counts(train.filter(pc.invert(is_human)), ["teacher", "teacher_revision"]),
         "prompts": _value_counts(train, ["prompt_id"]),
-        "cleaning": {source: dict(counts) for source, counts in cleaning.items()},
+        "cleaning": dict(cleaning),
         "yields": dict(yields),
         "settings": dict(settings),
     }
@@ -117,17 +120,6 @@ def _by_label(counts: npt.NDArray[np.int64]) -> dict[str, int]:
 def _ratio(counts: npt.NDArray[np.int64]) -> float | None:
     """None where a label has no text."""
     return round(float(counts.max() / counts.min()), 4) if counts.min() else None
-
-
-def _is_human(train: pa.Table) -> pa.ChunkedArray:
-    """The first source is labelled by people, other rows only where they carry votes."""
-    return pc.or_(pc.equal(train["source"], SOURCES[0]), pc.is_valid(train["human_votes"]))
-
-
-def _human_label_ratio(train: pa.Table) -> float:
-    human = _is_human(train).to_numpy()
-    num_labels = pc.list_value_length(train["labels"]).to_numpy()
-    return round(float(num_labels[human].sum() / num_labels.sum()), 4)
 
 
 def _co_occurrence(pool: Pool, selection: Selection) -> dict[str, Any]:
@@ -381,8 +373,7 @@ def draw_label_counts(report: Mapping[str, Any]) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True)
         _draw_bars(left, labels, {next(iter(colours)): counts["original"]}, colours)
         _draw_bars(right, labels, counts["train"], colours)
-        panels = (left, "Before", counts["original"]), (right, "After", counts["train_total"])
-        for axis, when, by_label in panels:
+        for axis, when, by_label in ((left, "Before", counts["original"]), (right, "After", counts["train_total"])):
             ratio = report["ratio"][when.lower()]
             spread = "a label without texts" if ratio is None else f"most to least {ratio:.2f}"
             axis.set_title(f"{when}: {sum(by_label.values()):,} labels, {spread}")
@@ -400,10 +391,8 @@ def _draw_bars(
         widths = np.array([by_label[label] for label in labels])
         axis.barh(labels, widths, left=ends, height=0.74, color=colours[source], label=source)
         ends += widths
-    for position, end in enumerate(ends.tolist()):
-        axis.annotate(
-            f"{end:,}", (end, position), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
+    for row, end in enumerate(ends.tolist()):
+        axis.annotate(f"{end:,}", (end, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5)
     axis.set(xlim=(0, max(1, ends.max()) * 1.14), ylim=(-0.6, len(labels) - 0.4), xlabel="texts")
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.xaxis.set_major_formatter("{x:,.0f}")
