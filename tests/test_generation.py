@@ -107,6 +107,12 @@ def test_unusable_and_repeated_texts_are_dropped(server: ChatServer, tmp_path: P
     assert texts["labels"][0].as_py() == sorted([GRIEF, SADNESS])
 
 
+def test_half_an_emoji_of_a_cut_reply_is_replaced(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda number, request: json.dumps([{"text": "gone \ud83d", "labels": ["grief"]}])
+    texts, _ = generate_texts(endpoint_of(server), PROMPTS, {"grief": 1}, tmp_path)
+    assert texts["text"].to_pylist() == ["gone \ufffd"]
+
+
 def test_replies_without_texts_end_with_one_line(server: ChatServer, tmp_path: Path) -> None:
     server.reply = lambda number, request: "I cannot do that."
     expected = r"some/model: expected 4 texts of 'grief', got 0 from 6 replies with 6 unusable or repeated ones\. Use"

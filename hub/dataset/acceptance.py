@@ -140,9 +140,9 @@ def accept_tweets(
 
     Returns:
         `tuple[pa.Table, dict[str, Any]]`: The candidates, and a report that JSON can hold: `tweets`,
-        `accepted_tweets`, `contradicting_tweets`, and in `labels` per label its [`CutOff`], the tweets with a score
-        up to it (`reached`), those of them whose polarity it contradicts (`contradicting`), and those that are
-        candidates (`accepted`).
+        `accepted_tweets`, `contradicting_tweets`, and in `labels` per label its [`CutOff`], the tweets whose
+        score reaches it (`reached`), those of them whose polarity the label contradicts (`contradicting`), and those
+        that are candidates (`accepted`).
     """
     limits = np.array([np.inf if cut_off.value is None else cut_off.value for cut_off in cut_offs])
     tables = [CANDIDATE_SCHEMA.empty_table()]

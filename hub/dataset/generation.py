@@ -18,6 +18,7 @@ import yaml
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 from trainer_ext.digests import settings_digest
 from trainer_ext.errors import InputError
 from trainer_ext.files import write_file
@@ -157,7 +158,7 @@ def generate_texts(
     Args:
         endpoint ([`Endpoint`]): The model.
         prompts ([`Prompts`]): The wording.
-        num_texts (`Mapping[str, int]`): Label to the number of texts wanted.
+        num_texts (`Mapping[str, int]`): Label to the number of texts to be written.
         output_dir (`str`): Where the replies go.
         num_per_request (`int`, *optional*, defaults to 20): Texts asked for at once.
         seed (`int`, *optional*, defaults to 0): Of topics and voices, and sent with each request.
@@ -174,7 +175,6 @@ def generate_texts(
     unknown = [label for label in num_texts if label not in prompts.labels]
     if unknown or not num_texts:
         raise InputError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
-
     if num_per_request < 1 or num_workers < 1:
         got = f"{num_per_request} and {num_workers}"
         raise InputError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
@@ -218,7 +218,7 @@ def _kept_reply(endpoint: Endpoint, messages: list[dict[str, str]], seed: int, f
     key = settings_digest([messages, endpoint.model, endpoint.temperature, endpoint.max_tokens, seed])
     path = folder / f"{key}.txt"
     if not path.is_file():
-        reply = endpoint.ask(messages, seed)
+        reply = clean_surrogates(endpoint.ask(messages, seed))
         with saving(path):
             write_file(path, reply)
     return path.read_text(encoding="utf-8")
@@ -241,7 +241,7 @@ def _read_reply(reply: str, label: str, label_names: list[str]) -> tuple[dict[st
             continue
         if label in labels and set(map(str, labels)) <= set(label_names) and 0 < len(text.split()) <= _MAX_WORDS:
             ids = sorted({label_names.index(name) for name in labels})
-            usable.setdefault(_plain(text), (" ".join(text.split()), ids))
+            usable.setdefault(_plain(text), (clean_surrogates(" ".join(text.split())), ids))
     return usable, len(entries) - len(usable)
 
 
