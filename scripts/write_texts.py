@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a CSV file for annotators")
     review = commands.add_parser("review", help="read the annotators' files")
     for voting in (export, review):
-        voting.add_argument("--candidates", required=True, metavar="PARQUET", help="what `generate` wrote")
+        voting.add_argument("--candidates", required=True, metavar="PARQUET", help="the output of `generate`")
     review.add_argument("--votes", required=True, nargs="+", metavar="CSV", help="one file of each annotator")
     for step in (generate, export, review):
         step.add_argument("--output", required=True, help="the file to write")
@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    from hub.dataset.candidates import write_candidates
     from hub.dataset.generation import Endpoint, Prompts, generate_texts
-    from hub.dataset.shards import write_parquet
 
     prompts = Prompts.load(options.prompts) if options.prompts else Prompts.load()
     labels = [name.strip() for name in options.labels.split(",")] if options.labels else list(prompts.labels)
@@ -77,14 +77,14 @@ def _generate(options: argparse.Namespace) -> None:
         seed=options.seed,
         num_workers=options.num_workers,
     )
-    write_parquet(output, texts)
+    write_candidates(output, texts)
     for label, counts in report.items():
         print(f"{label}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 def _export(options: argparse.Namespace) -> None:
+    from hub.dataset.candidates import read_candidates
     from hub.dataset.human_review import export_for_review
-    from hub.dataset.sources import read_candidates
 
     candidates = read_candidates(options.candidates)
     export_for_review(candidates, options.output)
@@ -92,12 +92,11 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _review(options: argparse.Namespace) -> None:
+    from hub.dataset.candidates import read_candidates, write_candidates
     from hub.dataset.human_review import import_reviews
-    from hub.dataset.shards import write_parquet
-    from hub.dataset.sources import read_candidates
 
     reviewed, report = import_reviews(read_candidates(options.candidates), options.votes)
-    write_parquet(Path(options.output), reviewed)
+    write_candidates(options.output, reviewed)
     print(json.dumps(report, indent=2))
 
 

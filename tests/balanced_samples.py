@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from hub.dataset.schema import LABEL_NAMES
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 WORDS = [
     "happy",
@@ -70,7 +70,7 @@ def write_balanced_recipe(folder: Path, teacher: Path, **fields: Any) -> Path:
         f"{split}_file": str(write_goemotions(folder / f"{split}.tsv", lines, seed))
         for seed, (split, lines) in enumerate(texts.items())
     }
-    written = [{"text": text(generator), "labels": [LABEL_NAMES[index % 28]]} for index in range(30)]
+    written = [{"text": text(generator), "labels": [GOEMOTIONS_LABELS[index % 28]]} for index in range(30)]
     written += [{"text": texts["test"][0], "labels": ["joy"]}, {"text": texts["train"][1], "labels": ["joy"]}]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in written]
     (folder / "written.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hub.dataset.schema import CANDIDATE_SCHEMA, LABEL_NAMES
+from hub.dataset.candidates import CANDIDATE_SCHEMA
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
-ANGER, GRIEF, JOY, NEUTRAL = (LABEL_NAMES.index(name) for name in ("anger", "grief", "joy", "neutral"))
+ANGER, GRIEF, JOY, NEUTRAL = (GOEMOTIONS_LABELS.index(name) for name in ("anger", "grief", "joy", "neutral"))
 REVISION = "0123abcd"
 
 
@@ -26,8 +25,8 @@ def human(number: int, labels: list[int]) -> dict[str, Any]:
     return {"text": f"human {number}", "labels": labels}
 
 
-def candidate_files(folder: Path) -> list[Path]:
-    """Three files: 40 human rows with 3 of grief, 6 written ones, 20 tweets; one of the written ones has votes."""
+def sample_candidates() -> pa.Table:
+    """40 human rows with 3 of grief, 6 written ones, 20 tweets; one of the written ones has votes."""
     rows = [human(i, [NEUTRAL]) for i in range(20)] + [human(20 + i, [JOY]) for i in range(9)]
     rows += [human(29 + i, [ANGER]) for i in range(8)] + [human(37 + i, [ANGER, GRIEF]) for i in range(3)]
     written = [{"text": f"written {i}", "labels": [GRIEF], "source": "written"} for i in range(6)]
@@ -45,8 +44,4 @@ def candidate_files(folder: Path) -> list[Path]:
         }
         for i in range(20)
     ]
-    files = []
-    for name, part in {"a": rows, "b": written, "c": tweets}.items():
-        files.append(folder / f"{name}.parquet")
-        pq.write_table(make_table(part), files[-1])
-    return files
+    return make_table([*rows, *written, *tweets])

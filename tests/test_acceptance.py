@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +17,13 @@ from hub.dataset.acceptance import (
     accept_tweets,
     choose_cut_offs,
     contradicts,
-    flat_cut_offs,
-    yield_report,
 )
-from hub.dataset.labelling import SCORES_SCHEMA
-from hub.dataset.schema import CANDIDATE_SCHEMA, LABEL_NAMES
-from hub.dataset.sentiment140 import TWEET_SCHEMA
-from hub.dataset.shards import Stage
+from hub.dataset.tweets import TWEET_SCHEMA
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
-TEACHER = ("some/teacher", "abc")
-CURIOSITY, JOY, SADNESS, NEUTRAL = map(LABEL_NAMES.index, ("curiosity", "joy", "sadness", "neutral"))
+TEACHER = {"teacher": "some/teacher", "teacher_revision": "abc"}
+FLAT = [CutOff(0.7)] * 28
+CURIOSITY, JOY, SADNESS, NEUTRAL = map(GOEMOTIONS_LABELS.index, ("curiosity", "joy", "sadness", "neutral"))
 
 
 def bound(num_right: int, num_predicted: int, z: float) -> float:
@@ -60,8 +56,8 @@ def test_cut_offs_are_those_of_a_plain_loop() -> None:
     scores = np.round(generator.random((120, 28)), 2).astype(np.float16)
     quality = np.linspace(0, 3, 28)
     labels = generator.random((120, 28)) < scores.astype(np.float64) ** 2 * quality
-    found = choose_cut_offs(labels, scores, precision=0.7, least_precision=0.4, min_support=6)
-    for label, cut_off in enumerate(found):
+    cut_offs = choose_cut_offs(labels, scores, precision=0.7, least_precision=0.4, min_support=6)
+    for label, cut_off in enumerate(cut_offs):
         gold, column = labels[:, label].tolist(), scores[:, label].astype(float).tolist()
         value = expected_cut_off(gold, column, 0.7, 0.4, 6)
         assert cut_off.value == value
@@ -73,7 +69,7 @@ def test_cut_offs_are_those_of_a_plain_loop() -> None:
         assert cut_off.precision == pytest.approx(sum(chosen) / len(chosen))
         assert cut_off.lower_bound == pytest.approx(bound(sum(chosen), len(chosen), 1.0))
         assert cut_off.reaches_target == (cut_off.lower_bound >= 0.7)
-    kinds = {(cut_off.value is not None, cut_off.reaches_target) for cut_off in found}
+    kinds = {(cut_off.value is not None, cut_off.reaches_target) for cut_off in cut_offs}
     assert kinds == {(False, False), (True, False), (True, True)}
 
 
@@ -88,61 +84,35 @@ def test_label_without_positives_is_never_accepted() -> None:
     assert choose_cut_offs(labels, scores, precision=0.6, least_precision=0.3, min_support=51)[0] == CutOff(None)
 
 
-@pytest.mark.parametrize(
-    ("precision", "least", "support", "message"),
-    [
-        (0.5, 0.6, 1, r"0 < `least_precision` <= `precision` < 1, got 0\.6 and 0\.5"),
-        (1.0, 0.6, 1, "got 0.6 and 1.0"),
-        (0.5, 0.0, 1, "got 0.0 and 0.5"),
-        (0.5, 0.4, 0, "`min_support` must be at least 1, got 0"),
-    ],
-)
-def test_arguments_out_of_range(precision: float, least: float, support: int, message: str) -> None:
-    empty: npt.NDArray[np.bool_] = np.zeros((1, 28), dtype=bool)
-    with pytest.raises(ValueError, match=message):
-        choose_cut_offs(empty, empty, precision=precision, least_precision=least, min_support=support)
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
-def test_flat_cut_off_out_of_range(value: float) -> None:
-    with pytest.raises(ValueError, match="`flat_cut_off` must be between 0 and 1, got"):
-        flat_cut_offs(value)
-
-
 def test_polarity_of_every_emotion() -> None:
     """The groups of the paper: 12 positive, 11 negative, 4 ambiguous, and neutral."""
     assert (len(POSITIVE), len(NEGATIVE)) == (12, 11)
     ambiguous = {"confusion", "curiosity", "realization", "surprise", "neutral"}
-    assert {*POSITIVE, *NEGATIVE, *ambiguous} == set(LABEL_NAMES)
+    assert {*POSITIVE, *NEGATIVE, *ambiguous} == set(GOEMOTIONS_LABELS)
     negative, neutral, positive = contradicts(np.array([0, 2, 4], dtype=np.int8))
-    for label, name in enumerate(LABEL_NAMES):
+    for label, name in enumerate(GOEMOTIONS_LABELS):
         assert negative[label] == (name in POSITIVE)
         assert positive[label] == (name in NEGATIVE)
         assert neutral[label] == (name not in ambiguous)
 
 
-def stages(folder: Path, scores: npt.NDArray[np.float16], polarity: list[int]) -> tuple[Stage, Stage, Stage]:
-    tweets, scored = Stage(folder / "tweets", TWEET_SCHEMA), Stage(folder / "scores", SCORES_SCHEMA)
+def shards(scores: npt.NDArray[np.float16], polarity: list[int]) -> list[tuple[pa.Table, npt.NDArray[np.float16]]]:
+    texts = [f"tweet {row}" for row in range(len(polarity))]
+    tweets = pa.table([texts, pa.array(polarity, pa.int8())], schema=TWEET_SCHEMA)
     half = len(polarity) // 2
-    for index, rows in enumerate((slice(0, half), slice(half, None))):
-        texts = [f"tweet {row}" for row in range(len(polarity))][rows]
-        tweets.write(index, f"t{index}", pa.table({"text": texts, "polarity": pa.array(polarity[rows], pa.int8())}))
-        scored.write(index, f"s{index}", pa.table({"scores": scores[rows].tolist()}, schema=SCORES_SCHEMA))
-    return Stage(folder / "accepted", CANDIDATE_SCHEMA), tweets, scored
+    return [(tweets.slice(0, half), scores[:half]), (tweets.slice(half), scores[half:])]
 
 
 @pytest.mark.parametrize("check_polarity", [True, False])
-def test_accepted_tweets_are_those_of_a_plain_loop(tmp_path: Path, check_polarity: bool) -> None:
+def test_accepted_tweets_are_those_of_a_plain_loop(check_polarity: bool) -> None:
     generator = np.random.default_rng(0)
     scores = (generator.random((60, 28)) ** 8).astype(np.float16)
     polarity = generator.choice([0, 2, 4], 60).tolist()
     cut_offs = [CutOff(None if label == 3 else 0.3 + label / 100) for label in range(28)]
-    accepted, tweets, scored = stages(tmp_path, scores, polarity)
-    key = accept_tweets(accepted, tweets, scored, 2, cut_offs, TEACHER, check_polarity=check_polarity)
-    assert accepted.num_shards(key) == 2
-    rows = [row for index in range(2) for row in accepted.read(index).to_pylist()]
+    accepted, report = accept_tweets(shards(scores, polarity), cut_offs, **TEACHER, check_polarity=check_polarity)
+    rows = accepted.to_pylist()
 
-    expected, num_contradicting, counts = [], 0, np.zeros((2, 28), dtype=int)
+    expected, num_contradicting, counts = [], 0, np.zeros((3, 28), dtype=int)
     for row in range(60):
         values = {
             label: float(scores[row, label])
@@ -154,10 +124,11 @@ def test_accepted_tweets_are_those_of_a_plain_loop(tmp_path: Path, check_polarit
         wrong = [
             label
             for label in values
-            if (LABEL_NAMES[label] in POSITIVE and polarity[row] != 4)
-            or (LABEL_NAMES[label] in NEGATIVE and polarity[row] != 0)
+            if (GOEMOTIONS_LABELS[label] in POSITIVE and polarity[row] != 4)
+            or (GOEMOTIONS_LABELS[label] in NEGATIVE and polarity[row] != 0)
         ]
         counts[0, list(values)] += 1
+        counts[2, wrong] += check_polarity
         num_contradicting += bool(wrong) and check_polarity
         if values and not (wrong and check_polarity):
             counts[1, list(values)] += 1
@@ -169,36 +140,39 @@ def test_accepted_tweets_are_those_of_a_plain_loop(tmp_path: Path, check_polarit
     assert expected == found
     assert 5 < len(expected) < 60
     assert {(row["source"], row["teacher"], row["teacher_revision"], row["split"]) for row in rows} == {
-        ("sentiment140", *TEACHER, "train")
+        ("sentiment140", *TEACHER.values(), "train")
     }
     assert {(row["human_votes"], row["prompt_id"]) for row in rows} == {(None, None)}
 
-    report = yield_report(accepted)
     assert (report["tweets"], report["accepted_tweets"]) == (60, len(expected))
     assert report["contradicting_tweets"] == num_contradicting
     assert [entry["reached"] for entry in report["labels"].values()] == counts[0].tolist()
     assert [entry["accepted"] for entry in report["labels"].values()] == counts[1].tolist()
+    assert [entry["contradicting"] for entry in report["labels"].values()] == counts[2].tolist()
+    assert [entry["value"] for entry in report["labels"].values()] == [cut_off.value for cut_off in cut_offs]
 
 
-def test_one_contradicting_label_costs_the_tweet(tmp_path: Path) -> None:
+def test_one_contradicting_label_costs_the_tweet() -> None:
     scores = np.zeros((4, 28), dtype=np.float16)
     scores[:, JOY] = 0.9
     scores[1, SADNESS] = 0.8
     scores[2:, CURIOSITY] = 0.75
-    accepted, tweets, scored = stages(tmp_path, scores, [4, 4, 4, 0])
-    accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER)
-    rows = [row for index in range(2) for row in accepted.read(index).to_pylist()]
+    rows = accept_tweets(shards(scores, [4, 4, 4, 0]), FLAT, **TEACHER)[0].to_pylist()
     assert [(row["text"], row["labels"]) for row in rows] == [("tweet 0", [JOY]), ("tweet 2", [CURIOSITY, JOY])]
     assert rows[1]["confidence"] == pytest.approx((0.75 - 0.7) / 0.3, abs=1e-6)
 
 
-def test_neutral_is_accepted_only_alone(tmp_path: Path) -> None:
+def test_neutral_is_accepted_only_alone() -> None:
     scores = np.zeros((3, 28), dtype=np.float16)
     scores[:, NEUTRAL] = 0.9
     scores[1, JOY] = 0.8
-    accepted, tweets, scored = stages(tmp_path, scores, [0, 4, 2])
-    accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER)
-    assert [row["labels"] for index in range(2) for row in accepted.read(index).to_pylist()] == [[27], [JOY], [27]]
+    accepted, _ = accept_tweets(shards(scores, [0, 4, 2]), FLAT, **TEACHER)
+    assert accepted["labels"].to_pylist() == [[27], [JOY], [27]]
+
+
+def test_no_tweet_may_be_accepted() -> None:
+    accepted, report = accept_tweets(shards(np.zeros((4, 28), dtype=np.float16), [2] * 4), FLAT, **TEACHER)
+    assert (accepted.num_rows, report["tweets"], report["accepted_tweets"]) == (0, 4, 0)
 
 
 def test_easy_label_is_not_accepted_below_its_best_f1() -> None:
@@ -208,15 +182,3 @@ def test_easy_label_is_not_accepted_below_its_best_f1() -> None:
     labels[:8] = True
     (found,) = choose_cut_offs(labels, scores, precision=0.5, least_precision=0.5, min_support=1)
     assert (found.num_predicted, found.precision) == (8, 1.0)
-
-
-def test_nothing_is_accepted_twice_and_other_cut_offs_are_another_stage(tmp_path: Path) -> None:
-    scores = np.full((4, 28), 0.9, dtype=np.float16)
-    accepted, tweets, scored = stages(tmp_path, scores, [2, 2, 2, 2])
-    key = accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER, check_polarity=False)
-    times = [accepted.path(index).stat().st_mtime_ns for index in range(2)]
-    assert accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.7), TEACHER, check_polarity=False) == key
-    assert [accepted.path(index).stat().st_mtime_ns for index in range(2)] == times
-    assert accept_tweets(accepted, tweets, scored, 2, flat_cut_offs(0.95), TEACHER, check_polarity=False) != key
-    assert [accepted.read(index).num_rows for index in range(2)] == [0, 0]
-    assert yield_report(accepted)["accepted_tweets"] == 0

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
+from candidate_samples import make_table
 
-from hub.dataset.balancing import Selection, co_occurrence, select_balanced
-from hub.dataset.pool import Pool
+from hub.dataset.balancing import Pool, Selection, co_occurrence, select_balanced
 
 
 def make_pool(rows: list[tuple[str, str, float]], sources: tuple[str, ...] = ("human", "teacher")) -> Pool:
@@ -179,14 +178,6 @@ def test_rows_without_labels_are_never_taken() -> None:
     assert pool.labels[selection.indices].any(axis=1).all()
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"target": 0}, {"target": -3}, {"tolerance": -0.1}, {"max_copies": 0}], ids=lambda item: str(item)
-)
-def test_arguments_out_of_range_are_named(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"Expected `target` and `max_copies` of at least 1 and `tolerance`"):
-        select_balanced(make_pool([("a", "human", 1.0)]), **arguments)
-
-
 def test_label_without_candidates_is_a_deficit() -> None:
     rows = [("a", "human", 1.0)] * 8 + [("c", "human", 1.0)] * 5
     selection = select_balanced(make_pool(rows))
@@ -200,3 +191,18 @@ def test_candidates_without_labels_are_named() -> None:
     empty = Pool(pool.labels & False, pool.sources, pool.confidence, pool.keys, pool.source_names)
     with pytest.raises(ValueError, match="Expected candidates with labels to choose the target, got none"):
         select_balanced(empty)
+
+
+def test_pool_is_made_of_candidates() -> None:
+    columns = ("text", "labels", "source", "confidence")
+    rows = [("x", [0, 27], "written", 1.0), ("y", [], "goemotions", 1.0), ("😢", [3], "sentiment140", 0.25)]
+    table = make_table([dict(zip(columns, row, strict=True)) for row in rows])
+    pool = Pool.of(table, seed=1)
+    assert [np.flatnonzero(row).tolist() for row in pool.labels] == [[0, 27], [], [3]]
+    assert [pool.source_names[index] for index in pool.sources] == ["written", "goemotions", "sentiment140"]
+    assert pool.confidence.tolist() == [1.0, 1.0, 0.25]
+    assert len(set(pool.keys.tolist())) == 3
+    assert Pool.of(table.take([2, 0, 1]), seed=1).keys.tolist() == pool.keys[[2, 0, 1]].tolist()
+    assert not set(Pool.of(table, seed=2).keys.tolist()) & set(pool.keys.tolist())
+    with pytest.raises(ValueError, match="Expected candidates to select from, got none"):
+        Pool.of(table.slice(0, 0), seed=1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from balanced_samples import write_tweets
 
-from hub.dataset.labelling import Teacher
+from hub.dataset.teacher import Teacher
 from scripts import benchmark
 
 pytest_plugins = ["tiny_teachers"]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from balanced_samples import write_balanced_recipe, write_tweets
 
-from hub.dataset import finishing, shards
-from hub.dataset.labelling import Teacher
-from hub.dataset.schema import LABEL_NAMES
-from hub.dataset.sources import human_rows
+from hub.dataset import build as building
+from hub.dataset.candidates import candidate_rows
+from hub.dataset.teacher import Teacher
 from scripts import build_balanced_dataset
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.recipe import load_fields
 
 pytest_plugins = ["tiny_teachers"]
@@ -40,9 +40,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def candidates(folder: Path) -> list[dict[str, Any]]:
-    files = [file for stage in ("human", "accepted") for file in sorted((folder / "work" / stage).glob("*.parquet"))]
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+@pytest.fixture
+def candidates(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The rows that a data set was selected from, once it is built."""
+    rows: list[dict[str, Any]] = []
+    write = building.write_balanced_dataset
+
+    def record(table: pa.Table, *arguments: Any, **numbers: Any) -> dict[str, Any]:
+        rows[:] = table.to_pylist()
+        return write(table, *arguments, **numbers)
+
+    monkeypatch.setattr(building, "write_balanced_dataset", record)
+    return rows
 
 
 def fails(capfd: pytest.CaptureFixture[str], recipe: Path, *arguments: str) -> str:
@@ -61,40 +70,39 @@ def test_every_recipe_loads(path: Path) -> None:
     assert all((ROOT / file).is_file() for file in arguments.written_files)
 
 
-def test_sources_become_candidates(roberta_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sources_become_candidates(
+    roberta_teacher: Path, tmp_path: Path, candidates: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     report = build(write_balanced_recipe(tmp_path, roberta_teacher))
     output = tmp_path / "output"
     assert json.loads((output / "sources.json").read_text(encoding="utf-8")) == report
     names = ("read", "unusable", "in_evaluation", "near_evaluation", "duplicate", "kept")
-    found = {source: tuple(counts[name] for name in names) for source, counts in report["sources"].items()}
-    assert found == {
+    assert {source: tuple(counts[name] for name in names) for source, counts in report["sources"].items()} == {
         "goemotions": (63, 0, 1, 1, 1, 60),
         "written": (32, 0, 1, 0, 1, 30),
         "sentiment140": (109, 3, 2, 1, 3, 100),
     }
-    rows = candidates(output)
     by_source: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in candidates:
         by_source.setdefault(row["source"], []).append(row)
     assert [len(by_source[source]) for source in ("goemotions", "written")] == [60, 30]
     tweets = report["tweets"]
     assert len(by_source["sentiment140"]) == tweets["accepted_tweets"]
     assert tweets["accepted_tweets"] + tweets["contradicting_tweets"] <= 100 == tweets["tweets"]
     assert min(tweets["accepted_tweets"], tweets["contradicting_tweets"]) > 10
-    assert len({" ".join(row["text"].lower().split()) for row in rows}) == len(rows)
+    assert len({" ".join(row["text"].lower().split()) for row in candidates}) == len(candidates)
     for row in by_source["sentiment140"]:
         assert "@" not in row["text"]
         assert "http" not in row["text"]
         assert row["teacher"] == roberta_teacher.name == tweets["teacher"]
         reached = [label for label, score in enumerate(row["teacher_scores"]) if float(score) >= 0.9]
         assert row["labels"] == reached or row["labels"] == [label for label in reached if label != 27]
-    for label, name in enumerate(LABEL_NAMES):
+    for label, name in enumerate(GOEMOTIONS_LABELS):
         accepted = sum(label in row["labels"] for row in by_source["sentiment140"])
         assert tweets["labels"][name]["accepted"] == accepted
     assert pq.read_table(output / "validation.parquet").num_rows == 40
-    assert 0 < pq.read_table(output / "train.parquet").num_rows < len(rows)
-    said = capsys.readouterr().out
-    assert f"{tweets['accepted_tweets']:,} of 100 tweets accepted" in said
+    assert 0 < pq.read_table(output / "train.parquet").num_rows < len(candidates)
+    assert f"{tweets['accepted_tweets']:,} of 100 tweets accepted" in capsys.readouterr().out
 
 
 def test_cut_offs_come_from_validation(roberta_teacher: Path, tmp_path: Path) -> None:
@@ -105,20 +113,20 @@ def test_cut_offs_come_from_validation(roberta_teacher: Path, tmp_path: Path) ->
     values = {entry["value"] for entry in tweets["labels"].values()}
     assert len(values) > 10
     assert any(value is None for value in values)
-    scores = pq.read_table(tmp_path / "output" / "work" / "validation_scores" / "shard_00000.parquet")
-    assert scores.num_rows == 40
+    scores = [np.load(path) for path in (tmp_path / "output" / "work" / "scores").iterdir()]
+    # Of validation and of the tweets.
+    assert sorted(map(len, scores))[-1] == 40
+    assert sum(map(len, scores)) == 140
 
 
-def test_second_run_does_nothing_and_gives_the_same(
+def test_second_run_scores_nothing_and_gives_the_same(
     roberta_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = write_balanced_recipe(tmp_path, roberta_teacher)
     report, before = build(recipe), contents(tmp_path / "output")
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "output").rglob("*.parquet")}
     monkeypatch.setattr(Teacher, "score", lambda *arguments: pytest.fail("A text was scored again."))
     assert build(recipe) == report
     assert contents(tmp_path / "output") == before
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "output").rglob("*.parquet")} == times
 
 
 def test_scores_stay_when_a_written_file_is_added(
@@ -135,65 +143,52 @@ def test_scores_stay_when_a_written_file_is_added(
     assert report["sources"]["written"]["kept"] == 31
 
 
-def kill_after(num_writes: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Stop at a write as a kill would, leaving part of a file; returns a function that gives the files written."""
-    written: list[str] = []
-    original = shards.write_parquet
+def scoring(num_shards: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Stop as a kill would after so many shards; the list is filled with the sizes of those that were scored."""
+    sizes: list[int] = []
+    score = Teacher.score
 
-    def write(path: Path, table: pa.Table) -> None:
-        if len(written) == num_writes:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shards._partial(path).write_bytes(b"PAR1 half of it")
+    def counted(self: Teacher, texts: Sequence[str]) -> Any:
+        if len(sizes) == num_shards:
             raise KeyboardInterrupt
-        original(path, table)
-        written.append(f"{path.parent.name}/{path.name}")
+        sizes.append(len(texts))
+        return score(self, texts)
 
-    monkeypatch.setattr(shards, "write_parquet", write)
-    return lambda: list(written)
-
-
-def interrupt(*arguments: Any, **keywords: Any) -> None:
-    raise KeyboardInterrupt
+    monkeypatch.setattr(Teacher, "score", counted)
+    return sizes
 
 
-@pytest.mark.slow
-def test_killed_anywhere_it_goes_on_to_the_same_bytes(roberta_teacher: Path, tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    build(write_balanced_recipe(tmp_path / "whole", roberta_teacher))
-    expected = contents(tmp_path / "whole" / "output")
-    num_shards = sum("shard_" in name for name in expected)
-    assert num_shards == 15
-    for num_writes in (0, 4, 8, 13, 15):
-        folder = tmp_path / f"killed_{num_writes}"
-        folder.mkdir()
-        recipe = write_balanced_recipe(folder, roberta_teacher)
-        with pytest.MonkeyPatch.context() as patch:
-            first = kill_after(num_writes, patch)
-            patch.setattr(finishing, "select_balanced", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                build(recipe)
-        with pytest.MonkeyPatch.context() as patch:
-            second = kill_after(-1, patch)
-            build(recipe)
-        assert contents(folder / "output") == expected
-        # Nothing was written twice.
-        assert len(first()) == num_writes
-        assert sorted([*first(), *second()]) == sorted(set(first()) | set(second()))
-        assert len(first()) + len(second()) == num_shards
-
-
-@pytest.mark.parametrize(("num_writes", "last"), [(1, "human/shard_00000.parquet"), (7, "tweets/shard_00000.parquet")])
-def test_killed_run_of_another_recipe_leaves_none_of_its_rows(
-    roberta_teacher: Path, tmp_path: Path, num_writes: int, last: str
+@pytest.mark.parametrize("num_shards", [0, 3])
+def test_killed_while_labelling_it_goes_on_to_the_same_bytes(
+    roberta_teacher: Path, tmp_path: Path, num_shards: int
 ) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        expected = scoring(-1, patch)
+        build(write_balanced_recipe(tmp_path / "whole", roberta_teacher))
+    assert len(expected) == 4
+    recipe = write_balanced_recipe(tmp_path / "killed", roberta_teacher)
+    with pytest.MonkeyPatch.context() as patch:
+        first = scoring(num_shards, patch)
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        second = scoring(-1, patch)
+        build(recipe)
+    # Nothing was scored twice.
+    assert first + second == expected
+    assert contents(tmp_path / "killed" / "output") == contents(tmp_path / "whole" / "output")
+
+
+def test_killed_run_of_another_recipe_leaves_none_of_its_rows(roberta_teacher: Path, tmp_path: Path) -> None:
     recipe = write_balanced_recipe(tmp_path, roberta_teacher)
     build(recipe)
     expected = contents(tmp_path / "output")
     with pytest.MonkeyPatch.context() as patch:
-        written = kill_after(num_writes, patch)
+        assert not scoring(2, patch)
         with pytest.raises(KeyboardInterrupt):
             build(recipe, "--shard_size", "16")
-    assert written()[-1] == last
     build(recipe)
     assert expected.items() <= contents(tmp_path / "output").items()
 
@@ -206,9 +201,9 @@ def test_killed_process_leaves_what_goes_on_to_the_same_bytes(roberta_teacher: P
     recipe = write_balanced_recipe(tmp_path / "killed", roberta_teacher, shard_size=2)
     command = [sys.executable, "-m", "scripts.build_balanced_dataset", str(recipe)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        scores = tmp_path / "killed" / "output" / "work" / "tweet_scores"
+        scores = tmp_path / "killed" / "output" / "work" / "scores"
         deadline = time.monotonic() + 300
-        while len(list(scores.glob("shard_*.parquet"))) < 3:
+        while len(list(scores.glob("*.npy"))) < 3:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -239,22 +234,22 @@ def test_several_processes_give_the_same_bytes(roberta_teacher: Path, tmp_path: 
     assert contents(tmp_path / "two" / "output") == contents(tmp_path / "one" / "output")
 
 
-def test_human_sources_need_no_teacher(tmp_path: Path) -> None:
+def test_human_sources_need_no_teacher(tmp_path: Path, candidates: list[dict[str, Any]]) -> None:
     recipe = write_balanced_recipe(tmp_path, tmp_path / "nowhere", tweets_file=None)
     report = build(recipe)
     assert list(report) == ["sources"]
-    assert len(candidates(tmp_path / "output")) == 90
+    assert len(candidates) == 90
 
 
-def test_generated_candidates_are_a_source(tmp_path: Path) -> None:
+def test_generated_candidates_are_a_source(tmp_path: Path, candidates: list[dict[str, Any]]) -> None:
     labels = np.zeros((2, 28), dtype=bool)
     labels[:, 21] = True
-    table = human_rows(["we did it, all of us", "my little sister won"], labels, "generated")
+    table = candidate_rows(["we did it, all of us", "my little sister won"], labels, "generated")
     pq.write_table(table, tmp_path / "generated.parquet")
     recipe = write_balanced_recipe(tmp_path, tmp_path / "nowhere", tweets_file=None)
     report = build(recipe, "--generated_files", json.dumps([str(tmp_path / "generated.parquet")]))
     assert report["sources"]["generated"]["kept"] == 2
-    assert [row["text"] for row in candidates(tmp_path / "output")][-2:] == table["text"].to_pylist()
+    assert [row["text"] for row in candidates][-2:] == table["text"].to_pylist()
 
 
 def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -265,6 +260,17 @@ def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pyt
     assert "`precision` must be auto, fp32, bf16 or fp16, got 'fp8'" in fails(capfd, recipe, "--precision", "fp8")
     assert "`shard_size` must be at least 1, got 0" in fails(capfd, recipe, "--shard_size", "0")
     assert "`tokens_per_batch` must be at least 1, got 0" in fails(capfd, recipe, "--tokens_per_batch", "0")
+    for name, value, least in (
+        ("target", "0", 1),
+        ("max_copies", "0", 1),
+        ("tolerance", "-0.5", 0),
+        ("seed", "-1", 0),
+    ):
+        message = f"`{name}` must be at least {least}, got {value}"
+        assert message in fails(capfd, recipe, f"--{name}", value)
+    for threshold in ("0.69", "1.01", ".nan"):
+        message = "`near_duplicate_threshold` must be from 0.7 to 1, got"
+        assert message in fails(capfd, recipe, "--near_duplicate_threshold", threshold)
     assert "`min_support` must be at least 1, got 0" in fails(capfd, recipe, "--min_support", "0")
     expected = "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35,"
     assert f"{expected} 0.3 and 0.9." in fails(capfd, recipe, "--wanted_precision", "0.3")
@@ -283,9 +289,7 @@ def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pyt
     assert not list((tmp_path / "output").rglob("*.parquet"))
 
 
-def test_broken_tweets_leave_complete_shards_only(
-    roberta_teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_tweets_leave_nothing(roberta_teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = write_balanced_recipe(tmp_path, roberta_teacher)
     tweets = tmp_path / "tweets.csv"
     whole = tweets.read_bytes()
@@ -294,8 +298,6 @@ def test_broken_tweets_leave_complete_shards_only(
     assert "tweets.csv, row 110: expected 6 columns" in message
     write_tweets(tweets, [], 0)
     assert "tweets.csv: has no rows, expected tweets" in fails(capfd, recipe)
-    work = tmp_path / "output" / "work"
-    assert not (work / "tweets" / "finished.json").exists()
-    assert not list(work.rglob(".*"))
+    assert not (tmp_path / "output").exists()
     tweets.write_bytes(whole)
     assert build(recipe)["sources"]["sentiment140"]["kept"] == 100

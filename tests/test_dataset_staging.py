@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.dataset.staging: a built data set becomes a repository that loads, and a wrong one is refused."""
+"""Tests of hub.dataset.staging: files that load, all or none; a repository of them, and a wrong one is refused."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import ANGER, GRIEF, JOY, candidate_files, make_table
+from candidate_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, make_table, sample_candidates
 
-from hub.dataset.finishing import write_balanced_dataset
-from hub.dataset.schema import LABEL_NAMES
-from hub.dataset.staging import stage_dataset
+from hub.dataset.arguments import BalancedDatasetArguments
+from hub.dataset.build import write_balanced_dataset
+from hub.dataset.staging import stage_dataset, write_dataset_folder
 from hub.validation.validate import validate
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.data.loading import load_emotion_data
 
 FILES = ["label_counts.png", "report.json", *(f"{name}.parquet" for name in ("test", "train", "train_augmented"))]
 FILES = sorted([*FILES, "README.md", "validation.parquet"])
 
 
 def build(folder: Path, **settings: Any) -> Path:
-    (folder / "candidates").mkdir()
     evaluation = {
         split: make_table([{"text": f"{split} {i}", "labels": [ANGER, JOY], "split": split} for i in range(size)])
         for split, size in (("validation", 2), ("test", 5))
     }
-    files = candidate_files(folder / "candidates")
-    write_balanced_dataset(folder / "built", files, evaluation, name="built", tolerance=0.2, **settings)
+    arguments = BalancedDatasetArguments(output_dir=str(folder / "built"), tolerance=0.2, **settings)
+    numbers: dict[str, Any] = {"original": np.arange(28), "cleaning": {}, "yields": {}}
+    write_balanced_dataset(sample_candidates(), evaluation, arguments, **numbers)
     # As the command leaves it beside them.
     (folder / "built" / "sources.json").write_text('{"train_file": "somewhere"}')
     (folder / "built" / "work").mkdir()
@@ -49,8 +52,91 @@ def stage(source: Path, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, config: str, cache: Path) -> datasets.DatasetDict:
+def load(folder: Path, config: str | None, cache: Path) -> datasets.DatasetDict:
     return datasets.load_dataset(str(folder), config, cache_dir=str(cache))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def write(folder: Path, number: int = 0) -> None:
+    rows = sample_candidates().take([45, 0, 65])
+    evaluation = make_table([{"text": "x", "labels": [1], "split": "test"}])
+    splits = {"train": rows, "validation": evaluation, "test": evaluation}
+    write_dataset_folder(folder, splits, {"number": number}, {"README.md": b"# x", "a.png": b"\x89"})
+
+
+def test_folder_loads_with_class_labels(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    loaded = load(tmp_path / "out", None, tmp_path / "cache")
+    train = loaded["train"]
+    assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 3, "validation": 1, "test": 1}
+    columns = "text labels source teacher teacher_revision teacher_scores human_votes prompt_id split"
+    assert train.column_names == columns.split()
+    assert train.features["labels"].feature.names == list(GOEMOTIONS_LABELS)
+    assert train["labels"][:] == [[GRIEF], [NEUTRAL], [GRIEF]]
+    assert train["teacher_revision"][:] == [None, None, REVISION]
+    assert train["teacher_scores"][2] == pytest.approx([0.95] * 28, abs=1e-3)
+
+
+def test_trainer_reads_the_files(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    data = load_emotion_data(
+        train_file=tmp_path / "out" / "train.parquet", test_file=tmp_path / "out" / "test.parquet"
+    )
+    assert data.label_names == list(GOEMOTIONS_LABELS)
+    assert data.splits["train"]["text"][:] == ["written 5", "human 0", "tweet 19"]
+    assert np.flatnonzero(data.splits["train"]["labels"][0]).tolist() == [GRIEF]
+
+
+def test_same_rows_give_the_same_bytes_and_leave_other_files(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out)
+    first = contents(out)
+    (out / "work").mkdir()
+    # As a kill leaves it.
+    (out / ".partial_x").mkdir()
+    write(out)
+    assert contents(out) == first
+    assert sorted(path.name for path in out.iterdir()) == sorted([*first, "work"])
+
+
+def test_nothing_changes_when_a_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    write(out)
+    before = contents(out)
+
+    def full(self: Path, *arguments: Any, **keywords: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"out cannot be written \(\[Errno 28\] No space left on device\): free some"):
+        write(out, number=1)
+    assert contents(out) == before
+    assert sorted(path.name for path in out.iterdir()) == sorted(before)
+
+
+def test_report_is_moved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between two moves leaves no report beside files that it does not describe."""
+    out = tmp_path / "out"
+    write(out)
+    replace = Path.replace
+    moved: list[str] = []
+
+    def killed(self: Path, target: Any) -> Path:
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(self.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(out, number=1)
+    assert not (out / "report.json").exists()
+    monkeypatch.undo()
+    write(out, number=1)
+    assert json.loads((out / "report.json").read_text()) == {"number": 1}
 
 
 def test_staged_folder_loads_with_both_configurations(built: Path, tmp_path: Path) -> None:
@@ -61,7 +147,7 @@ def test_staged_folder_loads_with_both_configurations(built: Path, tmp_path: Pat
     # All 40 human rows, 6 written ones and two tweets.
     assert {split: rows.num_rows for split, rows in augmented.items()} == {"train": 48, "validation": 2, "test": 5}
     for data in (default, augmented):
-        assert data["train"].features["labels"] == datasets.List(datasets.ClassLabel(names=list(LABEL_NAMES)))
+        assert data["train"].features["labels"] == datasets.List(datasets.ClassLabel(names=list(GOEMOTIONS_LABELS)))
         assert data["test"]["labels"][:] == [[ANGER, JOY]] * 5
     assert sum(GRIEF in labels for labels in default["train"]["labels"]) == 10
 
@@ -178,5 +264,5 @@ def test_incomplete_folder_is_refused(built: Path, tmp_path: Path) -> None:
     source = shutil.copytree(built, tmp_path / "source")
     (source / "label_counts.png").unlink()
     (source / "train_augmented.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"has no label_counts\.png, train_augmented\.parquet: expected what"):
+    with pytest.raises(FileNotFoundError, match=r"has no label_counts\.png, train_augmented\.parquet: expected the"):
         stage(source, tmp_path / "staged")

@@ -113,21 +113,6 @@ def test_no_texts_are_no_duplicates() -> None:
     assert evaluation.has_exactly(exact_hashes(pa.array([], pa.string()))).tolist() == []
 
 
-def test_key_follows_texts_and_threshold() -> None:
-    keys = [
-        EvaluationTexts(pa.array(texts), threshold).key
-        for texts, threshold in ((["a", "b"], 0.8), (["b", "A"], 0.8), (["a", "b"], 0.9), (["a", "c"], 0.8))
-    ]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
-
-
-@pytest.mark.parametrize("threshold", [0.69, 1.01, float("nan")])
-def test_threshold_out_of_range(threshold: float) -> None:
-    with pytest.raises(ValueError, match=r"`near_duplicate_threshold` must be from 0\.7 to 1, got"):
-        EvaluationTexts(pa.array(["a"]), threshold)
-
-
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rensa", None)
     with pytest.raises(ImportError, match=r'pip install "stacked-emotion\[data\]"'):

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from chat_server import ChatServer, good_reply
 from huggingface_hub import constants
 
 from hub.dataset import generation
+from hub.dataset.candidates import CANDIDATE_SCHEMA
 from hub.dataset.generation import Endpoint, Prompts, generate_texts
-from hub.dataset.schema import CANDIDATE_SCHEMA, LABEL_NAMES
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 PROMPTS = Prompts.load()
-GRIEF, SADNESS = LABEL_NAMES.index("grief"), LABEL_NAMES.index("sadness")
+GRIEF, SADNESS = GOEMOTIONS_LABELS.index("grief"), GOEMOTIONS_LABELS.index("sadness")
 
 
 def endpoint_of(server: ChatServer) -> Endpoint:
@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.txt"))}
 
 
 def test_texts_are_kept_with_their_prompt(server: ChatServer, tmp_path: Path) -> None:
@@ -101,11 +101,16 @@ def test_unusable_and_repeated_texts_are_dropped(server: ChatServer, tmp_path: P
     ]
     replies = [json.dumps(entries), "no array", json.dumps([{"text": "she is gone", "labels": ["grief"]}])]
     server.reply = lambda number, request: replies[number] if number < 3 else good_reply(number, request)
-    _, report = generate_texts(endpoint_of(server), PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
+    texts, report = generate_texts(endpoint_of(server), PROMPTS, {"grief": 4}, tmp_path, num_per_request=2)
     assert report["grief"] == {"wanted": 4, "kept": 5, "dropped": 9, "requests": 5}
-    table = pq.read_table(tmp_path / "grief" / "shard_00000.parquet")
-    assert table["text"].to_pylist() == ["she is gone"]
-    assert table["labels"].to_pylist() == [sorted([GRIEF, SADNESS])]
+    assert texts["text"].to_pylist() == ["she is gone", "grief 3 0", "grief 3 1", "grief 4 0", "grief 4 1"]
+    assert texts["labels"][0].as_py() == sorted([GRIEF, SADNESS])
+
+
+def test_half_an_emoji_of_a_cut_reply_is_replaced(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda number, request: json.dumps([{"text": "gone \ud83d", "labels": ["grief"]}])
+    texts, _ = generate_texts(endpoint_of(server), PROMPTS, {"grief": 1}, tmp_path)
+    assert texts["text"].to_pylist() == ["gone \ufffd"]
 
 
 def test_replies_without_texts_end_with_one_line(server: ChatServer, tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ def test_numbers_out_of_range_are_named(tmp_path: Path) -> None:
 
 
 def test_prompts_cover_the_labels_in_their_order() -> None:
-    assert list(PROMPTS.labels) == list(LABEL_NAMES)
+    assert list(PROMPTS.labels) == list(GOEMOTIONS_LABELS)
     assert PROMPTS.version == "v1"
     assert len(set(PROMPTS.topics)) == len(PROMPTS.topics) == 40
     text = PROMPTS.messages("joy", 3, 0, 0)[1]["content"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from hub.dataset.schema import LABEL_NAMES
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 
 def _spread(model: torch.nn.Module) -> None:
@@ -26,7 +26,7 @@ def our_teacher(encoder_folders: dict[str, Path], tmp_path_factory: pytest.TempP
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("teachers") / "ours"
     model = StackedEmotionForSequenceClassification.from_encoders(
-        encoder_folders, id2label=dict(enumerate(LABEL_NAMES))
+        encoder_folders, id2label=dict(enumerate(GOEMOTIONS_LABELS))
     )
     _spread(model)
     model.save_pretrained(folder)
@@ -41,8 +41,8 @@ def roberta_teacher(encoder_folders: dict[str, Path], tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("teachers") / "roberta"
     config = AutoConfig.from_pretrained(
         encoder_folders["roberta_bb"],
-        id2label=dict(enumerate(reversed(LABEL_NAMES))),
-        label2id={name: index for index, name in enumerate(reversed(LABEL_NAMES))},
+        id2label=dict(enumerate(reversed(GOEMOTIONS_LABELS))),
+        label2id={name: index for index, name in enumerate(reversed(GOEMOTIONS_LABELS))},
         problem_type="multi_label_classification",
     )
     model = AutoModelForSequenceClassification.from_config(config)

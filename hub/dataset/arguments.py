@@ -19,7 +19,7 @@ _TWEETS = ("tweets_file", "tweets_dataset_name", "tweets_dataset_revision")
 class BalancedDatasetArguments:
     """Sources, teacher, acceptance and balance; one flat mapping in a recipe."""
 
-    output_dir: str = field(metadata={"help": "Where the data set goes; its `work` folder keeps the stages."})
+    output_dir: str = field(metadata={"help": "Where the data set goes; its `work` folder keeps the scores."})
     dataset_name: str | None = field(
         default=None,
         metadata={"help": "Hub id of GoEmotions.", "in_place_of": (*_ON_THE_HUB, "train_file", *_BESIDE_TRAINING)},
@@ -54,7 +54,9 @@ class BalancedDatasetArguments:
     teacher_revision: str | None = field(default=None, metadata={"help": "Its revision."})
     precision: str = field(default="auto", metadata={"help": "Of the teacher: auto, fp32, bf16 or fp16."})
     tokens_per_batch: int = field(default=4096, metadata={"help": "Tokens of the teacher's forward pass."})
-    shard_size: int = field(default=16384, metadata={"help": "Rows read for one shard: what a kill costs at most."})
+    shard_size: int = field(
+        default=16384, metadata={"help": "Tweets read for one shard of scores, the most that a kill costs."}
+    )
     acceptance: str = field(default="precision", metadata={"help": "precision, or flat for one cut-off."})
     wanted_precision: float = field(
         default=0.6, metadata={"help": "Precision on validation that each label's cut-off is to have."}
@@ -82,7 +84,8 @@ class BalancedDatasetArguments:
             raise InputError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
-        # Needed only when all is labelled: too late to hear of a slip.
+        if not 0.7 <= self.near_duplicate_threshold <= 1:
+            raise InputError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {self.near_duplicate_threshold}.")
         if not 0 < self.least_precision <= self.wanted_precision < 1 or not 0 < self.flat_cut_off < 1:
             raise InputError(
                 "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, "

@@ -11,21 +11,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from trainer_ext.errors import InputError
 
-from .pool import Pool
+from .candidates import SOURCES, label_matrix
 
 _NUM_CLASSES = 10
 """Classes of confidence. Within a class the most confident rows are taken first."""
 _TOLERANCE = 1e-5
 _CO_OCCURRENCE_GAP = 0.01
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    The candidates as the selection sees them: about 40 bytes a row, without their texts.
+
+    Args:
+        labels (`np.ndarray` of shape `(num_rows, num_labels)`): Booleans.
+        sources (`np.ndarray` of shape `(num_rows,)`): Ids in `source_names`.
+        confidence (`np.ndarray` of shape `(num_rows,)`): 0 to 1.
+        keys (`np.ndarray` of shape `(num_rows,)`): Seeded hashes of the texts: they break ties and shuffle the rows.
+        source_names (`tuple[str, ...]`): The sources in the order in which they are to be used.
+    """
+
+    labels: npt.NDArray[np.bool_]
+    sources: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+    keys: npt.NDArray[np.uint64]
+    source_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, candidates: pa.Table, seed: int) -> Pool:
+        """
+        Read candidates.
+
+        Args:
+            candidates (`pa.Table`): In [`CANDIDATE_SCHEMA`].
+            seed (`int`): Seed of the hashes, at least 0.
+
+        Raises:
+            `InputError`: If there is no candidate.
+        """
+        if not candidates.num_rows:
+            raise InputError("Expected candidates to select from, got none. Check the sources and what was accepted.")
+        salt = seed.to_bytes(8, "little")
+        texts = candidates["text"].to_pylist()
+        digests = b"".join(blake2b(text.encode(), digest_size=8, salt=salt).digest() for text in texts)
+        return cls(
+            label_matrix(candidates),
+            pc.index_in(candidates["source"], pa.array(SOURCES)).to_numpy().astype(np.uint8),
+            candidates["confidence"].to_numpy(),
+            np.frombuffer(digests, dtype="<u8").astype(np.uint64),
+            SOURCES,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,11 +141,8 @@ def select_balanced(
         max_copies (`int`, *optional*, defaults to 1): How often a row may be taken where a label ends.
 
     Raises:
-        ValueError: An argument is out of range, or no candidate has a label and no target is given.
+        `InputError`: If no candidate has a label and no target is given.
     """
-    if (target is not None and target < 1) or tolerance < 0 or max_copies < 1:
-        expected = "`target` and `max_copies` of at least 1 and `tolerance` of at least 0"
-        raise InputError(f"Expected {expected}, got {target}, {max_copies} and {tolerance}. Correct the recipe.")
     groups = _Groups.of(pool)
     supply = pool.labels.sum(axis=0, dtype=np.int64)
     chosen = target or _largest_target(groups, tolerance, max_copies, supply)
@@ -248,9 +293,9 @@ def _to_natural(
     """Of the integers within the limits, those whose counts of pairs are nearest to the natural ones (sum of |.|)."""
     first, second = np.triu_indices(groups.labels.shape[1], 1)
     counts = groups.labels.T @ (amounts[: len(groups.labels)] + amounts[len(groups.labels) :])
-    wanted = groups.natural[first, second] * np.sqrt(counts[first] * counts[second])
+    natural = groups.natural[first, second] * np.sqrt(counts[first] * counts[second])
     pairs = sparse.csr_array((groups.labels[:, first] * groups.labels[:, second]).T.astype(np.float64))
-    num_variables, num_pairs = matrix.shape[1], len(wanted)
+    num_variables, num_pairs = matrix.shape[1], len(natural)
     num_deficits = num_variables - len(amounts)
     either = sparse.eye_array(num_pairs)
     result = milp(
@@ -264,8 +309,8 @@ def _to_natural(
                 sparse.hstack(
                     [pairs, pairs, sparse.csr_array((num_pairs, num_deficits)), either, -either], format="csr"
                 ),
-                wanted,
-                wanted,
+                natural,
+                natural,
             ),
         ],
         bounds=Bounds(np.append(lower, np.zeros(2 * num_pairs)), np.append(upper, np.full(2 * num_pairs, np.inf))),

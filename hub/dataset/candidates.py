@@ -1,165 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages that lead from raw rows to candidates, one folder of shards each."""
+"""Candidates: the rows that all sources of the balanced data set become, and Parquet files of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from .acceptance import CutOff, accept_tweets, choose_cut_offs, flat_cut_offs, yield_report
-from .arguments import BalancedDatasetArguments
-from .deduplication import EvaluationTexts
-from .labelling import SCORES_SCHEMA, Scorer, score_shard, scores_array
-from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
-from .sentiment140 import TWEET_SCHEMA, TweetSource
-from .shards import Stage
-from .sources import prepare_human, prepare_tweets
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.errors import InputError
+from trainer_ext.files import replacing
+
+SOURCES = ("goemotions", "written", "generated", "sentiment140")
+"""Where a row comes from, the most trusted first: of equal texts the first one stays."""
+
+CANDIDATE_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        # Sorted ids of GOEMOTIONS_LABELS.
+        pa.field("labels", pa.list_(pa.uint8()), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        # 1.0 where people gave the labels, else how far the scores are above their cut-offs, 0 to 1.
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("teacher", pa.string()),
+        pa.field("teacher_revision", pa.string()),
+        pa.field("teacher_scores", pa.list_(pa.float16(), len(GOEMOTIONS_LABELS))),
+        # JSON: annotator to label names.
+        pa.field("human_votes", pa.string()),
+        pa.field("prompt_id", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+"""A row that may be selected for the balanced data set."""
 
 
-class Stages(NamedTuple):
+def candidate_rows(texts: Any, labels: npt.ArrayLike, source: str, split: str = "train", **columns: Any) -> pa.Table:
     """
-    The folders of the stages.
-
-    Attributes:
-        human (`Stage`): Candidates of the sources with human labels.
-        tweets (`Stage`): Cleaned tweets.
-        validation_scores, tweet_scores (`Stage`): The teacher's scores of validation and of `tweets`.
-        accepted (`Stage`): Candidates among the tweets.
-    """
-
-    human: Stage
-    tweets: Stage
-    validation_scores: Stage
-    tweet_scores: Stage
-    accepted: Stage
-
-    @classmethod
-    def of(cls, work: Path) -> Stages:
-        """The stages within a folder."""
-        schemas = (CANDIDATE_SCHEMA, TWEET_SCHEMA, SCORES_SCHEMA, SCORES_SCHEMA, CANDIDATE_SCHEMA)
-        return cls(*(Stage(work / name, schema) for name, schema in zip(cls._fields, schemas, strict=True)))
-
-
-class Validation(NamedTuple):
-    """The official validation split: texts and labels `(num_texts, 28)`."""
-
-    texts: list[str]
-    labels: npt.NDArray[np.bool_]
-
-
-def prepare_sources(
-    stages: Stages,
-    arguments: BalancedDatasetArguments,
-    human: Sequence[pa.Table],
-    tweets: TweetSource | None,
-    evaluation_texts: Sequence[str],
-) -> None:
-    """
-    Clean and deduplicate all sources; in one process.
+    Candidates in `CANDIDATE_SCHEMA`, with a confidence of 1.
 
     Args:
-        stages (`Stages`): `human` and `tweets` are written.
-        arguments (`BalancedDatasetArguments`): The recipe.
-        human (`Sequence[pa.Table]`): Candidates, see [`human_rows`].
-        tweets (`TweetSource`, *optional*): The tweets.
-        evaluation_texts (`Sequence[str]`): The texts of validation and test.
+        texts (`Sequence[str]` or an array of pyarrow): The texts.
+        labels (`ArrayLike` of shape `(num_rows, 28)`): In the order of `GOEMOTIONS_LABELS`.
+        source (`str`): One of `SOURCES`.
+        split (`str`, *optional*, defaults to `"train"`): The split they belong to.
+        columns: Further columns by their names, each one value for all rows or an array; absent ones are null.
     """
-    evaluation = EvaluationTexts(pa.array(evaluation_texts, pa.string()), arguments.near_duplicate_threshold)
-    key = prepare_human(stages.human, human, evaluation, arguments.shard_size)
-    if tweets is not None:
-        prepare_tweets(stages.tweets, tweets, stages.human, key, evaluation, arguments.shard_size)
+    given = {"text": texts, "labels": label_lists(np.asarray(labels, dtype=np.bool_))}
+    given |= {"source": source, "confidence": 1.0, "split": split} | columns
+    arrays = []
+    for field in CANDIDATE_SCHEMA:
+        value = given.get(field.name)
+        if value is None or isinstance(value, str | float):
+            value = pa.repeat(pa.scalar(value, field.type), len(texts))
+        arrays.append(value if isinstance(value, pa.ChunkedArray | pa.Array) else pa.array(value, field.type))
+    return pa.Table.from_arrays(arrays, names=CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
 
 
-def label_tweets(stages: Stages, scorer: Scorer, shards: Iterable[int]) -> None:
-    """Write the scores of these shards of tweets, as far as they are not there."""
-    for index in shards:
-        score_shard(stages.tweet_scores, index, stages.tweets.read(index)["text"], scorer)
+def label_lists(labels: npt.NDArray[np.bool_]) -> pa.ListArray:
+    """Each row's label ids, sorted."""
+    offsets = np.concatenate([[0], np.cumsum(labels.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.nonzero(labels)[1].astype(np.uint8)))
 
 
-def accept_candidates(
-    stages: Stages,
-    arguments: BalancedDatasetArguments,
-    validation: Validation,
-    scorer: Scorer,
-    teacher: tuple[str, str],
-) -> list[CutOff]:
+def label_matrix(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """The labels of candidates, `(num_rows, 28)`."""
+    lists = table["labels"].combine_chunks()
+    labels = np.zeros((len(lists), len(GOEMOTIONS_LABELS)), dtype=np.bool_)
+    labels[np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy()), lists.flatten().to_numpy()] = True
+    return labels
+
+
+def read_candidates(path: str | os.PathLike[str]) -> pa.Table:
     """
-    Choose the cut-offs and write the candidates among the labelled tweets; in one process.
+    Read generated candidates.
 
     Args:
-        stages (`Stages`): `validation_scores` and `accepted` are written.
-        arguments (`BalancedDatasetArguments`): The recipe.
-        validation (`Validation`): What the cut-offs are chosen on.
-        scorer (`Scorer`): The teacher that scored the tweets.
-        teacher (`tuple[str, str]`): Its name and revision.
+        path (`str`): A Parquet file with the columns of `CANDIDATE_SCHEMA`.
 
-    Returns:
-        `list[CutOff]`: One per label.
+    Raises:
+        `FileNotFoundError`: If there is no such file.
+        `InputError`: If it is no Parquet file, or has other columns or labels.
     """
-    num_shards = stages.tweets.num_shards() or 0
-    stages.tweet_scores.finish(num_shards, scorer.key)
-    if arguments.acceptance == "flat":
-        cut_offs = flat_cut_offs(arguments.flat_cut_off)
-    else:
-        score_shard(stages.validation_scores, 0, pa.chunked_array([validation.texts], pa.string()), scorer)
-        cut_offs = choose_cut_offs(
-            validation.labels,
-            scores_array(stages.validation_scores.read(0)),
-            precision=arguments.wanted_precision,
-            least_precision=arguments.least_precision,
-            min_support=arguments.min_support,
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path} of candidates: correct `generated_files`.")
+    try:
+        table = pq.read_table(path, partitioning=None).select(CANDIDATE_SCHEMA.names).cast(CANDIDATE_SCHEMA)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise InputError(
+            f"{path}: expected a Parquet file with the columns {', '.join(CANDIDATE_SCHEMA.names)}, "
+            f"got {str(error).splitlines()[0]}; write it again."
+        ) from error
+    ids = table["labels"].combine_chunks().flatten().to_numpy()
+    if ids.size and ids.max() >= len(GOEMOTIONS_LABELS):
+        raise InputError(
+            f"{path}: expected label ids below {len(GOEMOTIONS_LABELS)}, got {ids.max()}. Label the rows again."
         )
-    accept_tweets(
-        stages.accepted,
-        stages.tweets,
-        stages.tweet_scores,
-        num_shards,
-        cut_offs,
-        teacher,
-        check_polarity=arguments.check_polarity,
-    )
-    return cut_offs
+    source = pa.repeat("generated", table.num_rows)
+    return table.set_column(2, CANDIDATE_SCHEMA.field("source"), source).replace_schema_metadata()
 
 
-def candidate_files(stages: Stages, with_tweets: bool) -> list[Path]:
-    """The files of all candidates, in `CANDIDATE_SCHEMA`, those with human labels first."""
-    parts = [stages.human, stages.accepted] if with_tweets else [stages.human]
-    return [stage.path(index) for stage in parts for index in range(stage.num_shards() or 0)]
+def write_candidates(path: str | os.PathLike[str], table: pa.Table) -> None:
+    """Write a Parquet file, whole or not at all; see [`saving`]."""
+    with saving(path), replacing(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
-def sources_report(stages: Stages, with_tweets: bool) -> dict[str, dict[str, int]]:
-    """By source: rows read, dropped for each reason, and kept."""
-    report: dict[str, dict[str, int]] = {}
-    for stage in (stages.human, stages.tweets) if with_tweets else (stages.human,):
-        for index in range(stage.num_shards() or 0):
-            counts = stage.counts(index)
-            totals = report.setdefault(counts.pop("source"), dict.fromkeys(counts, 0))
-            for name, count in counts.items():
-                totals[name] += count
-    return report
+@contextmanager
+def saving(path: str | os.PathLike[str]) -> Iterator[None]:
+    """
+    Around the writing of a file or folder.
 
-
-def acceptance_report(
-    stages: Stages, arguments: BalancedDatasetArguments, cut_offs: Sequence[CutOff], teacher: tuple[str, str]
-) -> dict[str, Any]:
-    """The teacher, the rule, and per label its cut-off and the tweets it left."""
-    rule = {"flat_cut_off": arguments.flat_cut_off}
-    if arguments.acceptance == "precision":
-        rule = {name: getattr(arguments, name) for name in ("wanted_precision", "least_precision", "min_support")}
-    counts = yield_report(stages.accepted)
-    labels = counts.pop("labels")
-    return {
-        "teacher": teacher[0],
-        "teacher_revision": teacher[1],
-        "acceptance": arguments.acceptance,
-        **rule,
-        "check_polarity": arguments.check_polarity,
-        **counts,
-        "labels": {name: asdict(cut_off) | labels[name] for name, cut_off in zip(LABEL_NAMES, cut_offs, strict=True)},
-    }
+    Raises:
+        `OSError`: If it cannot be written; the message says how to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({str(error).strip()}): free some space or set `output_dir` to another disk, "
+            "then run again; what is complete is kept."
+        ) from error

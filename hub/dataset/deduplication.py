@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,6 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from trainer_ext.errors import InputError, MissingPackageError
-
-from .shards import digest
 
 _SHINGLE_SIZE = 5
 _NUM_PERMUTATIONS = 160
@@ -70,16 +69,12 @@ class EvaluationTexts:
         threshold (`float`): Similarity in [0.7, 1] from which a text counts as a near duplicate.
 
     Raises:
-        ValueError: `threshold` is out of its range.
-        ImportError: The package rensa is missing.
+        `MissingPackageError`: If rensa is not installed.
     """
 
     def __init__(self, texts: pa.Array, threshold: float) -> None:
-        if not 0.7 <= threshold <= 1:
-            raise InputError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {threshold}.")
         self.threshold = threshold
         self._hashes: HashArray = np.sort(exact_hashes(texts))
-        self.key = digest(hashlib.sha256(self._hashes.tobytes()).hexdigest(), threshold)
         words = _words(texts)
         shingles, offsets = _shingles(words.filter(_has_words(words)))
         self._vocabulary, incidence = _incidence(shingles, offsets)
@@ -115,6 +110,63 @@ class EvaluationTexts:
         similarities = np.zeros(len(words))
         np.maximum.at(similarities, common.row, common.data / unions)
         return similarities
+
+
+def keep_new(table: pa.Table, evaluation_texts: EvaluationTexts, seen: SeenTexts) -> tuple[pa.Table, dict[str, int]]:
+    """
+    Drop the rows that are not worth a label: unusable, from validation or test, or seen before.
+
+    Args:
+        table (`pa.Table`): With the column `text` and, where they are known, `labels`.
+        evaluation_texts ([`EvaluationTexts`]): The texts of validation and test.
+        seen ([`SeenTexts`]): The texts of the tables before; those that are kept are added.
+
+    Returns:
+        `tuple[pa.Table, dict[str, int]]`: The rows that stay; and how many were `read`, went for which reason, the
+        first that holds, and were `kept`.
+    """
+    num_read = table.num_rows
+    is_usable = pc.not_equal(pc.utf8_trim_whitespace(table["text"]), "")
+    if "labels" in table.column_names:
+        is_usable = pc.and_(is_usable, pc.greater(pc.list_value_length(table["labels"]), 0))
+    table = table.filter(is_usable)
+    texts = table["text"].combine_chunks()
+    hashes = exact_hashes(texts)
+    is_same = evaluation_texts.has_exactly(hashes)
+    is_near = evaluation_texts.has_nearly(texts) & ~is_same
+    is_kept = ~is_same & ~is_near
+    num_apart = int(is_kept.sum())
+    is_kept[is_kept] = seen.add(hashes[is_kept])
+    num_kept = int(is_kept.sum())
+    return table.filter(pa.array(is_kept)), {
+        "read": num_read,
+        "unusable": num_read - table.num_rows,
+        "in_evaluation": int(is_same.sum()),
+        "near_evaluation": int(is_near.sum()),
+        "duplicate": num_apart - num_kept,
+        "kept": num_kept,
+    }
+
+
+def check_apart(training: Mapping[str, pa.Table], evaluation: Iterable[pa.Table]) -> None:
+    """
+    Refuse training rows whose text is in validation or test, case and white space aside.
+
+    Args:
+        training (`Mapping[str, pa.Table]`): Name to rows with the column `text`.
+        evaluation (`Iterable[pa.Table]`): Validation and test.
+
+    Raises:
+        `InputError`: If a text is in both.
+    """
+    known = np.concatenate([exact_hashes(table["text"]) for table in evaluation])
+    for name, table in training.items():
+        shared = np.flatnonzero(np.isin(exact_hashes(table["text"]), known))
+        if shared.size:
+            raise InputError(
+                f"{name} shares {shared.size:,} texts with validation or test, such as "
+                f"{table['text'][int(shared[0])].as_py()!r}: a model trained on them would be measured on what it saw."
+            )
 
 
 def _words(texts: pa.Array) -> pa.Array:

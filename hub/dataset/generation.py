@@ -18,10 +18,12 @@ import yaml
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+from trainer_ext.digests import settings_digest
 from trainer_ext.errors import InputError
+from trainer_ext.files import write_file
 
-from .schema import CANDIDATE_SCHEMA
-from .shards import Stage, digest
+from .candidates import CANDIDATE_SCHEMA, saving
 
 # The HTTP library's own error, which is httpx or httpx2 according to the version of huggingface_hub.
 _HTTP_ERROR = HfHubHTTPError.__bases__[0]
@@ -38,7 +40,7 @@ class Prompts:
 
     Args:
         version (`str`): The file's name without its ending.
-        system (`str`): What the model is.
+        system (`str`): Who the model is to be.
         request (`str`): Has the fields `num_texts`, `label`, `definition`, `topics`, `voice` and `labels`.
         labels (`dict[str, str]`): Label to definition; the order of the ids.
         topics (`list[str]`), voices (`list[str]`): A few of the topics and one voice are drawn for each request.
@@ -57,8 +59,8 @@ class Prompts:
         Read a YAML file of these fields but `version`.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: A field is missing or unknown, or a field of the request is unknown.
+            `FileNotFoundError`: If there is no such file.
+            `InputError`: If a field is missing or unknown, or a field of the request is unknown.
         """
         file = Path(path)
         if not file.is_file():
@@ -73,7 +75,7 @@ class Prompts:
         return prompts
 
     def messages(self, label: str, num_texts: int, seed: int, number: int) -> list[dict[str, str]]:
-        """What is sent as request `number` for a label; another seed or number draws other topics."""
+        """The messages of request `number` for a label; another seed or number draws other topics."""
         rng = np.random.default_rng([seed, number, list(self.labels).index(label)])
         topics = rng.permutation(self.topics)[:_NUM_TOPICS]
         request = self.request.format(
@@ -113,7 +115,7 @@ class Endpoint:
         The model's reply; busy endpoints are asked again.
 
         Raises:
-            ConnectionError: The endpoint cannot be reached, refuses, or stays busy.
+            `ConnectionError`: If the endpoint cannot be reached, refuses, or stays busy.
         """
         client = InferenceClient(base_url=self.base_url, api_key=self.api_key, timeout=self.timeout)
         options = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "seed": seed}
@@ -150,14 +152,14 @@ def generate_texts(
     """
     Have texts written, and keep those that carry their label.
 
-    Every reply becomes a shard `<output_dir>/<label>/shard_<number>.parquet` in [`CANDIDATE_SCHEMA`], so a run that
-    was killed goes on where it stopped. A text that occurred before for its label is dropped.
+    Every reply is kept in `<output_dir>/<label>`, in a file named by a digest of its request, so a run that was killed
+    goes on where it stopped. A text that occurred before for its label is dropped.
 
     Args:
         endpoint ([`Endpoint`]): The model.
         prompts ([`Prompts`]): The wording.
-        num_texts (`Mapping[str, int]`): Label to the number of texts wanted.
-        output_dir (`str`): Where the shards go.
+        num_texts (`Mapping[str, int]`): Label to the number of texts to be written.
+        output_dir (`str`): Where the replies go.
         num_per_request (`int`, *optional*, defaults to 20): Texts asked for at once.
         seed (`int`, *optional*, defaults to 0): Of topics and voices, and sent with each request.
         num_workers (`int`, *optional*, defaults to 4): Labels that are asked for at the same time.
@@ -167,20 +169,19 @@ def generate_texts(
         to `wanted`, `kept`, `dropped` and `requests`.
 
     Raises:
-        ConnectionError: The endpoint gives no reply.
-        ValueError: A label is unknown, a number is out of range, or the replies are not what was asked for.
+        `ConnectionError`: If the endpoint gives no reply.
+        `InputError`: If a label is unknown, a number is out of range, or the replies have too few usable texts.
     """
     unknown = [label for label in num_texts if label not in prompts.labels]
     if unknown or not num_texts:
         raise InputError(f"Expected labels of {', '.join(prompts.labels)}, got {unknown[:1]}. Correct the names.")
-
     if num_per_request < 1 or num_workers < 1:
         got = f"{num_per_request} and {num_workers}"
         raise InputError(f"Expected `num_per_request` and `num_workers` of at least 1, got {got}. Correct them.")
 
     def run(label: str) -> tuple[pa.Table, dict[str, int]]:
-        stage = Stage(Path(output_dir) / label, CANDIDATE_SCHEMA)
-        return _generate(endpoint, prompts, label, num_texts[label], stage, num_per_request, seed)
+        folder = Path(output_dir) / label
+        return _generate(endpoint, prompts, label, num_texts[label], folder, num_per_request, seed)
 
     with ThreadPoolExecutor(num_workers) as pool:
         tables, reports = zip(*pool.map(run, num_texts), strict=True)
@@ -188,34 +189,39 @@ def generate_texts(
 
 
 def _generate(
-    endpoint: Endpoint, prompts: Prompts, label: str, wanted: int, stage: Stage, num_per_request: int, seed: int
+    endpoint: Endpoint, prompts: Prompts, label: str, wanted: int, folder: Path, num_per_request: int, seed: int
 ) -> tuple[pa.Table, dict[str, int]]:
     """Ask until there are enough texts of a label."""
-    # What would be needed if a third of every reply were usable.
+    # As many as it would take if a third of every reply were usable.
     num_allowed = 3 * -(-wanted // num_per_request)
-    seen: set[str] = set()
-    tables = [CANDIDATE_SCHEMA.empty_table()]
+    texts: dict[str, tuple[str, list[int]]] = {}
     dropped = number = 0
-    while len(seen) < wanted:
+    while len(texts) < wanted:
         if number == num_allowed:
             raise InputError(
-                f"{endpoint.model}: expected {wanted} texts of {label!r}, got {len(seen)} from {number} replies "
+                f"{endpoint.model}: expected {wanted} texts of {label!r}, got {len(texts)} from {number} replies "
                 f"with {dropped} unusable or repeated ones. Use another model or other prompts."
             )
         messages = prompts.messages(label, num_per_request, seed, number)
-        key = digest(messages, endpoint.model, endpoint.temperature, endpoint.max_tokens, seed)
-        if not stage.has(number, key):
-            reply = endpoint.ask(messages, seed + number)
-            found, num_bad = _read_reply(reply, label, list(prompts.labels))
-            new = [found[plain] for plain in found if plain not in seen]
-            rows = _candidates(new, label, prompts, endpoint.model)
-            stage.write(number, key, rows, {"dropped": num_bad + len(found) - len(new)})
-        tables.append(stage.read(number))
-        seen.update(map(_plain, tables[-1]["text"].to_pylist()))
-        dropped += stage.counts(number)["dropped"]
+        reply = _kept_reply(endpoint, messages, seed + number, folder)
+        usable, num_unusable = _read_reply(reply, label, list(prompts.labels))
+        new = {plain: text for plain, text in usable.items() if plain not in texts}
+        dropped += num_unusable + len(usable) - len(new)
+        texts |= new
         number += 1
-    report = {"wanted": wanted, "kept": len(seen), "dropped": dropped, "requests": number}
-    return pa.concat_tables(tables), report
+    report = {"wanted": wanted, "kept": len(texts), "dropped": dropped, "requests": number}
+    return _candidates(list(texts.values()), label, prompts, endpoint.model), report
+
+
+def _kept_reply(endpoint: Endpoint, messages: list[dict[str, str]], seed: int, folder: Path) -> str:
+    """The reply to a request, from its file if the endpoint answered before."""
+    key = settings_digest([messages, endpoint.model, endpoint.temperature, endpoint.max_tokens, seed])
+    path = folder / f"{key}.txt"
+    if not path.is_file():
+        reply = clean_surrogates(endpoint.ask(messages, seed))
+        with saving(path):
+            write_file(path, reply)
+    return path.read_text(encoding="utf-8")
 
 
 def _plain(text: str) -> str:
@@ -228,18 +234,18 @@ def _read_reply(reply: str, label: str, label_names: list[str]) -> tuple[dict[st
         entries = json.loads(reply[reply.index("[") : reply.rindex("]") + 1])
     except ValueError:
         return {}, 1
-    found: dict[str, tuple[str, list[int]]] = {}
+    usable: dict[str, tuple[str, list[int]]] = {}
     for entry in entries:
         text, labels = (entry.get("text"), entry.get("labels")) if isinstance(entry, dict) else (None, None)
         if not isinstance(text, str) or not isinstance(labels, list):
             continue
         if label in labels and set(map(str, labels)) <= set(label_names) and 0 < len(text.split()) <= _MAX_WORDS:
             ids = sorted({label_names.index(name) for name in labels})
-            found.setdefault(_plain(text), (" ".join(text.split()), ids))
-    return found, len(entries) - len(found)
+            usable.setdefault(_plain(text), (clean_surrogates(" ".join(text.split())), ids))
+    return usable, len(entries) - len(usable)
 
 
-def _candidates(found: list[tuple[str, list[int]]], label: str, prompts: Prompts, model: str) -> pa.Table:
+def _candidates(texts: list[tuple[str, list[int]]], label: str, prompts: Prompts, model: str) -> pa.Table:
     fixed = {
         "source": "generated",
         "confidence": 1.0,
@@ -248,5 +254,5 @@ def _candidates(found: list[tuple[str, list[int]]], label: str, prompts: Prompts
         "prompt_id": f"{label}@{prompts.version}",
         "split": "train",
     }
-    rows = [{"text": text, "labels": labels, **fixed} for text, labels in found]
+    rows = [{"text": text, "labels": labels, **fixed} for text, labels in texts]
     return pa.Table.from_pylist(rows, schema=CANDIDATE_SCHEMA)

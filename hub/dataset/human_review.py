@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import InputError, MissingPackageError
+from trainer_ext.files import write_file
 
-from .schema import CANDIDATE_SCHEMA, LABEL_NAMES
-from .shards import write_text
+from .candidates import CANDIDATE_SCHEMA, label_lists, saving
 
 _COLUMNS = ("id", "text", "labels")
 
@@ -40,19 +41,18 @@ def export_for_review(candidates: pa.Table, path: str | os.PathLike[str]) -> Non
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
     writer.writerows((_id(text), text, "") for text in candidates["text"].to_pylist())
-    write_text(Path(path), file.getvalue())
+    with saving(path):
+        write_file(path, file.getvalue())
 
 
-def import_reviews(
-    candidates: pa.Table, files: Sequence[str | os.PathLike[str]], label_names: Sequence[str] = LABEL_NAMES
-) -> tuple[pa.Table, dict[str, Any]]:
+def import_reviews(candidates: pa.Table, files: Sequence[str | os.PathLike[str]]) -> tuple[pa.Table, dict[str, Any]]:
     """
     Replace the labels of the candidates by those that more than half of the annotators gave.
 
     Args:
         candidates (`pa.Table`): Those that were exported, in [`CANDIDATE_SCHEMA`].
-        files (`Sequence[str]`): One filled-in file of each annotator, named after them.
-        label_names (`Sequence[str]`, *optional*): The labels; case does not count.
+        files (`Sequence[str]`): One filled-in file of each annotator, named after them; the case of a label does not
+            count.
 
     Returns:
         `tuple[pa.Table, dict[str, Any]]`: The candidates for which some label has a majority, with all votes in
@@ -63,10 +63,10 @@ def import_reviews(
         chance, and `None` where all decisions are the same.
 
     Raises:
-        ImportError: krippendorff is not installed.
-        FileNotFoundError: A file does not exist.
-        ValueError: There are fewer than two files, two of one name, or a file that does not hold each text once with
-            labels that exist; the message names file and row.
+        `MissingPackageError`: If krippendorff is not installed.
+        `FileNotFoundError`: If a file does not exist.
+        `InputError`: If there are fewer than two files, two of one name, or a file that does not hold each text once
+            with labels that exist; the message names file and row.
     """
     paths = [Path(file) for file in files]
     repeated = [name for name, count in Counter(path.stem for path in paths).items() if count > 1]
@@ -76,14 +76,14 @@ def import_reviews(
             f"Expected the files of two or more annotators, named after them, got {got}. Rename or add one."
         )
     texts = {_id(text): text for text in candidates["text"].to_pylist()}
-    by_annotator = {path.stem: _read_review(path, texts, label_names) for path in paths}
-    votes = np.zeros((len(paths), len(candidates), len(label_names)), dtype=np.bool_)
+    by_annotator = {path.stem: _read_review(path, texts) for path in paths}
+    votes = np.zeros((len(paths), len(candidates), len(GOEMOTIONS_LABELS)), dtype=np.bool_)
     for annotator, review in enumerate(by_annotator.values()):
         for row, key in enumerate(map(_id, candidates["text"].to_pylist())):
             votes[annotator, row, review[key]] = True
     majority = 2 * votes.sum(axis=0) > len(paths)
     kept = majority.any(axis=1)
-    reviewed = _with_labels(candidates, majority, votes, label_names).filter(pa.array(kept))
+    reviewed = _with_labels(candidates, majority, votes).filter(pa.array(kept))
     return reviewed, {
         "annotators": list(by_annotator),
         "texts": len(candidates),
@@ -91,7 +91,7 @@ def import_reviews(
         "without_majority": int((~kept).sum()),
         "alpha": {
             "overall": _alpha(votes),
-            "labels": {name: _alpha(votes[:, :, label]) for label, name in enumerate(label_names)},
+            "labels": {name: _alpha(votes[:, :, label]) for label, name in enumerate(GOEMOTIONS_LABELS)},
         },
     }
 
@@ -100,9 +100,9 @@ def _id(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _read_review(path: Path, texts: Mapping[str, str], label_names: Sequence[str]) -> dict[str, list[int]]:
+def _read_review(path: Path, texts: Mapping[str, str]) -> dict[str, list[int]]:
     """Label ids by the id of the text."""
-    ids = {name.lower(): label for label, name in enumerate(label_names)}
+    ids = {name.lower(): label for label, name in enumerate(GOEMOTIONS_LABELS)}
     review: dict[str, list[int]] = {}
     for row, record in _records(path):
         key = record["id"].strip()
@@ -115,7 +115,7 @@ def _read_review(path: Path, texts: Mapping[str, str], label_names: Sequence[str
         elif not names:
             problem = "expected at least one label, got none; fill in the cell"
         elif unknown:
-            problem = f"expected labels of {', '.join(label_names)}, got {unknown[0]!r}; correct it"
+            problem = f"expected labels of {', '.join(GOEMOTIONS_LABELS)}, got {unknown[0]!r}; correct it"
         else:
             review[key] = sorted({ids[name.lower()] for name in names})
             continue
@@ -154,29 +154,22 @@ def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
     return [(row, dict(zip(header, cells, strict=True))) for row, cells in lines if cells]
 
 
-def _with_labels(
-    candidates: pa.Table,
-    majority: npt.NDArray[np.bool_],
-    votes: npt.NDArray[np.bool_],
-    label_names: Sequence[str],
-) -> pa.Table:
+def _with_labels(candidates: pa.Table, majority: npt.NDArray[np.bool_], votes: npt.NDArray[np.bool_]) -> pa.Table:
+    by_text = [
+        {
+            f"annotator_{number}": [GOEMOTIONS_LABELS[label] for label in np.flatnonzero(vote[row])]
+            for number, vote in enumerate(votes, start=1)
+        }
+        for row in range(len(candidates))
+    ]
     columns = {
-        "labels": [np.flatnonzero(row).tolist() for row in majority],
-        "confidence": [1.0] * len(candidates),
-        "human_votes": [
-            json.dumps(
-                {
-                    f"annotator_{number}": [label_names[label] for label in np.flatnonzero(vote[row]).tolist()]
-                    for number, vote in enumerate(votes, start=1)
-                },
-                ensure_ascii=False,
-            )
-            for row in range(len(candidates))
-        ],
+        "labels": label_lists(majority),
+        "confidence": pa.repeat(pa.scalar(1.0, pa.float32()), len(candidates)),
+        "human_votes": pa.array([json.dumps(review, ensure_ascii=False) for review in by_text], pa.string()),
     }
     for name, values in columns.items():
-        field = CANDIDATE_SCHEMA.field(name)
-        candidates = candidates.set_column(candidates.column_names.index(name), field, pa.array(values, field.type))
+        position = candidates.schema.get_field_index(name)
+        candidates = candidates.set_column(position, CANDIDATE_SCHEMA.field(name), values)
     return candidates
 
 

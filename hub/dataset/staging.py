@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built data set as a repository of the Hub."""
+"""The finished data set as files: written whole, and staged as a repository of the Hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -15,16 +16,70 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import InputError
 
-from .card import render_card
-from .deduplication import exact_hashes
-from .folder import REPORT_NAME
+from .candidates import CANDIDATE_SCHEMA, saving
+from .deduplication import check_apart
+from .report import render_card
 
-_FIGURE_NAME = "label_counts.png"
+REPORT_NAME = "report.json"
+CARD_NAME = "README.md"
+FIGURE_NAME = "label_counts.png"
 _TRAIN = {"default": "train", "augmented": "train_augmented"}
 _EVALUATION = ("validation", "test")
 _FILES = (*_TRAIN.values(), *_EVALUATION)
+
+
+def published_rows(table: pa.Table) -> pa.Table:
+    """Candidates without the confidence, and with the features that `load_dataset` reads."""
+    text, score = datasets.Value("string"), datasets.Value("float16")
+    features = dict.fromkeys((name for name in CANDIDATE_SCHEMA.names if name != "confidence"), text)
+    features["labels"] = datasets.List(datasets.ClassLabel(names=list(GOEMOTIONS_LABELS)))
+    features["teacher_scores"] = datasets.List(score, length=len(GOEMOTIONS_LABELS))
+    if "copy" in table.column_names:
+        features["copy"] = datasets.Value("int32")
+    return table.select(list(features)).cast(datasets.Features(features).arrow_schema)
+
+
+def write_dataset_folder(
+    folder: Path, splits: Mapping[str, pa.Table], report: Mapping[str, Any], files: dict[str, bytes]
+) -> None:
+    """
+    Write `<split>.parquet`, further files and `report.json`, all of them or none.
+
+    Everything is written to a folder inside it first and moved when complete, so that a full disk or a kill leaves
+    the files that were there before. Where `report.json` stands, the files beside it are those that it describes. A
+    card beside the same report stays as it is: it may have been edited.
+
+    Args:
+        folder (`Path`): Other files in it stay.
+        splits (`Mapping[str, pa.Table]`): Name to rows.
+        report (`Mapping[str, Any]`): Of [`build_report`].
+        files (`dict[str, bytes]`): Name to content.
+
+    Raises:
+        `OSError`: If the disk is full or the folder cannot be written.
+    """
+    content = (json.dumps(report, indent=2) + "\n").encode()
+    report_path = folder / REPORT_NAME
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        is_same = report_path.is_file() and report_path.read_bytes() == content
+        if is_same and (folder / CARD_NAME).is_file():
+            files = {name: data for name, data in files.items() if name != CARD_NAME}
+        for killed in folder.glob(".partial_*"):
+            shutil.rmtree(killed)
+        with TemporaryDirectory(prefix=".partial_", dir=folder) as temporary:
+            partial = Path(temporary)
+            for split, table in splits.items():
+                pq.write_table(published_rows(table), partial / f"{split}.parquet", compression="zstd")
+            for name, data in (files | {REPORT_NAME: content}).items():
+                (partial / name).write_bytes(data)
+            if not is_same:
+                report_path.unlink(missing_ok=True)
+            for path in sorted(partial.iterdir(), key=lambda path: (path.name == REPORT_NAME, path.name)):
+                path.replace(folder / path.name)
 
 
 def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
@@ -33,29 +88,30 @@ def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
     and a card for this name. `load_dataset` then has the configurations `default` and `augmented`.
 
     Args:
-        source (`Path`): What `scripts.build_balanced_dataset` left.
+        source (`Path`): As `scripts.build_balanced_dataset` left it.
         folder (`Path`): Empty.
         repo_id (`str`): Such as `user/data`.
 
     Raises:
-        FileNotFoundError: The source is not complete.
-        ValueError: The files are not those that the report describes, a training text is also in validation or test,
-            or a teacher is named by a path of this machine.
+        `FileNotFoundError`: If the source is not complete.
+        `InputError`: If the files are not those that the report describes, a training text is also in validation or
+            test, or a teacher is named by a path of this machine.
     """
-    names = [REPORT_NAME, _FIGURE_NAME, *(f"{file}.parquet" for file in _FILES)]
+    names = [REPORT_NAME, FIGURE_NAME, *(f"{file}.parquet" for file in _FILES)]
     missing = [name for name in names if not (source / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{source} has no {', '.join(missing)}: expected what `python -m scripts.build_balanced_dataset` leaves."
+            f"{source} has no {', '.join(missing)}: expected the files of `python -m scripts.build_balanced_dataset`."
         )
     report = _read_report(source / REPORT_NAME)
     tables = {file: _read_rows(source / f"{file}.parquet", report["labels"]) for file in _FILES}
     _check_counts(tables, report, source)
-    _check_apart(tables, source)
+    training = {f"{source / file}.parquet": tables[file] for file in _TRAIN.values()}
+    check_apart(training, (tables[split] for split in _EVALUATION))
     _check_teachers(tables, report, source)
     infos = [_info(config, tables[train], tables) for config, train in _TRAIN.items()]
     card = render_card(report, repo_id.rpartition("/")[2], repo_id=repo_id, infos=infos)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD_NAME).write_text(card, encoding="utf-8")
     for name in names:
         shutil.copyfile(source / name, folder / name)
 
@@ -63,9 +119,9 @@ def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:
 def _read_report(path: Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"labels", "rows", "counts", "copied_rows", "teachers"}
-        if wanted - set(report):
-            raise InputError(f"it has no {', '.join(sorted(wanted - set(report)))}")
+        missing = {"labels", "rows", "counts", "copied_rows", "teachers"} - set(report)
+        if missing:
+            raise InputError(f"it has no {', '.join(sorted(missing))}")
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is not the report of a data set ({error}): build the data set again.") from error
     return report
@@ -104,38 +160,24 @@ def _check_counts(tables: Mapping[str, pa.Table], report: Mapping[str, Any], sou
                 f"{source / file}.parquet has {tables[file].num_rows:,} rows, {REPORT_NAME} says {num_rows:,}: "
                 "build the data set again."
             )
-        found = np.bincount(pc.list_flatten(tables[file]["labels"]).to_numpy(), minlength=len(report["labels"]))
-        if by_label is not None and found.tolist() != list(by_label.values()):
+        totals = np.bincount(pc.list_flatten(tables[file]["labels"]).to_numpy(), minlength=len(report["labels"]))
+        if by_label is not None and totals.tolist() != list(by_label.values()):
             raise InputError(
                 f"{source / file}.parquet has other counts per label than {REPORT_NAME}: build the data set again."
             )
 
 
-def _check_apart(tables: Mapping[str, pa.Table], source: Path) -> None:
-    evaluation = np.concatenate([exact_hashes(tables[split]["text"]) for split in _EVALUATION])
-    for file in _TRAIN.values():
-        shared = np.flatnonzero(np.isin(exact_hashes(tables[file]["text"]), evaluation))
-        if shared.size:
-            text = tables[file]["text"][int(shared[0])].as_py()
-            raise InputError(
-                f"{source / file}.parquet shares {shared.size:,} texts with validation or test, such as {text!r}: "
-                "a model trained on them would be measured on what it saw."
-            )
-
-
 def _check_teachers(tables: Mapping[str, pa.Table], report: Mapping[str, Any], source: Path) -> None:
-    named = {entry["teacher"] for entry in report["teachers"]} | {report.get("yields", {}).get("teacher")}
+    teachers = {entry["teacher"] for entry in report["teachers"]} | {report.get("yields", {}).get("teacher")}
     for file in _TRAIN.values():
-        named |= set(pc.unique(tables[file]["teacher"]).to_pylist())
-    private = sorted(
-        name for name in named - {None} if name.count("/") > 1 or "\\" in name or name.startswith(("/", "."))
-    )
-    if private:
-        raise InputError(f"{source} names the teacher {private[0]}, a path: expected a Hub id or a folder's name.")
+        teachers |= set(pc.unique(tables[file]["teacher"]).to_pylist())
+    for name in sorted(teachers - {None}):
+        if name.count("/") > 1 or "\\" in name or name.startswith(("/", ".")):
+            raise InputError(f"{source} names the teacher {name}, a path: expected a Hub id or a folder's name.")
 
 
 def _info(config: str, train: pa.Table, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
-    """What the Hub shows without reading rows, and `load_dataset` checks after it read them."""
+    """The features and sizes that the Hub shows without reading rows, and `load_dataset` checks after reading."""
     splits = {"train": train} | {split: tables[split] for split in _EVALUATION}
     info = datasets.DatasetInfo(
         config_name=config,

@@ -13,22 +13,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from accelerate import PartialState
 
+from hub.dataset.acceptance import CutOff, accept_tweets
 from hub.dataset.arguments import BalancedDatasetArguments
-from hub.dataset.candidates import (
-    Stages,
-    Validation,
-    accept_candidates,
-    candidate_files,
-    label_tweets,
-    prepare_sources,
-)
-from hub.dataset.finishing import write_balanced_dataset
-from hub.dataset.schema import LABEL_NAMES
-from hub.dataset.sentiment140 import open_tweets_file
-from hub.dataset.sources import human_rows
+from hub.dataset.build import Sources, clean_rows, score_shards, write_balanced_dataset
+from hub.dataset.candidates import candidate_rows, label_matrix
+from hub.dataset.tweets import read_tweets_file
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import check_integer
 
 from .timing import seconds
@@ -46,7 +42,7 @@ class _RandomScores:
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         generator = np.random.default_rng(len("".join(texts)))
-        return (generator.random((len(texts), len(LABEL_NAMES))) ** 20).astype(np.float16)
+        return (generator.random((len(texts), len(GOEMOTIONS_LABELS))) ** 20).astype(np.float16)
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
@@ -73,29 +69,35 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 def _run_stages(folder: Path) -> dict[str, float]:
     texts = _texts(_NUM_HUMAN + _NUM_VALIDATION + _NUM_TEST, seed=1)
-    labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(LABEL_NAMES))) < 0.05
+    labels = np.random.default_rng(1).random((_NUM_HUMAN + _NUM_VALIDATION, len(GOEMOTIONS_LABELS))) < 0.05
     human, evaluated = texts[:_NUM_HUMAN], texts[_NUM_HUMAN:]
     validation, test = evaluated[:_NUM_VALIDATION], evaluated[_NUM_VALIDATION:]
-    arguments = BalancedDatasetArguments(output_dir=str(folder), acceptance="flat", check_polarity=False)
-    stages = Stages.of(folder / "work")
-    scorer = _RandomScores()
+    arguments = BalancedDatasetArguments(output_dir=str(folder))
+    evaluation = {
+        "validation": candidate_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation"),
+        "test": candidate_rows(test, labels[:_NUM_TEST], "goemotions", "test"),
+    }
+    sources = Sources([candidate_rows(human, labels[:_NUM_HUMAN], "goemotions")], evaluation)
+    cut_offs = [CutOff(arguments.flat_cut_off)] * len(GOEMOTIONS_LABELS)
+    results: dict[str, Any] = {}
 
     def clean() -> None:
-        tables = [human_rows(human, labels[:_NUM_HUMAN], "goemotions")]
-        prepare_sources(stages, arguments, tables, open_tweets_file(str(folder / "tweets.csv")), evaluated)
+        results["rows"] = clean_rows(sources, read_tweets_file(str(folder / "tweets.csv")), arguments)
 
     def score() -> None:
-        label_tweets(stages, scorer, range(stages.tweets.num_shards() or 0))
+        texts = [table["text"] for table in results["rows"].tweets]
+        results["scores"] = score_shards(texts, _RandomScores(), folder / "work" / "scores", PartialState())
 
     def accept() -> None:
-        accept_candidates(stages, arguments, Validation(validation, labels[_NUM_HUMAN:]), scorer, ("random", "1"))
+        shards = list(zip(results["rows"].tweets, results["scores"], strict=True))
+        results["tweets"], _ = accept_tweets(
+            shards, cut_offs, teacher="random", teacher_revision="1", check_polarity=False
+        )
 
     def select() -> None:
-        evaluation = {
-            "validation": human_rows(validation, labels[_NUM_HUMAN:], "goemotions", "validation"),
-            "test": human_rows(test, labels[:_NUM_TEST], "goemotions", "test"),
-        }
-        write_balanced_dataset(folder, candidate_files(stages, with_tweets=True), evaluation, name="generated")
+        original = label_matrix(sources.human[0]).sum(axis=0)
+        candidates = pa.concat_tables([results["rows"].human, results["tweets"]])
+        write_balanced_dataset(candidates, evaluation, arguments, original=original, cleaning={}, yields={})
 
     parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
     before = time.process_time()

@@ -11,9 +11,8 @@ from itertools import islice
 import torch
 from transformers import pipeline
 
-from hub.dataset.cleaning import clean_tweets
-from hub.dataset.labelling import load_teacher
-from hub.dataset.sentiment140 import open_tweets_file
+from hub.dataset.teacher import load_teacher
+from hub.dataset.tweets import clean_tweets, read_tweets_file
 from trainer_ext.errors import reading
 from trainer_ext.precision import autocast
 
@@ -63,5 +62,5 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _tweets(path: str) -> Iterator[str]:
-    for table in open_tweets_file(path).tables:
+    for table in read_tweets_file(path):
         yield from filter(None, clean_tweets(table["text"].combine_chunks()).to_pylist())

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.dataset.sentiment140: both kinds of file and the Hub's, broken rows, blocks of any size."""
+"""Tests of hub.dataset.tweets: both kinds of file and the Hub's, broken rows, blocks of any size, clean texts."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hub.dataset import sentiment140
-from hub.dataset.sentiment140 import TWEET_SCHEMA, TweetSource, open_tweets_dataset, open_tweets_file, rebatch
+from hub.dataset import tweets
+from hub.dataset.tweets import TWEET_SCHEMA, clean_tweets, read_tweets_dataset, read_tweets_file, rebatch
 
 ORIGINAL = (
     b'"0","1","Mon Apr 06","NO_QUERY","ann","caf\xe9, ""x"" y"\n'
@@ -21,8 +22,8 @@ ORIGINAL = (
 WITH_HEADER = b'polarity\ttweet_id\tdate\ttext\n0\t1\tMon\t"hi there\n4\t2\tTue\tNA caf\xc3\xa9\n'
 
 
-def rows(source: TweetSource) -> list[tuple[int, str]]:
-    table = pa.concat_tables(source.tables)
+def rows(tables: Iterable[pa.Table]) -> list[tuple[int, str]]:
+    table = pa.concat_tables(tables)
     assert table.schema == TWEET_SCHEMA
     return list(zip(table["polarity"].to_pylist(), table["text"].to_pylist(), strict=True))
 
@@ -34,23 +35,15 @@ def write(path: Path, content: bytes) -> str:
 
 def test_original_file(tmp_path: Path) -> None:
     expected = [(0, 'café, "x" y'), (4, "null"), (2, "")]
-    assert rows(open_tweets_file(write(tmp_path / "a.csv", ORIGINAL))) == expected
-    assert rows(open_tweets_file(write(tmp_path / "a.csv.gz", gzip.compress(ORIGINAL)))) == expected
+    assert rows(read_tweets_file(write(tmp_path / "a.csv", ORIGINAL))) == expected
+    assert rows(read_tweets_file(write(tmp_path / "a.csv.gz", gzip.compress(ORIGINAL)))) == expected
 
 
 def test_file_with_header(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", WITH_HEADER)
-    assert rows(open_tweets_file(path)) == [(0, '"hi there'), (4, "NA café")]
+    assert rows(read_tweets_file(path)) == [(0, '"hi there'), (4, "NA café")]
     write(tmp_path / "b.tsv", b"\xef\xbb\xbf" + WITH_HEADER.replace(b"polarity", b"target"))
-    assert len(rows(open_tweets_file(str(tmp_path / "b.tsv")))) == 2
-
-
-def test_key_follows_the_content(tmp_path: Path) -> None:
-    keys = [
-        open_tweets_file(write(tmp_path / name, content)).key
-        for name, content in (("a.csv", ORIGINAL), ("b.csv", ORIGINAL), ("c.csv", ORIGINAL * 2))
-    ]
-    assert keys[0] == keys[1] != keys[2]
+    assert len(rows(read_tweets_file(str(tmp_path / "b.tsv")))) == 2
 
 
 @pytest.mark.parametrize(
@@ -71,34 +64,32 @@ def test_key_follows_the_content(tmp_path: Path) -> None:
     ],
 )
 def test_broken_file(tmp_path: Path, content: bytes, message: str) -> None:
-    source = open_tweets_file(write(tmp_path / "x.csv", content))
+    tables = read_tweets_file(write(tmp_path / "x.csv", content))
     with pytest.raises(ValueError, match=message) as broken:
-        list(source.tables)
+        list(tables)
     assert "\n" not in str(broken.value)
 
 
 def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentiment140, "_BLOCK_BYTES", 300)
+    monkeypatch.setattr(tweets, "_BLOCK_BYTES", 300)
     path = write(tmp_path / "x.csv", ORIGINAL * 20 + b'"4","5","Mon"\n')
-    tables = open_tweets_file(path).tables
+    tables = read_tweets_file(path)
     with pytest.raises(ValueError, match="row 61: expected 6 columns"):
         list(tables)
     path = write(tmp_path / "y.csv", ORIGINAL * 20 + b'"7","5","M","q","u","t"\n')
     with pytest.raises(ValueError, match="row 61, column 'polarity'"):
-        list(open_tweets_file(path).tables)
+        list(read_tweets_file(path))
 
 
 def test_missing_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no file no\.csv of tweets: correct `tweets_file`"):
-        open_tweets_file("no.csv")
+        read_tweets_file("no.csv")
 
 
 def test_data_set_is_streamed(tmp_path: Path) -> None:
     table = pa.table({"text": ["good", None], "date": ["x", "y"], "sentiment": pa.array([4, 0], pa.int32())})
     pq.write_table(table, tmp_path / "train.parquet")
-    source = open_tweets_dataset(str(tmp_path), None)
-    assert rows(source) == [(4, "good"), (0, "")]
-    assert source.key == open_tweets_dataset(str(tmp_path), None).key
+    assert rows(read_tweets_dataset(str(tmp_path), None)) == [(4, "good"), (0, "")]
 
 
 def test_rebatch_keeps_rows_and_order() -> None:
@@ -114,15 +105,61 @@ def test_rebatch_keeps_rows_and_order() -> None:
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentiment140, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(tweets, "_BLOCK_BYTES", 1 << 16)
     peaks = []
     for num_copies in (30_000, 120_000):
-        source = open_tweets_file(write(tmp_path / "x.csv", ORIGINAL * num_copies))
+        source = read_tweets_file(write(tmp_path / "x.csv", ORIGINAL * num_copies))
         before, peak, num_rows = pa.total_allocated_bytes(), 0, 0
-        for table in rebatch(source.tables, 1000):
+        for table in rebatch(source, 1000):
             num_rows += table.num_rows
             peak = max(peak, pa.total_allocated_bytes() - before)
         assert num_rows == 3 * num_copies
         peaks.append(peak)
     # The reader is a fixed number of blocks ahead.
     assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("tweet", "expected"),
+    [
+        ("Why?! 😭😭 I LOVE it!!! <3", "Why?! 😭😭 I LOVE it!!! <3"),
+        ("👨‍👩‍👧 together again ❤️ 👍🏿", "👨‍👩‍👧 together again ❤️ 👍🏿"),
+        ("so &quot;good&quot; &amp; &lt;3 you &#9829;", 'so "good" & <3 you ♥'),
+        ("fish &amp;amp; chips, AT&T; &nosuch", "fish & chips, AT&T; &nosuch"),
+        ("@ann @bob_2: thanks @carl!", "thanks [NAME]!"),
+        ("  .@ann hello", "hello"),
+        ("RT @ann: rt @bob so true", "so true"),
+        ("so true RT @ann: I hate mondays", "so true"),
+        ("nice song (via @radio_1) today", "nice song"),
+        ("heart @ home, art at 7, part @ 9", "heart @ home, art at 7, part @ 9"),
+        ("look http://bit.ly/QBgN now HTTPS://x.org/a?b=c#d", "look now"),
+        ("see twitpic.com/2y1zl and www.example.org or blip.fm", "see and or blip.fm"),
+        ("end of it.com on/off", "end of it.com on/off"),
+        ("a\t b\u00a0\u2003c\x85d\x00e\r\n", "a b c d e"),
+        ("caf\u00c3\u00a9 caf\u00e9", "caf\u00c3\u00a9 caf\u00e9"),
+        ("caf\u00c3\u00a9 \u00e2\u0099\u00ab", "café ♫"),
+        ("caf\u00c3\u0083\u00c2\u00a9", "café"),
+        ("\u00ef\u00bf\u00bd well", "well"),
+        ("well\ufffdthen", "well then"),
+        ("café £5", "café £5"),
+        ("ann@example.org (@bob) x@y", "ann@example.org ([NAME]) x@y"),
+        ("#fail again", "#fail again"),
+        ("@ann http://x.org", ""),
+        ("5 ... ?!", ""),
+        ("😂", "😂"),
+        ("", ""),
+    ],
+)
+def test_tweet_is_cleaned(tweet: str, expected: str) -> None:
+    assert clean_tweets(pa.array([tweet])).to_pylist() == [expected]
+
+
+def test_texts_keep_their_places() -> None:
+    texts = ["@a", "one &amp; two", "", "plain", "&lt;3 ok"] * 3
+    assert clean_tweets(pa.array(texts)).to_pylist() == ["", "one & two", "", "plain", "<3 ok"] * 3
+    assert clean_tweets(pa.array([], pa.string())).to_pylist() == []
+
+
+def test_cleaning_is_idempotent_on_clean_texts() -> None:
+    clean = ["thanks [NAME]!", "so true", "look now", "café ♫", "I LOVE it!!! <3 😭"]
+    assert clean_tweets(pa.array(clean)).to_pylist() == clean

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of hub.dataset.labelling: scores of the stock pipeline, by name; shards once written stay."""
+"""Tests of hub.dataset.teacher: scores of the stock pipeline, by name; scores once made stay."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from transformers import pipeline
 
-from hub.dataset.labelling import (
-    SCORES_SCHEMA,
-    Teacher,
-    _batches,
-    load_teacher,
-    score_shard,
-    scores_array,
-)
-from hub.dataset.schema import LABEL_NAMES
-from hub.dataset.shards import Stage
+from hub.dataset.teacher import cached_scores, load_teacher
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 pytest_plugins = ["tiny_teachers"]
 
@@ -31,8 +22,8 @@ TEXTS = ["so happy", "I am sad", "what?", "the weather is nice " * 5, "😂", ""
 
 @pytest.fixture(params=["our_teacher", "roberta_teacher"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.getfixturevalue(request.param)
-    return found
+    path: Path = request.getfixturevalue(request.param)
+    return path
 
 
 def with_config(folder: Path, copy: Path, **changes: object) -> str:
@@ -49,7 +40,7 @@ def test_scores_are_those_of_the_stock_pipeline_by_name(folder: Path) -> None:
     stock = pipeline("text-classification", model=teacher.model, tokenizer=teacher.tokenizer, top_k=None)
     for text, row in zip(TEXTS, scores, strict=True):
         by_name = {entry["label"]: entry["score"] for entry in stock([text])[0]}
-        np.testing.assert_allclose(row, [by_name[name] for name in LABEL_NAMES], atol=1e-3)
+        np.testing.assert_allclose(row, [by_name[name] for name in GOEMOTIONS_LABELS], atol=1e-3)
     assert np.ptp(scores, axis=0).min() > 0.01
 
 
@@ -67,17 +58,6 @@ def test_scores_in_bf16_are_near(folder: Path) -> None:
     assert 0 < np.abs(exact - near).mean() < 0.02
 
 
-def test_batches_hold_every_row_once_and_few_tokens() -> None:
-    lengths = np.random.default_rng(0).integers(1, 40, 500)
-    batches = list(_batches(lengths, 128))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
-    padded = [len(rows) * lengths[rows].max() for rows in batches]
-    assert max(padded) <= 128
-    # In batches of 6 in the order of the rows there would be more than a half.
-    assert sum(padded) < 1.03 * lengths.sum()
-    assert [rows.tolist() for rows in _batches(np.array([9, 200, 3]), 128)] == [[1], [0, 2]]
-
-
 def test_name_and_revision_of_a_folder(folder: Path, tmp_path: Path) -> None:
     teacher = load_teacher(str(folder))
     assert teacher.name == folder.name
@@ -89,7 +69,7 @@ def test_name_and_revision_of_a_folder(folder: Path, tmp_path: Path) -> None:
 
 
 def test_teacher_of_other_labels(roberta_teacher: Path, tmp_path: Path) -> None:
-    names = ["happiness" if name == "joy" else name for name in LABEL_NAMES]
+    names = ["happiness" if name == "joy" else name for name in GOEMOTIONS_LABELS]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     message = "must have the 28 labels of GoEmotions: it lacks joy and has beside them happiness; choose another one"
     with pytest.raises(ValueError, match=message):
@@ -112,24 +92,25 @@ class Counting:
         return np.array([[len(text)] * 28 for text in texts], dtype=np.float16)
 
 
-def test_shard_is_scored_once_and_again_only_for_other_texts_or_teachers(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, SCORES_SCHEMA)
-    texts, scorer = pa.chunked_array([["a", "bb", "ccc"]]), Counting()
+def test_texts_are_scored_once_and_again_only_for_other_texts_or_scorers(tmp_path: Path) -> None:
+    folder, scorer = tmp_path / "scores", Counting()
     for _ in range(2):
-        score_shard(stage, 0, texts, scorer)
+        assert cached_scores(["a", "bb", "ccc"], scorer, folder)[:, 5].tolist() == [1, 2, 3]
     assert scorer.num_texts == 3
-    assert scores_array(stage.read(0))[:, 5].tolist() == [1, 2, 3]
-    score_shard(stage, 0, pa.chunked_array([["a", "bb", "cc"]]), scorer)
-    assert (scorer.num_texts, scores_array(stage.read(0))[:, 0].tolist()) == (6, [1, 2, 2])
-    score_shard(stage, 0, pa.chunked_array([["a", "bb", "cc"]]), other := Counting("other"))
-    assert other.num_texts == 3
-    score_shard(stage, 1, pa.chunked_array([[]], pa.string()), scorer)
+    assert cached_scores(["a", "bb", "cc"], scorer, folder)[:, 0].tolist() == [1, 2, 2]
     assert scorer.num_texts == 6
-    assert scores_array(stage.read(1)).shape == (0, 28)
+    cached_scores(["a", "bb", "cc"], other := Counting("other"), folder)
+    assert other.num_texts == 3
+    # Those of before are still there.
+    cached_scores(["a", "bb", "ccc"], scorer, folder)
+    assert scorer.num_texts == 6
+    assert len(list(folder.iterdir())) == 3
 
 
-def test_a_teacher_is_a_scorer(our_teacher: Path, tmp_path: Path) -> None:
-    teacher: Teacher = load_teacher(str(our_teacher))
-    stage = Stage(tmp_path, SCORES_SCHEMA)
-    score_shard(stage, 0, pa.chunked_array([TEXTS]), teacher)
-    assert np.array_equal(scores_array(stage.read(0)), teacher.score(TEXTS))
+def test_cached_scores_are_those_of_the_teacher(folder: Path, tmp_path: Path) -> None:
+    teacher = load_teacher(str(folder))
+    for texts in (TEXTS, []):
+        scores = teacher.score(texts)
+        for _ in range(2):
+            assert np.array_equal(cached_scores(texts, teacher, tmp_path), scores)
+    assert scores.shape == (0, 28)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams Sentiment140 (Go, Bhayani and Huang, 2009, Twitter Sentiment Classification using Distant Supervision)."""
+"""
+Reads and cleans the tweets of Sentiment140 (Go, Bhayani and Huang, 2009, Twitter Sentiment Classification using
+Distant Supervision).
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+import html
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,60 +31,65 @@ _POLARITY_COLUMNS = ("polarity", "sentiment", "target")
 _POLARITIES = ("0", "2", "4")
 _BLOCK_BYTES = 4 << 20
 
+_ENTITY = r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]+\d*);"
+# Regular expressions of RE2, each with its replacement, in this order.
+_REPLACEMENTS = (
+    (r"[\p{Z}\p{Cc}\x{fffd}]+", " "),
+    (r"(?i)\b(?:https?://|www\.)\S+", " "),
+    # Addresses of 2009 without a scheme: bit.ly/x, twitpic.com/x.
+    (r"(?i)\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|ly|net|org|me|fm|tv|us|gd|co|uk|de)/\S*", " "),
+    # Who answers or passes on names people first; the words after a later "RT @" are not the author's.
+    (r"(?i)^(?:[\s.:]*(?:\brt\b[\s:]*)?@\w+[\s:,]*)+", ""),
+    (r"(?i)\s+\(?(?:rt|via):?\s+@\w+.*$", ""),
+    (r"\B@\w+", "[NAME]"),
+    (r"\s+", " "),
+)
+_SAYS_SOMETHING = r"[\p{L}\p{So}]"
 
-class TweetSource(NamedTuple):
+
+def read_tweets_file(path: str) -> Iterator[pa.Table]:
     """
-    Where tweets come from.
-
-    Attributes:
-        key (`str`): Changes whenever the tweets do.
-        tables (`Iterator[pa.Table]`): The tweets, read as they are used: tables of `TWEET_SCHEMA` of any length.
-    """
-
-    key: str
-    tables: Iterator[pa.Table]
-
-
-def open_tweets_file(path: str) -> TweetSource:
-    """
-    Open a file of tweets.
+    Read a file of tweets.
 
     Args:
         path (`str`): The original `training.1600000.processed.noemoticon.csv` (latin-1, no header; polarity, id, date,
             query, user, text), or a tab-separated UTF-8 file without quoting whose header names the columns `polarity`
             (or `sentiment`, `target`) and `text`. Either may be compressed (`.gz`).
 
+    Returns:
+        `Iterator[pa.Table]`: Tables of `TWEET_SCHEMA` of any length, read as they are used.
+
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Here or while reading, the file is not as expected; the message names file, row and column. A row
-            is the number of the record, the header and no blank lines counted.
+        `FileNotFoundError`: If there is no such file.
+        `InputError`: While reading, if the file is not as expected; the message names file, row and column. A row is
+            the number of the record, the header and no blank lines counted.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path} of tweets: correct `tweets_file`.")
     with pa.input_stream(path) as stream:
         first = stream.read(1 << 12).removeprefix(b"\xef\xbb\xbf").split(b"\n")[0].decode("latin-1").rstrip("\r")
-    with Path(path).open("rb") as file:
-        key = hashlib.file_digest(file, "sha256").hexdigest()
     header = first.split("\t") if "\t" in first and '"' not in first else None
-    return TweetSource(key, _check(path, _read_file(path, header), first_row=1 if header is None else 2))
+    return _check(path, _read_file(path, header), first_row=1 if header is None else 2)
 
 
-def open_tweets_dataset(name: str, revision: str | None) -> TweetSource:
+def read_tweets_dataset(name: str, revision: str | None) -> Iterator[pa.Table]:
     """
-    Open the split `train` of a data set of tweets, streamed.
+    Stream the split `train` of a data set of tweets.
 
     Args:
         name (`str`): Hub id or local folder, with the columns `text` and `sentiment` (or `polarity`, `target`).
         revision (`str`, *optional*): Git revision; for `stanfordnlp/sentiment140` it is `refs/convert/parquet`.
 
+    Returns:
+        `Iterator[pa.Table]`: As of [`read_tweets_file`].
+
     Raises:
-        ValueError: Here or while reading, the data are not as expected.
+        `InputError`: While reading, if the data are not as expected.
     """
     import datasets
 
-    builder = datasets.load_dataset_builder(name, revision=revision)
-    stream = builder.as_streaming_dataset(split="train").with_format("arrow")
-    return TweetSource(str(builder.hash), _check(name, stream.iter(batch_size=10_000), first_row=1))
+    stream = datasets.load_dataset(name, revision=revision, split="train", streaming=True).with_format("arrow")
+    return _check(name, stream.iter(batch_size=10_000), first_row=1)
 
 
 def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
@@ -160,6 +168,46 @@ def rebatch(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
         while joined.num_rows - start >= num_rows:
             yield joined.slice(start, num_rows).combine_chunks()
             start += num_rows
-        # A copy: a slice would keep alive all that it was cut from.
+        # A copy: a slice would keep alive the whole table that it was cut from.
         kept = [pa.concat_tables([joined.slice(start)]).combine_chunks()]
     yield from (table for table in kept if table.num_rows)
+
+
+def clean_tweets(texts: pa.Array) -> pa.Array:
+    """
+    Clean tweets into texts like those of GoEmotions, vectorised; emoji, "!" and "?" stay, they carry emotion.
+
+    Text that was UTF-8 but read as latin-1 is restored; HTML entities become characters; addresses of pages go; names
+    at the beginning (an answer, a retweet) and a quoted retweet go; every other `@name` becomes `[NAME]`, as names are
+    masked in GoEmotions (Demszky et al., 2020); white space, control and replacement characters become single spaces.
+
+    Args:
+        texts (`pa.Array` of strings): Tweets without nulls.
+
+    Returns:
+        `pa.Array` of strings: As many texts; without a letter or a symbol such as an emoji a text is empty.
+    """
+    texts = _map_matching(texts, r"[\x{80}-\x{ff}]", _restore)
+    # Twice: the collection escaped "&" of texts that were escaped already.
+    texts = _map_matching(texts, _ENTITY, lambda text: html.unescape(html.unescape(text)))
+    for pattern, replacement in _REPLACEMENTS:
+        texts = pc.replace_substring_regex(texts, pattern, replacement)
+    texts = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.match_substring_regex(texts, _SAYS_SOMETHING), texts, "")
+
+
+def _map_matching(texts: pa.Array, pattern: str, function: Callable[[str], str]) -> pa.Array:
+    """Apply a function to the few texts that a pattern matches."""
+    matches = pc.match_substring_regex(texts, pattern)
+    replaced = [function(text) for text in texts.filter(matches).to_pylist()]
+    return pc.replace_with_mask(texts, matches, pa.array(replaced, pa.string())) if replaced else texts
+
+
+def _restore(text: str) -> str:
+    try:
+        # Some were read wrongly more than once; each time makes the text shorter.
+        while not text.isascii():
+            text = text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        pass
+    return text

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a teacher for texts, kept on disk: several processes share the work, and a killed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+from trainer_ext.data.batching import length_batches
+from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.digests import settings_digest, weights_digest
+from trainer_ext.errors import InputError
+from trainer_ext.files import replacing
+from trainer_ext.precision import autocast
+
+from .candidates import saving
+
+# Tweets and comments are shorter; our own tokenizers have their own limit.
+_MAX_TOKENS = 128
+
+ScoreArray = npt.NDArray[np.float16]
+
+
+class Scorer(Protocol):
+    """Gives texts their scores: [`Teacher`], or a stand-in where its forward pass is not wanted."""
+
+    @property
+    def key(self) -> str:
+        """Changes whenever the scores do."""
+        ...
+
+    def score(self, texts: Sequence[str]) -> ScoreArray:
+        """Probabilities of shape `(num_texts, 28)`, labels in the order of `GOEMOTIONS_LABELS`."""
+        ...
+
+
+class Teacher(NamedTuple):
+    """
+    A multi-label classifier with the labels of GoEmotions; see [`load_teacher`].
+
+    Attributes:
+        name (`str`): Hub id, or the name of its folder.
+        revision (`str`): Commit on the Hub, or a digest of weights, configuration and tokenizer.
+        model ([`PreTrainedModel`]): On its device.
+        tokenizer: Its tokenizer.
+        columns (`list[int]`): Place among its labels of each of `GOEMOTIONS_LABELS`.
+        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`.
+        tokens_per_batch (`int`): Tokens of a forward pass, padding included, at most.
+    """
+
+    name: str
+    revision: str
+    model: PreTrainedModel
+    tokenizer: Any
+    columns: list[int]
+    precision: str
+    tokens_per_batch: int
+
+    @property
+    def key(self) -> str:
+        """Changes whenever the scores do: the rounding of a batch depends on its size, too."""
+        return settings_digest([self.name, self.revision, self.precision, self.tokens_per_batch, _MAX_TOKENS])
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[str]) -> ScoreArray:
+        """
+        Score texts: tokenised in one go, batched by length.
+
+        Args:
+            texts (`Sequence[str]`): The texts; the batches, and with them the rounding, depend on all of them.
+
+        Returns:
+            `np.ndarray` of shape `(num_texts, 28)`: Probabilities in the order of `GOEMOTIONS_LABELS`, fp16.
+        """
+        scores = np.empty((len(texts), len(GOEMOTIONS_LABELS)), dtype=np.float16)
+        if not texts:
+            return scores
+        limit = {} if hasattr(self.tokenizer, "tokenizers") else {"max_length": _MAX_TOKENS}
+        encoded = self.tokenizer(list(texts), truncation=True, **limit)
+        rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        lengths = [max(map(len, row.values())) for row in rows]
+        device = self.model.device
+        for batch in length_batches(lengths, len(rows), self.tokens_per_batch):
+            inputs = self.tokenizer.pad([rows[row] for row in batch], return_tensors="pt")
+            with autocast(device.type, self.precision):
+                logits = self.model(**{key: values.to(device) for key, values in inputs.items()}).logits
+            scores[batch] = logits[:, self.columns].float().sigmoid().half().cpu().numpy()
+        return scores
+
+
+def load_teacher(
+    teacher: str,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "fp32",
+    tokens_per_batch: int = 4096,
+) -> Teacher:
+    """
+    Load a teacher.
+
+    Args:
+        teacher (`str`): Folder or Hub id of a text-classification model, one of ours or any of transformers. Remote
+            code is not run.
+        revision (`str`, *optional*): Git revision on the Hub.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it runs.
+        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, or `"bf16"` or `"fp16"` by autocast.
+        tokens_per_batch (`int`, *optional*, defaults to 4096): Tokens of a forward pass, at least 1.
+
+    Raises:
+        `OSError`: If there is no such model.
+        `InputError`: If it is no multi-label classifier, or its labels are not the 28 of GoEmotions.
+    """
+    config = AutoConfig.from_pretrained(teacher, revision=revision)
+    columns = _label_columns(teacher, config)
+    tokenizer = AutoTokenizer.from_pretrained(teacher, revision=revision)
+    model = AutoModelForSequenceClassification.from_pretrained(teacher, revision=revision, dtype=torch.float32)
+    is_local = Path(teacher).is_dir()
+    # A folder's place on this disk means nothing to others.
+    name = Path(teacher).resolve().name if is_local else teacher
+    commit = None if is_local else getattr(config, "_commit_hash", None)
+    revision = commit or _model_digest(model, tokenizer)[:32]
+    return Teacher(name, revision, model.to(device).eval(), tokenizer, columns, precision, tokens_per_batch)
+
+
+def _label_columns(teacher: str, config: Any) -> list[int]:
+    if config.problem_type != "multi_label_classification":
+        raise InputError(
+            f"The teacher {teacher} must be a multi-label classifier, its `problem_type` is {config.problem_type!r}: "
+            "choose another one."
+        )
+    names = {name: int(index) for index, name in config.id2label.items()}
+    missing = [name for name in GOEMOTIONS_LABELS if name not in names]
+    others = [name for name in names if name not in GOEMOTIONS_LABELS]
+    if missing or others:
+        raise InputError(
+            f"The teacher {teacher} must have the 28 labels of GoEmotions: it lacks {', '.join(missing) or 'none'} "
+            f"and has beside them {', '.join(others) or 'none'}; choose another one or rename its labels."
+        )
+    return [names[name] for name in GOEMOTIONS_LABELS]
+
+
+def _model_digest(model: PreTrainedModel, tokenizer: Any) -> str:
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        contents = [sha256(path.read_bytes()).hexdigest() for path in files]
+    return settings_digest([model.config.to_json_string(), weights_digest(model), contents])
+
+
+def cached_scores(texts: Sequence[str], scorer: Scorer, folder: Path) -> ScoreArray:
+    """
+    Scores of texts, from a file that is made where it is missing.
+
+    Its name is a digest of the texts and of the scorer's key, so scores stay when other sources or settings change.
+
+    Args:
+        texts (`Sequence[str]`): The texts that are scored together.
+        scorer ([`Scorer`]): Gives the scores.
+        folder (`Path`): Where the files are.
+
+    Raises:
+        `OSError`: If the file cannot be written.
+    """
+    path = folder / f"{settings_digest([scorer.key, list(texts)])}.npy"
+    if not path.is_file():
+        scores = scorer.score(texts)
+        with saving(path), replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, scores)
+    return np.asarray(np.load(path))
