@@ -18,7 +18,7 @@ from candidate_samples import ANGER, GRIEF, JOY, candidate_files, make_table
 from hub.dataset.finishing import write_balanced_dataset
 from hub.dataset.schema import LABEL_NAMES
 from hub.dataset.staging import stage_dataset
-from hub.validation.validate import validate
+from hub.validation.validate import file_problems, validate
 
 FILES = ["label_counts.png", "report.json", *(f"{name}.parquet" for name in ("test", "train", "train_augmented"))]
 FILES = sorted([*FILES, "README.md", "validation.parquet"])
@@ -88,7 +88,7 @@ def test_card_names_the_repository(built: Path, tmp_path: Path) -> None:
     assert 'load_dataset("ann/emotions", "augmented")' in card
     assert "# built" not in card
     assert 'load_dataset("built' not in card
-    assert validate(folder, "dataset", snippets=False) == []
+    assert file_problems(folder, "dataset") == []
 
 
 @pytest.mark.slow

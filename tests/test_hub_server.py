@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from hub.model.folder import write_model_folder
-from hub.publishing.publish import publish
+from hub.publish import publish
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 
 pytest_plugins = ["hub_client"]

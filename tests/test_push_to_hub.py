@@ -32,7 +32,7 @@ from trained_model import Trained
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hub.model.folder import write_model_folder
-from hub.publishing.publish import publish
+from hub.publish import publish
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
 
@@ -137,7 +137,7 @@ def test_what_a_model_is_staged_with(played: Played) -> None:
     common |= {"dataset": "user/data"}
     assert played.calls == [
         {**common, "source": "trained", "repo_id": "user/repo", "encoders": {"a": "x/y", "b": "z"}},
-        {**common, "source": "small", "repo_id": "user/repo-distilled", "encoders": None},
+        {**common, "source": "small", "repo_id": "user/repo-distilled"},
     ]
 
 
@@ -273,7 +273,7 @@ class TestDryRun:
     def test_needs_no_token(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
+        monkeypatch.setattr("hub.publish.get_token", lambda: None)
         push_to_hub.main([*MODEL, "--dry_run"])
         printed = capsys.readouterr().out
         assert "model user/repo, branch main: a new private repository" in printed
@@ -283,7 +283,7 @@ class TestDryRun:
     def test_needs_no_network(self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]) -> None:
         hub.__exit__()
         push_to_hub.main([*MODEL, "--dry_run"])
-        assert f"the Hub was not looked at: No connection to {hub.url}" in capsys.readouterr().out
+        assert f"the Hub was not looked at: model user/repo: No connection to {hub.url}" in capsys.readouterr().out
 
     def test_says_that_the_token_is_wrong(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -322,7 +322,7 @@ class TestFaults:
         assert [done.plan.is_empty for done in published] == [True, False, False, False]
         assert {len(repo.history()) for repo in hub.repos.values()} == {2}
 
-    @pytest.mark.parametrize(("token", "said"), [(WRONG_TOKEN, "does not accept"), (READ_TOKEN, "has not the right")])
+    @pytest.mark.parametrize(("token", "said"), [(WRONG_TOKEN, "does not accept"), (READ_TOKEN, "lacks write access")])
     def test_a_token_that_does_not_do(
         self,
         hub: HubServer,
@@ -343,7 +343,7 @@ class TestFaults:
     def test_no_token(
         self, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
+        monkeypatch.setattr("hub.publish.get_token", lambda: None)
         assert "There is no token for the Hub" in fails(MODEL, capsys)
 
 
