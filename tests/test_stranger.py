@@ -123,7 +123,7 @@ def test_defects_of_a_data_set_are_named(tmp_path: Path, spoil: Spoil, message: 
 def test_a_block_that_names_another_repository_or_is_no_python_is_named(tmp_path: Path) -> None:
     folder = dataset_folder(tmp_path / "data")
     (problem,) = run_as_stranger(folder, "dataset", "ann/others")
-    assert problem.startswith("README.md:17: the snippet fails: ")
+    assert problem.startswith("README.md:18: the snippet fails: ConnectionError")
     line = add_blocks(folder, "a = 1\nb = = 2")
     (problem,) = run_as_stranger(folder, "dataset", "ann/emotions")
     assert problem.startswith(f"README.md:{line + 2}: the snippet fails: ")
