@@ -18,30 +18,36 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError
+
+from ._command import command
 
 if TYPE_CHECKING:
-    from hub.publishing.publish import Plan, Published
+    from hub.publish import Published
 
 
 class _Job(NamedTuple):
-    """A repository to publish; `source` is the folder that it is made from, if any."""
+    """A repository to publish; `stage` fills the empty folder that it is given."""
 
     kind: str
     repo_id: str
-    source: Path | None = None
+    stage: Callable[..., Any]
     name: str | None = None
 
     @property
     def folder_name(self) -> str:
         return self.name or self.kind
+
+    @property
+    def repo_type(self) -> str:
+        return self.kind if self.kind in ("model", "dataset") else "space"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -113,111 +119,85 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> list[Published]:
     """Stage, validate, publish; returns what was published, in this order."""
     options = make_parser().parse_args(argv)
-    with _staging_folder(options) as root:
-        jobs = _jobs(options)
-        for job in jobs:
-            _stage(job, options, root / job.folder_name)
-        _validate(jobs, root)
+    if options.create_pr and options.tag:
+        raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
+    with nullcontext(options.staging_dir) if options.dry_run else TemporaryDirectory() as root:
+        folders = {Path(root) / job.folder_name: job for job in _jobs(options)}
+        for folder, job in folders.items():
+            _stage(job, folder)
+        _validate(folders)
         if options.dry_run:
-            for job in jobs:
-                _print_plan(job, options, root / job.folder_name)
+            for folder, job in folders.items():
+                _print_plan(job, folder, options)
             return []
-        published = [_publish(job, options, root / job.folder_name) for job in jobs]
+        published = [_publish(job, folder, options) for folder, job in folders.items()]
         if options.command == "all" and not options.create_pr:
-            _collect(jobs, options)
+            _collect(folders.values(), options)
         return published
 
 
-@contextmanager
-def _staging_folder(options: argparse.Namespace) -> Iterator[Path]:
-    if options.dry_run:
-        yield options.staging_dir
-        return
-    with TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def _jobs(options: argparse.Namespace) -> list[_Job]:
-    if options.create_pr and options.tag:
-        raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
-    if options.command == "all":
-        model_id = f"{options.namespace}/{options.name}"
-        return [
-            _Job("metric", f"{options.namespace}/multilabel_emotion"),
-            _Job("dataset", f"{options.namespace}/{options.dataset.resolve().name}", options.dataset),
-            *_model_jobs(model_id, options),
-            _Job("demo", f"{model_id}-demo"),
-        ]
+    from hub.dataset.staging import stage_dataset
+    from hub.demo.staging import stage_demo
+    from hub.metric.staging import stage_metric
+
     if options.command == "model":
         return _model_jobs(options.repo_id, options)
-    return [_Job(options.command, options.repo_id, getattr(options, "dataset", None))]
+    if options.command == "dataset":
+        return [_Job("dataset", options.repo_id, partial(stage_dataset, options.dataset))]
+    if options.command == "metric":
+        return [_Job("metric", options.repo_id, stage_metric)]
+    if options.command == "demo":
+        model = {"model_id": options.model_id, "model_revision": options.model_revision}
+        return [_Job("demo", options.repo_id, partial(stage_demo, **model))]
+    model_id = f"{options.namespace}/{options.name}"
+    model = {"model_id": model_id, "model_revision": options.tag or options.revision}
+    dataset_id = f"{options.namespace}/{options.dataset.resolve().name}"
+    return [
+        _Job("metric", f"{options.namespace}/multilabel_emotion", stage_metric),
+        _Job("dataset", dataset_id, partial(stage_dataset, options.dataset)),
+        *_model_jobs(model_id, options),
+        _Job("demo", f"{model_id}-demo", partial(stage_demo, **model)),
+    ]
 
 
 def _model_jobs(repo_id: str, options: argparse.Namespace) -> list[_Job]:
-    jobs = [_Job("model", repo_id, options.model)]
-    if options.sibling:
-        jobs.append(_Job("model", f"{repo_id}-distilled", options.sibling, "sibling"))
-    return jobs
-
-
-def _stage(job: _Job, options: argparse.Namespace, target: Path) -> None:
-    from hub.staging import staged
-
-    print(f"Staging the {job.folder_name} {job.repo_id} ...", flush=True)
-    with staged(target) as folder:
-        if job.kind == "model":
-            _stage_model(job, options, folder)
-        elif job.kind == "dataset":
-            from hub.dataset.staging import stage_dataset
-
-            assert job.source is not None
-            stage_dataset(job.source, folder, repo_id=job.repo_id)
-        elif job.kind == "metric":
-            from hub.metric.staging import stage_metric
-
-            stage_metric(folder, repo_id=job.repo_id)
-        else:
-            from hub.demo.staging import stage_demo
-
-            model_id, model_revision = _demo_model(options)
-            stage_demo(folder, repo_id=job.repo_id, model_id=model_id, model_revision=model_revision)
-
-
-def _stage_model(job: _Job, options: argparse.Namespace, folder: Path) -> None:
     from hub.model.staging import stage_model
 
     encoders = dict(entry.partition("=")[::2] for entry in options.encoder)
     if not all(encoders.values()):
         raise InputError(f"--encoder must be NAME=ID, got {' '.join(options.encoder)}.")
-    assert job.source is not None
-    languages = stage_model(
-        job.source,
-        folder,
-        repo_id=job.repo_id,
+    stage = partial(
+        stage_model,
         revision=options.tag or options.revision,
         onnx=options.onnx,
         language=options.language,
         license=options.license,
-        encoders=encoders if job.name is None else None,
         dataset=options.trained_on,
     )
-    if not languages:
+    jobs = [_Job("model", repo_id, partial(stage, options.model, encoders=encoders))]
+    if options.sibling:
+        jobs.append(_Job("model", f"{repo_id}-distilled", partial(stage, options.sibling), "sibling"))
+    return jobs
+
+
+def _stage(job: _Job, target: Path) -> None:
+    from hub.staging import staged
+
+    print(f"Staging the {job.folder_name} {job.repo_id} ...", flush=True)
+    with staged(target) as folder:
+        languages = job.stage(folder, repo_id=job.repo_id)
+    if job.kind == "model" and not languages:
         print("  no language is known of its encoders, and the card's examples are English: give --language CODE")
 
 
-def _demo_model(options: argparse.Namespace) -> tuple[str, str | None]:
-    if options.command == "demo":
-        return options.model_id, options.model_revision
-    return f"{options.namespace}/{options.name}", options.tag or options.revision
-
-
-def _validate(jobs: list[_Job], root: Path) -> None:
+def _validate(folders: Mapping[Path, _Job]) -> None:
     from hub.validation.validate import validate
 
     problems = [
         f"{job.folder_name}: {problem}"
-        for job in jobs
-        for problem in validate(root / job.folder_name, job.kind, repo_id=job.repo_id)
+        for folder, job in folders.items()
+        for problem in validate(folder, job.kind, repo_id=job.repo_id)
     ]
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -225,58 +205,52 @@ def _validate(jobs: list[_Job], root: Path) -> None:
         raise InputError(f"{len(problems)} problems in what was staged, and nothing was published; mend them first.")
 
 
-def _repo_type(job: _Job) -> str:
-    return job.kind if job.kind in ("model", "dataset") else "space"
-
-
-def _print_plan(job: _Job, options: argparse.Namespace, folder: Path) -> None:
+def _print_plan(job: _Job, folder: Path, options: argparse.Namespace) -> None:
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    from hub.publishing.publish import local_plan, plan
+    from hub.publish import local_plan, plan
 
-    choices: dict[str, Any] = {"revision": options.revision, "private": not options.public}
+    repository: dict[str, Any] = {"repo_id": job.repo_id, "repo_type": job.repo_type}
+    repository |= {"revision": options.revision, "private": not options.public}
     notes = [f"  staged in {folder}"]
     try:
-        found: Plan = plan(folder, job.repo_id, _repo_type(job), **choices)
+        changes = plan(folder, **repository)
     except (ConnectionError, LocalTokenNotFoundError) as error:
-        found = local_plan(folder, job.repo_id, _repo_type(job), **choices)
+        changes = local_plan(folder, **repository)
         notes.append(f"  the Hub was not looked at: {error}")
-    if found.private and options.public:
+    if changes.private and options.public:
         notes.append("  becomes visible to everyone")
-    print("\n".join(["", *found.lines(), *notes]))
+    print("\n".join(["", *changes.lines(), *notes]))
 
 
-def _publish(job: _Job, options: argparse.Namespace, folder: Path) -> Published:
+def _publish(job: _Job, folder: Path, options: argparse.Namespace) -> Published:
     from huggingface_hub import constants
 
-    from hub.publishing.publish import publish
+    from hub.publish import publish
 
-    repo_type = _repo_type(job)
-    with reading(f"{repo_type} {job.repo_id}"):
-        done = publish(
-            folder,
-            job.repo_id,
-            repo_type,
-            private=not options.public,
-            tag=options.tag,
-            create_pr=options.create_pr,
-            revision=options.revision,
-            message=options.message or f"Publish {options.tag or ''}".strip(),
-        )
-    print("\n".join(["", *done.plan.lines()]))
-    page = f"{constants.ENDPOINT}/{'' if repo_type == 'model' else repo_type + 's/'}{job.repo_id}"
-    print(
-        f"  {'no new commit' if done.plan.is_empty else 'done'}: {done.pull_request or f'{page}/tree/{done.commit}'}"
+    published = publish(
+        folder,
+        job.repo_id,
+        job.repo_type,
+        private=not options.public,
+        tag=options.tag,
+        create_pr=options.create_pr,
+        revision=options.revision,
+        message=options.message or f"Publish {options.tag or ''}".strip(),
     )
-    return done
+    page = f"{constants.ENDPOINT}/{'' if job.repo_type == 'model' else job.repo_type + 's/'}{job.repo_id}"
+    outcome = "no new commit" if published.plan.is_empty else "done"
+    address = published.pull_request or f"{page}/tree/{published.commit}"
+    print("\n".join(["", *published.plan.lines(), f"  {outcome}: {address}"]))
+    return published
 
 
-def _collect(jobs: list[_Job], options: argparse.Namespace) -> None:
+def _collect(jobs: Iterable[_Job], options: argparse.Namespace) -> None:
     from huggingface_hub import constants
 
-    from hub.publishing.publish import add_to_collection
+    from hub.publish import add_to_collection
 
-    items = [(job.repo_id, _repo_type(job)) for job in jobs]
+    items = [(job.repo_id, job.repo_type) for job in jobs]
     slug = add_to_collection(options.collection, options.namespace, items, private=not options.public)
     print(f"\ncollection {options.collection}: {constants.ENDPOINT}/collections/{slug}")
 

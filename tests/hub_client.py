@@ -66,7 +66,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     """Nobody waits; who would have, `client` or `project`, and how many seconds."""
     found: dict[str, list[float]] = {"client": [], "project": []}
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=found["client"].append))
-    monkeypatch.setattr("hub.publishing.calls.time", SimpleNamespace(sleep=found["project"].append))
+    monkeypatch.setattr("hub.retry.time", SimpleNamespace(sleep=found["project"].append))
     return found
 
 

@@ -166,14 +166,6 @@ def _check_write(user: User | None, name: str) -> None:
         raise HubError(403, f"You don't have the rights to write under the namespace {name.split('/')[0]!r}")
 
 
-def _whoami(hub: HubServer, request: Request) -> Response:
-    if request.user is None:
-        raise HubError(401, "Invalid username or password.")
-    role = "write" if request.user.can_write else "read"
-    auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
-    return Response(200, {"type": "user", "name": request.user.name, "orgs": [], "auth": auth})
-
-
 def _create_repo(hub: HubServer, request: Request) -> Response:
     asked = request.json()
     if request.user is None:
@@ -312,14 +304,6 @@ def _refs(hub: HubServer, request: Request, kind: str, name: str) -> Response:
     return Response(200, hub.find(request, kind, name).list_refs())
 
 
-def _commits(hub: HubServer, request: Request, kind: str, name: str, revision: str) -> Response:
-    history = hub.find(request, kind, name).history(revision)
-    author = {"user": name.split("/")[0]}
-    return Response(
-        200, [{"id": c.oid, "title": c.title, "message": "", "date": DATE, "authors": [author]} for c in history]
-    )
-
-
 def _tag(hub: HubServer, request: Request, kind: str, name: str, revision: str) -> Response:
     repo = hub.find(request, kind, name, write=True)
     ref = f"refs/tags/{request.json()['tag']}"
@@ -398,12 +382,6 @@ def _create_collection(hub: HubServer, request: Request) -> Response:
     return Response(200, hub.collections[slug])
 
 
-def _list_collections(hub: HubServer, request: Request) -> Response:
-    owners = request.query.get("owner")
-    found = [c for c in hub.collections.values() if owners is None or c["owner"]["name"] in owners]
-    return Response(200, [{key: value for key, value in c.items() if key != "position"} for c in found])
-
-
 def _collection(hub: HubServer, request: Request, slug: str) -> Response:
     if slug not in hub.collections:
         raise HubError(404, "Collection not found")
@@ -433,14 +411,12 @@ _REVISION = r"(?P<revision>[^/]+)"
 _SLUG = r"/api/collections/(?P<slug>[^/]+/[^/]+)"
 
 ROUTES: list[tuple[str, str, Callable[..., Response]]] = [
-    ("GET", "/api/whoami-v2", _whoami),
     ("POST", "/api/repos/create", _create_repo),
     ("POST", "/api/validate-yaml", _validate_yaml),
     ("GET", f"{_REPO}(?:/revision/{_REVISION})?", _info),
     ("PUT", f"{_REPO}/settings", _settings),
     ("POST", f"{_REPO}/preupload/{_REVISION}", _preupload),
     ("POST", f"{_REPO}/commit/{_REVISION}", _commit),
-    ("GET", f"{_REPO}/commits/{_REVISION}", _commits),
     ("GET", f"{_REPO}/tree/{_REVISION}(?:/(?P<folder>.*))?", _tree),
     ("POST", f"{_REPO}/paths-info/{_REVISION}", _paths_info),
     ("GET", f"{_REPO}/refs", _refs),
@@ -455,7 +431,6 @@ ROUTES: list[tuple[str, str, Callable[..., Response]]] = [
     ("GET", f"/lfs{_PLACE}", _lfs_download),
     ("GET", f"{_PAGE}/resolve/{_REVISION}/(?P<path>.+)", _resolve),
     ("POST", "/api/collections", _create_collection),
-    ("GET", "/api/collections", _list_collections),
     ("GET", _SLUG, _collection),
     ("PATCH", _SLUG, _update_collection),
     ("POST", f"{_SLUG}/items", _add_item),

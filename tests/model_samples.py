@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
-from hub.validation.snippets import python_blocks
+from hub.validation.stranger import python_blocks
 
 LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
 RESULTS = {

@@ -118,7 +118,7 @@ def dataset_folder(folder: Path) -> Path:
 def metric_folder(folder: Path) -> Path:
     app = "import evaluate\nimport gradio\nimport matching\n"
     files = {"emotion_metric__py": METRIC, "matching__py": MATCHING, "app__py": app}
-    return write(folder, README__md=METRIC_CARD, requirements__txt="evaluate>=0.4\n", **files)
+    return write(folder, README__md=METRIC_CARD, requirements__txt="datasets\nevaluate>=0.4\n", **files)
 
 
 def demo_folder(folder: Path) -> Path:

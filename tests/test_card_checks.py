@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from staged_samples import DATASET_CARD, DEMO_CARD, MODEL_CARD
 
-from hub.validation.card_checks import card_problems, read_metadata
+from hub.validation.card_checks import card_problems
 
 CARDS = {"model": MODEL_CARD, "dataset": DATASET_CARD, "demo": DEMO_CARD, "metric": DEMO_CARD}
 
@@ -89,8 +89,3 @@ def test_links_to_files_that_are_not_there_are_named(tmp_path: Path) -> None:
         f"README.md:{line}: links to gone.png, which is not there",
         f"README.md:{line + 1}: links to onnx/model.onnx, which is not there",
     ]
-
-
-def test_metadata_is_read(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(DATASET_CARD)
-    assert read_metadata(tmp_path, "dataset")["configs"][0]["config_name"] == "default"

@@ -19,7 +19,7 @@ from candidate_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, make_table, 
 from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.build import write_balanced_dataset
 from hub.dataset.staging import stage_dataset, write_dataset_folder
-from hub.validation.validate import validate
+from hub.validation.validate import file_problems, validate
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.data.loading import load_emotion_data
 
@@ -174,7 +174,7 @@ def test_card_names_the_repository(built: Path, tmp_path: Path) -> None:
     assert 'load_dataset("ann/emotions", "augmented")' in card
     assert "# built" not in card
     assert 'load_dataset("built' not in card
-    assert validate(folder, "dataset", snippets=False) == []
+    assert file_problems(folder, "dataset") == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ import yaml
 from chat_server import ChatServer, good_reply
 from huggingface_hub import constants
 
-from hub.dataset import generation
 from hub.dataset.candidates import CANDIDATE_SCHEMA
 from hub.dataset.generation import Endpoint, Prompts, generate_texts
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
@@ -28,7 +27,7 @@ def endpoint_of(server: ChatServer) -> Endpoint:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    monkeypatch.setattr(generation.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("hub.retry.time.sleep", lambda seconds: None)
     # The client refuses offline whatever the address is; the socket guard of the tests stays.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     server = ChatServer()
@@ -134,7 +133,7 @@ def test_busy_endpoint_is_asked_again(server: ChatServer, tmp_path: Path) -> Non
             1,
             r"/v1: the endpoint gave no chat completion of model 'some/model' \(.*401.*\)\. Check URL, model and",
         ),
-        (500, 3, r"the endpoint gave no chat completion of model 'some/model' \(.*500.*\)\. Check URL"),
+        (500, 4, r"the endpoint gave no chat completion of model 'some/model' \(.*500.*\)\. Check URL"),
         ({"detail": "something else"}, 1, r"the endpoint gave no chat completion of model 'some/model' \("),
         ([], 1, r"the endpoint gave no chat completion of model 'some/model' \("),
     ],

@@ -23,7 +23,7 @@ from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
 from hub.model.quick import quick_classifier
 from hub.model.staging import stage_model
-from hub.validation.snippets import python_blocks
+from hub.validation.stranger import python_blocks
 from scripts import demo, export_onnx, predict
 from trainer_ext.evaluation import prediction
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities

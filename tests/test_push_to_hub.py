@@ -32,7 +32,7 @@ from trained_model import Trained
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hub.model.folder import write_model_folder
-from hub.publishing.publish import publish
+from hub.publish import publish
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
 
@@ -137,7 +137,7 @@ def test_what_a_model_is_staged_with(played: Played) -> None:
     common |= {"dataset": "user/data"}
     assert played.calls == [
         {**common, "source": "trained", "repo_id": "user/repo", "encoders": {"a": "x/y", "b": "z"}},
-        {**common, "source": "small", "repo_id": "user/repo-distilled", "encoders": None},
+        {**common, "source": "small", "repo_id": "user/repo-distilled"},
     ]
 
 
@@ -273,7 +273,7 @@ class TestDryRun:
     def test_needs_no_token(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
+        monkeypatch.setattr("hub.publish.get_token", lambda: None)
         push_to_hub.main([*MODEL, "--dry_run"])
         printed = capsys.readouterr().out
         assert "model user/repo, branch main: a new private repository" in printed
@@ -283,7 +283,7 @@ class TestDryRun:
     def test_needs_no_network(self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]) -> None:
         hub.__exit__()
         push_to_hub.main([*MODEL, "--dry_run"])
-        assert f"the Hub was not looked at: No connection to {hub.url}" in capsys.readouterr().out
+        assert f"the Hub was not looked at: model user/repo: No connection to {hub.url}" in capsys.readouterr().out
 
     def test_says_that_the_token_is_wrong(
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -322,7 +322,7 @@ class TestFaults:
         assert [done.plan.is_empty for done in published] == [True, False, False, False]
         assert {len(repo.history()) for repo in hub.repos.values()} == {2}
 
-    @pytest.mark.parametrize(("token", "said"), [(WRONG_TOKEN, "does not accept"), (READ_TOKEN, "has not the right")])
+    @pytest.mark.parametrize(("token", "said"), [(WRONG_TOKEN, "does not accept"), (READ_TOKEN, "lacks write access")])
     def test_a_token_that_does_not_do(
         self,
         hub: HubServer,
@@ -343,7 +343,7 @@ class TestFaults:
     def test_no_token(
         self, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.publishing.publish.get_token", lambda: None)
+        monkeypatch.setattr("hub.publish.get_token", lambda: None)
         assert "There is no token for the Hub" in fails(MODEL, capsys)
 
 
@@ -377,6 +377,8 @@ def test_a_stranger_runs_a_trained_model(hub: HubServer, trained: Trained, tmp_p
     assert f"done: {hub.url}/user/repo/tree/{commit}" in first
     assert f"no new commit: {hub.url}/user/repo/tree/{commit}" in second
 
+    # Another commit on the branch: the tag says which one is meant.
+    hub.repo("user/repo").change("Theirs", config__json="{}")
     texts = ["I am so happy today!", "", "أنا سعيد جدا اليوم"]
     found = json.loads(run_stranger(hub, tmp_path / "home", STOCK_AND_CUSTOM, "v1.0.0", json.dumps(texts)))
 
@@ -388,6 +390,43 @@ def test_a_stranger_runs_a_trained_model(hub: HubServer, trained: Trained, tmp_p
     np.testing.assert_allclose(found["logits"], logits, atol=1e-6)
     stock = [[scores[label] for label in model.config.labels] for scores in found["stock"]]
     np.testing.assert_allclose(stock, logits.sigmoid(), atol=1e-6)
+    assert len(found["custom"]) == len(texts)
+    assert found["task"] == "emotion-classification"
+
+
+@pytest.mark.slow
+def test_a_stranger_loads_a_published_data_set(hub: HubServer, api: HfApi, tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=["anger", "joy"]))})
+    source = tmp_path / "source"
+    source.mkdir()
+    rows = {"text": ["so happy", "أنا غاضب", "both"], "labels": [[1], [0], [0, 1]]}
+    for name, number in (("train", 3), ("test", 1), ("more", 2)):
+        part = {column: values[:number] for column, values in rows.items()}
+        Dataset.from_dict(part, features=features).to_parquet(source / f"{name}.parquet")
+    configs = [
+        {"config_name": "default", "data_files": [{"split": s, "path": f"{s}.parquet"} for s in ("train", "test")]},
+        {"config_name": "augmented", "data_files": [{"split": "train", "path": "more.parquet"}]},
+    ]
+    (source / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n# A card\n", encoding="utf-8")
+    commit = publish(source, "user/data", "dataset", api=api).commit
+
+    code = """
+import json, sys
+from datasets import load_dataset
+
+data = load_dataset("user/data", revision=sys.argv[1] or None)
+more = load_dataset("user/data", "augmented", split="train")
+found = {split: [data[split]["text"][:], data[split]["labels"][:]] for split in data}
+names = data["train"].features["labels"].feature.names
+print(json.dumps({"found": found, "names": names, "more": more["text"][:]}))
+"""
+    for number, revision in enumerate(["", commit]):
+        found = json.loads(run_stranger(hub, tmp_path / f"home{number}", code, revision))
+        assert found["found"] == {"train": list(rows.values()), "test": [["so happy"], [[1]]]}
+        assert found["names"] == ["anger", "joy"]
+        assert found["more"] == rows["text"][:2]
 
 
 @pytest.mark.slow

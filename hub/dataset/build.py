@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from accelerate import PartialState
 from tqdm import tqdm
-from trainer_ext.reports.figures import figure_png
 
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.data.loading import load_emotion_data, read_file
 from trainer_ext.errors import InputError
 from trainer_ext.files import write_file
 from trainer_ext.precision import best_precision
+from trainer_ext.reports.plots import figure_png
 
 from .acceptance import CutOff, accept_tweets, choose_cut_offs
 from .arguments import BalancedDatasetArguments

@@ -5,30 +5,25 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import yaml
 from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HTTPError
 
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 from trainer_ext.digests import settings_digest
 from trainer_ext.errors import InputError
 from trainer_ext.files import write_file
 
+from ..retry import retry
 from .candidates import CANDIDATE_SCHEMA, saving
 
-# The HTTP library's own error, which is httpx or httpx2 according to the version of huggingface_hub.
-_HTTP_ERROR = HfHubHTTPError.__bases__[0]
-_BUSY = (429, 500, 502, 503, 504)
-_NUM_ATTEMPTS = 3
 _NUM_TOPICS = 8
 _MAX_WORDS = 100
 
@@ -119,24 +114,15 @@ class Endpoint:
         """
         client = InferenceClient(base_url=self.base_url, api_key=self.api_key, timeout=self.timeout)
         options = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "seed": seed}
-        for attempt in range(_NUM_ATTEMPTS):
-            if attempt:
-                time.sleep(2.0**attempt)
-            try:
-                return str(client.chat_completion(messages, **options).choices[0].message.content or "")
-            except (_HTTP_ERROR, ValueError, TypeError, LookupError, AttributeError) as error:
-                failure = error
-                if not isinstance(error, _HTTP_ERROR) or _is_final(error):
-                    break
-        reason = " ".join(f"{type(failure).__name__}: {failure}".split())
-        raise ConnectionError(
-            f"{self.base_url}: the endpoint gave no chat completion of model {self.model!r} ({reason}). Check URL, "
-            "model and key, then run again; the replies so far are kept."
-        ) from failure
-
-
-def _is_final(error: Any) -> bool:
-    return isinstance(error, HfHubHTTPError) and error.response.status_code not in _BUSY
+        try:
+            reply = retry(lambda: client.chat_completion(messages, **options), after_cuts=True)
+            return str(reply.choices[0].message.content or "")
+        except (HTTPError, ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConnectionError(
+                f"{self.base_url}: the endpoint gave no chat completion of model {self.model!r} ({reason}). Check "
+                "URL, model and key, then run again; the replies so far are kept."
+            ) from error
 
 
 def generate_texts(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is staged, looked at as the Hub and a stranger would: imports, secrets, pickles, the card and its snippets."""
+"""Checks of a staged repository as the Hub and a stranger see it: files, secrets, the card, and whether it loads."""

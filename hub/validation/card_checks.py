@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the card of a repository must have before strangers read it."""
+"""Checks of a repository's card, before strangers read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
 
 from trainer_ext.errors import InputError
 
-CARD_NAME = "README.md"
+_CARD = "README.md"
 _CARDS: dict[str, type[RepoCard]] = {
     "model": ModelCard,
     "dataset": DatasetCard,
@@ -44,35 +44,24 @@ def card_problems(folder: Path, kind: str) -> list[str]:
     Returns:
         `list[str]`: A line each.
     """
-    path = folder / CARD_NAME
+    path = folder / _CARD
     if not path.is_file():
-        return [f"{CARD_NAME}: is missing"]
+        return [f"{_CARD}: is missing"]
     problems = [problem for file in (path, *sorted(folder.rglob("*.y*ml"))) for problem in _unfilled(folder, file)]
-    problems += _links(folder, path.read_text(encoding="utf-8"))
+    card = path.read_text(encoding="utf-8")
+    problems += _links(folder, card)
     try:
-        metadata = read_metadata(folder, kind)
+        metadata = _metadata(card, kind)
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        return [*problems, f"{CARD_NAME}: huggingface_hub refuses its metadata: {' '.join(str(error).split())}"]
+        return [*problems, f"{_CARD}: huggingface_hub refuses its metadata: {' '.join(str(error).split())}"]
     return [*problems, *_fields(metadata, kind)]
 
 
-def read_metadata(folder: Path, kind: str) -> dict[str, Any]:
-    """
-    The YAML block of the card.
-
-    Args:
-        folder (`Path`): The staged repository.
-        kind (`str`): `model`, `dataset`, `metric` or `demo`.
-
-    Raises:
-        ValueError: There is no block, or huggingface_hub cannot read it, such as a wrong `model-index`.
-        yaml.YAMLError: It is not YAML.
-    """
-    text = (folder / CARD_NAME).read_text(encoding="utf-8")
-    if not text.startswith("---\n"):
+def _metadata(card: str, kind: str) -> dict[str, Any]:
+    if not card.startswith("---\n"):
         raise InputError("it does not start with a block of YAML between lines of three dashes")
-    _CARDS[kind](text)
-    metadata: dict[str, Any] = yaml.safe_load(text.split("\n---", 1)[0])
+    _CARDS[kind](card)
+    metadata: dict[str, Any] = yaml.safe_load(card.split("\n---", 1)[0])
     return metadata
 
 
@@ -88,12 +77,12 @@ def _links(folder: Path, card: str) -> Iterator[str]:
     for match in _LINK.finditer(card):
         if not (folder / match[1]).exists():
             line = card.count("\n", 0, match.start()) + 1
-            yield f"{CARD_NAME}:{line}: links to {match[1]}, which is not there"
+            yield f"{_CARD}:{line}: links to {match[1]}, which is not there"
 
 
 def _fields(metadata: Mapping[str, Any], kind: str) -> list[str]:
     missing = [name for name in _FIELDS[kind] if name not in metadata]
     empty = [name for name, value in metadata.items() if value in (None, "", [], {}, "None")]
-    return [f"{CARD_NAME}: its metadata has no `{name}`" for name in missing] + [
-        f"{CARD_NAME}: `{name}` of its metadata is empty" for name in empty
+    return [f"{_CARD}: its metadata has no `{name}`" for name in missing] + [
+        f"{_CARD}: `{name}` of its metadata is empty" for name in empty
     ]
