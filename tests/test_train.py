@@ -72,7 +72,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
     parts = ("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "text", "tokenization")
-    parts += ("description", "static_tokenizer", "static_words", "storage")
+    parts += ("checks", "description", "static_tokenizer", "static_words", "storage")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
