@@ -199,7 +199,7 @@ def make_figure() -> Figure:
 
 def test_report_is_written_whole_and_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there"
-    report = LabelCorrelationReport(["غضب", "b"], "phi", 1.0, 0.5, [], [])
+    report = LabelCorrelationReport(["غضب", "b"], 1.0, 0.5, [], [])
     write_report(folder / "name_7", report, 6, make_figure())
     write_report(folder / "name_7", report, 7, make_figure())
     assert sorted(path.name for path in folder.iterdir()) == ["name_7.json", "name_7.png"]

@@ -49,7 +49,7 @@ from hub.demo.pages import (
 )
 from hub.demo.staging import stage_demo
 from hub.demo.text_files import TextFile, read_texts, results_csv, safe_cell
-from hub.validation.python_files import import_problems
+from hub.validation.validate import file_problems
 from scripts import demo
 
 pytest_plugins = ["served_demo"]
@@ -536,7 +536,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     for name in code:
         for word in (r"\.", "hub", "scripts", "trainer_ext", "modeling_stacked_emotion"):
             assert not re.search(rf"^\s*(from|import) {word}", contents[0][name].decode(), flags=re.MULTILINE)
-    assert import_problems(tmp_path / "one", "demo") == []
+    assert file_problems(tmp_path / "one", "demo") == []
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
 ) -> None:
     longer = {"num_train_epochs": 2, "metric_for_best_model": "macro_average_precision"}
     # So high a rate that every epoch is worse.
-    recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=5.0, calibration="none")
+    recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=50.0, calibration="none")
     train.main([str(recipe), "--learning_rate", "5e-3"])
     output = capsys.readouterr().out
     assert "The head starts as the mean of the encoders: bytes 0." in output
