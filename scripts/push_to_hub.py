@@ -121,8 +121,15 @@ def main(argv: Sequence[str] | None = None) -> list[Published]:
     options = make_parser().parse_args(argv)
     if options.create_pr and options.tag:
         raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
+    from hub.staging import check_repo_id
+
+    jobs = _jobs(options)
+    for job in jobs:
+        check_repo_id("repo_id", job.repo_id)
+    if options.command == "demo":
+        check_repo_id("model_id", options.model_id)
     with nullcontext(options.staging_dir) if options.dry_run else TemporaryDirectory() as root:
-        folders = {Path(root) / job.folder_name: job for job in _jobs(options)}
+        folders = {Path(root) / job.folder_name: job for job in jobs}
         for folder, job in folders.items():
             _stage(job, folder)
         _validate(folders)

@@ -33,7 +33,11 @@ def build(folder: Path, **settings: Any) -> Path:
         for split, size in (("validation", 2), ("test", 5))
     }
     arguments = BalancedDatasetArguments(output_dir=str(folder / "built"), tolerance=0.2, **settings)
-    numbers: dict[str, Any] = {"original": np.arange(28), "cleaning": {}, "yields": {}}
+    numbers: dict[str, Any] = {
+        "original": np.arange(28),
+        "cleaning": {"goemotions": {"read": 40, "kept": 40}},
+        "yields": {},
+    }
     write_balanced_dataset(sample_candidates(), evaluation, arguments, **numbers)
     # As the command leaves it beside them.
     (folder / "built" / "sources.json").write_text('{"train_file": "somewhere"}')

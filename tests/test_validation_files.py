@@ -17,7 +17,7 @@ import torch
 from safetensors.numpy import save_file
 from staged_samples import demo_folder
 
-from hub.validation.files import missing_requirements, private_paths, secrets, unreadable_files, unwanted_files
+from hub.validation.files import private_paths, secrets, unreadable_files, unwanted_files
 
 Spoil = Callable[[Path], Any]
 
@@ -103,41 +103,6 @@ def test_large_files_may_be_named_for_lfs(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"x" * (11 << 20))
     (folder / ".gitattributes").write_text("*.csv filter=lfs diff=lfs merge=lfs -text\n")
     assert list(unwanted_files(folder)) == []
-
-
-# -------------------------------------------------------------------------------------------------------- requirements
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("import hub.staging", "model.py:3: imports hub, which is neither in the folder nor in requirements.txt"),
-        ("from trainer_ext.evaluation.metrics import x", "model.py:3: imports trainer_ext, which is neither"),
-        ("def f():\n    import sklearn", "model.py:4: imports sklearn, which is neither"),
-        ("try:\n    import flair\nexcept ImportError:\n    pass", "model.py:4: imports flair, which is neither"),
-        ("if TYPE_CHECKING:\n    from peft import LoraConfig", "model.py:4: imports peft, which is neither"),
-    ],
-)
-def test_imports_that_a_stranger_lacks_are_named(tmp_path: Path, line: str, message: str) -> None:
-    (tmp_path / "helper.py").write_text("VALUE = 1\n")
-    (tmp_path / "model.py").write_text(f"import torch\nfrom .helper import VALUE\n{line}\n")
-    (problem,) = missing_requirements(tmp_path, "model")
-    assert problem.startswith(message)
-
-
-def test_packages_of_the_kind_and_of_the_requirements_may_be_imported(tmp_path: Path) -> None:
-    code = "import os, json\nimport numpy as np\nimport torch\nimport yaml\nfrom transformers.utils import logging\n"
-    (tmp_path / "model.py").write_text(code + "import sklearn.metrics\nimport PIL\nimport gradio\nimport model\n")
-    requirements = "# needed\nScikit_Learn>=1.7 ; python_version > '3'\n-r x\npillow\n"
-    (tmp_path / "requirements.txt").write_text(requirements)
-
-    def missing(kind: str) -> list[str]:
-        problems = missing_requirements(tmp_path, kind)
-        return [problem.partition(" imports ")[2].partition(",")[0] for problem in problems]
-
-    assert missing("model") == ["gradio"]
-    assert missing("dataset") == ["numpy", "torch", "yaml", "transformers", "gradio"]
-    assert missing("demo") == missing("metric") == ["torch", "yaml", "transformers"]
 
 
 # -------------------------------------------------------------------------------------------------- secrets and paths

@@ -19,7 +19,6 @@ import modeling_stacked_emotion
 from trainer_ext.errors import InputError, reading
 from trainer_ext.files import write_file
 
-from ..staging import check_empty_folder, check_repo_id
 from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
@@ -77,11 +76,9 @@ def stage_model(
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
-        `InputError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
+        `InputError`: If an argument is wrong, the model is not a multi-label classifier with
             named labels, or an encoder's licence forbids `license`.
     """
-    check_empty_folder(folder)
-    check_repo_id("repo_id", repo_id)
     config, results = _read_source(source)
     summary = _complete(read_summary(source), config, encoders, dataset)
     origins = [find_encoder(origin) for origin in summary.encoders.values()]

@@ -7,11 +7,9 @@ import ast
 import json
 import pickletools
 import re
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import IO
 
@@ -26,17 +24,6 @@ _LARGE = (
     *("*.arrow", "*.bz2", "*.gz", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.onnx.data", "*.onnx_data", "*.parquet"),
     *("*.safetensors", "*.tar", "*.xz", "*.zip", "*.zst", "tokenizer.json"),
 )
-# A Gradio Space installs these beside its requirements.txt; onnxruntime has who reads ONNX files.
-_SPACE = {"gradio", "gradio-client", "huggingface-hub", "numpy", "pandas", "pillow"}
-_PROVIDED = {
-    "model": {
-        *("huggingface-hub", "numpy", "onnxruntime", "packaging", "pyyaml", "regex", "safetensors", "tokenizers"),
-        *("torch", "tqdm", "transformers"),
-    },
-    "dataset": set(),
-    "metric": _SPACE,
-    "demo": _SPACE,
-}
 # Each starts with letters of its own, so that searching a large file is quick.
 _TOKENS = {
     "a Hugging Face token": rb"hf_[A-Za-z0-9]{30,}",
@@ -101,26 +88,6 @@ def unwanted_files(folder: Path) -> Iterator[str]:
             yield f"{name}: holds a pickle: whoever loads one runs its code; save safetensors"
 
 
-def missing_requirements(folder: Path, kind: str) -> Iterator[str]:
-    """
-    Imports of packages that are neither in the folder nor in `requirements.txt` nor come with the kind of repository.
-
-    Loading does not show them: whoever publishes has more packages than a stranger.
-    """
-    requirements = folder / "requirements.txt"
-    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
-    names = [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9][\w.-]*", line.strip()))]
-    available = _PROVIDED[kind] | {_distribution(name) for name in names}
-    distributions = packages_distributions()
-    for file, path in _entries(folder):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.suffix == ".py" else ():
-            for module in _absolute_imports(node):
-                is_known = module in sys.stdlib_module_names or path.with_name(f"{module}.py").is_file()
-                if not is_known and available.isdisjoint(map(_distribution, distributions.get(module, [module]))):
-                    line = node.lineno  # type: ignore[attr-defined]
-                    yield f"{file}:{line}: imports {module}, which is neither in the folder nor in requirements.txt"
-
-
 def secrets(folder: Path) -> Iterator[str]:
     """Contents that look like a token, a key or a password; the secret itself is not repeated."""
     for name, path in _entries(folder):
@@ -170,16 +137,6 @@ def _holds_objects(array: IO[bytes]) -> bool:
     """By the header of a .npy file."""
     start = array.read(2**16)
     return start.startswith(b"\x93NUMPY") and b"|O" in start.partition(b"\n")[0]
-
-
-def _absolute_imports(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [] if node.level else [str(node.module).partition(".")[0]]
-    return [alias.name.partition(".")[0] for alias in node.names] if isinstance(node, ast.Import) else []
-
-
-def _distribution(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_prose(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainer_ext.errors import InputError
 
 from .card_checks import card_problems
-from .files import missing_requirements, private_paths, secrets, unreadable_files, unwanted_files
+from .files import private_paths, secrets, unreadable_files, unwanted_files
 from .stranger import run_as_stranger
 
 _NEEDED = {
@@ -47,7 +47,6 @@ def file_problems(folder: Path, kind: str) -> list[str]:
     return list(unreadable_files(folder)) or [
         *(f"{name}: is missing" for name in _NEEDED[kind] if not (folder / name).is_file()),
         *unwanted_files(folder),
-        *missing_requirements(folder, kind),
         *card_problems(folder, kind),
         *secrets(folder),
         *private_paths(folder),
