@@ -26,8 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts._command import command
 from trainer_ext.errors import InputError
+
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
     from trainer_ext.comparison.variants import Summary
@@ -35,11 +36,10 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.compare",
+    parser = command_parser(
+        "compare",
+        __doc__,
         usage="%(prog)s COMPARISON.yaml [--variants NAME ...] [--seeds 3] [--jobs N] [--no_train] [--field value]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         # Fields of the recipe may begin like an option: `--seed` is not `--seeds`.
         allow_abbrev=False,
     )

@@ -14,17 +14,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._command import command
 from trainer_ext.errors import InputError, reading
+
+from ._command import command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.evaluate_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("evaluate_model", __doc__)
     parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
     parser.add_argument("--data", required=True, metavar="FILE", help="csv, tsv, jsonl or parquet with labels")
     parser.add_argument("--json", metavar="OUT", help="write the results to this file")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer_ext.errors import InputError
 
-from ._command import command
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
     from hub.publish import Published
@@ -52,11 +52,7 @@ class _Job(NamedTuple):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.push_to_hub",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("push_to_hub", __doc__)
     common = _common_options()
     commands = parser.add_subparsers(dest="command", required=True, metavar="{model,dataset,metric,demo,all}")
     helps = {

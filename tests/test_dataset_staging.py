@@ -100,9 +100,10 @@ def test_same_rows_give_the_same_bytes_and_leave_other_files(tmp_path: Path) -> 
     first = contents(out)
     (out / "work").mkdir()
     # As a kill leaves it.
-    (out / ".partial_x").mkdir()
+    (tmp_path / ".out.partial").mkdir()
     write(out)
     assert contents(out) == first
+    assert not (tmp_path / ".out.partial").exists()
     assert sorted(path.name for path in out.iterdir()) == sorted([*first, "work"])
 
 

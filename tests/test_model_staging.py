@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -87,6 +88,9 @@ def test_a_repository_has_exactly_its_files(staged: Path, source: Path) -> None:
     for name in ("config.json", "model.safetensors", "eval_results.json", "training_summary.json", *CODE):
         assert found[name] == (source / name).read_bytes(), name
     assert lacking_packages(staged, MODEL) == set()
+    links = re.findall(r"\]\((?!https?:|#)([^)\s]+)", found["README.md"].decode())
+    assert "reliability.png" in links
+    assert set(links) <= set(found)
 
 
 def test_older_code_in_the_folder_is_not_published(source: Path, staged: Path, tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ def test_weights_in_several_files(
         staged = stage(folder, tmp_path / "folder")
     assert {path.name for path in staged.glob("model*.safetensors*")} == {*shards, "model.safetensors.index.json"}
     (folder / sorted(shards)[0]).unlink()
-    with pytest.warns(UserWarning, match="not recorded"), pytest.raises(FileNotFoundError, match="not complete"):
+    with pytest.warns(UserWarning, match="not recorded"), pytest.raises(FileNotFoundError, match="has no model-00001-of-"):
         stage(folder, tmp_path / "other")
 
 

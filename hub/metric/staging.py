@@ -13,7 +13,7 @@ from ..templates import render_template
 _HERE = Path(__file__).resolve().parent
 # The very files that the Trainer uses, so that both can only agree.
 _CORE = tuple(_HERE.parent.parent / "trainer_ext" / "evaluation" / name for name in ("bootstrap.py", "metrics.py"))
-_OWN = tuple(_HERE / name for name in ("app.py", "multilabel_emotion.py", "requirements.txt", "tests.py"))
+_OWN = tuple(_HERE / name for name in ("app.py", "multilabel_emotion.py", "requirements.txt"))
 
 
 def stage_metric(folder: Path, *, repo_id: str) -> None:

@@ -128,9 +128,7 @@ def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> Non
 
 
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
-    for name in _NEEDED:
-        if not (source / name).is_file():
-            raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
+    _check_files(source, _NEEDED)
     with reading(f"{source} is not the folder of a trained model"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
@@ -164,32 +162,24 @@ def _complete(
 
 def _files(source: Path, config: Any) -> list[str]:
     """The files to copy, as paths within the folder."""
-    files = [*_NEEDED, *_weights(source), *_present(source, [*REPORTS, *_TOKENIZER_FILES])]
-    for name in config.encoders if is_custom(config) else ():
-        tokenizer = f"{name}_tokenizer"
-        if not (source / tokenizer / "tokenizer_config.json").is_file():
-            raise FileNotFoundError(f"{source} has no {tokenizer}/tokenizer_config.json: train again.")
-        files += [f"{tokenizer}/{file}" for file in _present(source / tokenizer, _TOKENIZER_FILES)]
-    return sorted(set(files))
-
-
-def _present(folder: Path, names: Sequence[str]) -> list[str]:
-    return [name for name in names if (folder / name).is_file()]
+    tokenizers = [f"{name}_tokenizer/" for name in config.encoders] if is_custom(config) else []
+    needed = [*_NEEDED, *_weights(source), *(f"{folder}tokenizer_config.json" for folder in tokenizers)]
+    _check_files(source, needed)
+    optional = [*REPORTS, *(f"{folder}{file}" for folder in ("", *tokenizers) for file in _TOKENIZER_FILES)]
+    return sorted({*needed, *(name for name in optional if (source / name).is_file())})
 
 
 def _weights(source: Path) -> list[str]:
     index = source / "model.safetensors.index.json"
-    if index.is_file() and not (source / "model.safetensors").is_file():
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [index.name, *_needed(source, sorted(set(shards)))]
-    return _needed(source, ["model.safetensors"])
+    if (source / "model.safetensors").is_file() or not index.is_file():
+        return ["model.safetensors"]
+    return [index.name, *json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
 
 
-def _needed(source: Path, names: Sequence[str]) -> list[str]:
+def _check_files(source: Path, names: Sequence[str]) -> None:
     for name in names:
         if not (source / name).is_file():
-            raise FileNotFoundError(f"{source} has no {name}: the model is not complete, train again.")
-    return list(names)
+            raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
 
 
 def _copy_figures(source: Path, folder: Path) -> list[str]:
