@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import check_integer, reading
 
 from ._command import command, command_parser
 
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from trainer_ext.files import write_file
 
     transformers.logging.disable_progress_bar()
-    _check(options)
+    check_integer("--batch_size", options.batch_size, 1)
     with reading(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, options.device)
     names = label_names(model.config)
@@ -66,13 +65,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if options.json:
         write_file(options.json, results_json(results))
     return results
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.batch_size < 1:
-        raise InputError(f"--batch_size must be at least 1, got {options.batch_size}.")
-    if options.json and not Path(options.json).parent.is_dir():
-        raise FileNotFoundError(f"--json {options.json}: there is no folder {Path(options.json).parent}.")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
 from hub.model.quick import quick_classifier
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError, check_integer, reading
 
 from ._command import command, command_parser
 
@@ -84,8 +84,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("Give texts as arguments or a file with --input, not both.")
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
-    if options.batch_size < 1 or options.top_words < 0:
-        raise InputError("--batch_size must be at least 1 and --top_words at least 0.")
+    check_integer("--batch_size", options.batch_size, 1)
+    check_integer("--top_words", options.top_words, 0)
 
 
 def _lines(file: str | None) -> AbstractContextManager[BinaryIO]:

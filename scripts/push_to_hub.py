@@ -213,13 +213,12 @@ def _print_plan(job: _Job, folder: Path, options: argparse.Namespace) -> None:
 
     from hub.publish import local_plan, plan
 
-    repository: dict[str, Any] = {"repo_id": job.repo_id, "repo_type": job.repo_type}
-    repository |= {"revision": options.revision, "private": not options.public}
+    settings = {"revision": options.revision, "private": not options.public}
     notes = [f"  staged in {folder}"]
     try:
-        changes = plan(folder, **repository)
+        changes = plan(folder, job.repo_id, job.repo_type, **settings)
     except (ConnectionError, LocalTokenNotFoundError) as error:
-        changes = local_plan(folder, **repository)
+        changes = local_plan(folder, job.repo_id, job.repo_type, **settings)
         notes.append(f"  the Hub was not looked at: {error}")
     if changes.private and options.public:
         notes.append("  becomes visible to everyone")

@@ -26,13 +26,6 @@ def test_clean_folders_pass(encoder_folders: dict[str, Path], tmp_path: Path) ->
     assert file_problems(demo_folder(tmp_path / "demo"), "demo") == []
 
 
-def test_what_cannot_be_read_is_named_alone(tmp_path: Path) -> None:
-    folder = demo_folder(tmp_path / "demo")
-    (folder / "app.py").write_text("x = = 1\n")
-    (folder / "README.md").unlink()
-    assert file_problems(folder, "demo") == ["app.py:1: is not Python (invalid syntax)"]
-
-
 def test_the_repository_is_loaded_only_where_its_files_are_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

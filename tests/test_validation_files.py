@@ -17,13 +17,13 @@ import torch
 from safetensors.numpy import save_file
 from staged_samples import demo_folder
 
-from hub.validation.files import private_paths, secrets, unreadable_files, unwanted_files
+from hub.validation.files import private_paths, secrets, unwanted_files
 
 Spoil = Callable[[Path], Any]
 
 
 def only_problem(folder: Path) -> str:
-    (problem,) = [*unreadable_files(folder)] or [*unwanted_files(folder)]
+    (problem,) = unwanted_files(folder)
     assert "\n" not in problem
     return problem
 
@@ -68,41 +68,13 @@ def test_pickles_are_refused(tmp_path: Path, spoil: Spoil, message: str) -> None
     assert only_problem(folder).startswith(message)
 
 
-def link(folder: Path) -> None:
-    (folder / "link.py").symlink_to(folder / "words.py")
-
-
-def compiled(folder: Path) -> None:
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "app.pyc").write_bytes(b"\xa7\r\r\n")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (link, "link.py: is a symbolic link: copy the file"),
-        (lambda folder: (folder / "link.json").symlink_to("nowhere"), "link.json: is a symbolic link: copy the file"),
-        (lambda folder: (folder / "parts").symlink_to(".."), "parts: is a symbolic link: copy the file"),
-        (compiled, "__pycache__: is hidden or a cache"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json: is not JSON (Expecting"),
-        (lambda folder: (folder / "app.py").write_text("\nx = = 1"), "app.py:2: is not Python (invalid syntax)"),
-        (lambda folder: (folder / "README.md").write_bytes(b"---\n\xff"), "README.md: is not text in UTF-8"),
-        (lambda folder: (folder / ".env").write_text("x"), ".env: is hidden or a cache"),
-        (lambda folder: (folder / "all.csv").write_bytes(b"x" * (11 << 20)), "all.csv: has 11 MiB and an ending that"),
-    ],
-)
-def test_odd_files_are_refused(tmp_path: Path, spoil: Spoil, message: str) -> None:
+def test_large_files_need_an_ending_that_the_hub_knows(tmp_path: Path) -> None:
     folder = demo_folder(tmp_path / "demo")
-    spoil(folder)
-    assert only_problem(folder).startswith(message)
-
-
-def test_large_files_may_be_named_for_lfs(tmp_path: Path) -> None:
-    folder = demo_folder(tmp_path / "demo")
-    for name in ("all.csv", "all.parquet", "tokenizer.json"):
+    for name in ("all.parquet", "tokenizer.json"):
         (folder / name).write_bytes(b"x" * (11 << 20))
-    (folder / ".gitattributes").write_text("*.csv filter=lfs diff=lfs merge=lfs -text\n")
     assert list(unwanted_files(folder)) == []
+    (folder / "all.csv").write_bytes(b"x" * (11 << 20))
+    assert only_problem(folder).startswith("all.csv: has 11 MiB and an ending that")
 
 
 # -------------------------------------------------------------------------------------------------- secrets and paths

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that must not be published: unreadable, hidden, too large, pickles, secrets, paths of a machine."""
+"""Files that must not be published: too large, pickles, secrets, paths of a machine."""
 
 from __future__ import annotations
 
-import ast
-import json
 import pickletools
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
@@ -16,7 +14,6 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_HIDDEN = {".eval_results", ".gitattributes"}
 _PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 _MAX_PLAIN_SIZE = 10 * 2**20
 # Beyond that size the Hub wants git LFS, which it uses for these by itself (.gitattributes of a new repository).
@@ -45,43 +42,17 @@ _IN_ALL = {name: re.compile(pattern) for name, pattern in _TOKENS.items()}
 _IN_PROSE = _IN_ALL | {"a secret": re.compile(_ASSIGNMENT)}
 _HOMES = "home|Users|Volumes|root|work|workspace|scratch|tmp|mnt|media|nfs|data|storage|private"
 _PATH = re.compile(rf"(?<![\w.])/(?:{_HOMES})/[\w.+-]+(?:/[\w.+-]+)*|\b[A-Z]:\\+Users\\+\w+")
-_PARSERS: dict[str, Callable[[str], object]] = {".json": json.loads, ".py": ast.parse}
 _TEXTS = {".json", ".md", ".py", ".txt", ".yaml", ".yml"}
 # Words of a language, which may look like anything.
 _VOCABULARIES = {"added_tokens.json", "merges.txt", "tokenizer.json", "vocab.json", "vocab.txt"}
 
 
-def unreadable_files(folder: Path) -> Iterator[str]:
-    """Problems that keep the other checks from reading: links, texts that are not UTF-8, JSON or Python."""
-    for name, path in _entries(folder):
-        if path.is_symlink():
-            yield f"{name}: is a symbolic link: copy the file"
-        elif path.is_file() and path.suffix in _TEXTS:
-            try:
-                text = path.read_text(encoding="utf-8")
-                _PARSERS.get(path.suffix, str)(text)
-            except UnicodeDecodeError as error:
-                yield f"{name}: is not text in UTF-8 ({error})"
-            except SyntaxError as error:
-                yield f"{name}:{error.lineno or 1}: is not Python ({error.msg})"
-            except ValueError as error:
-                yield f"{name}: is not JSON ({error})"
-
-
 def unwanted_files(folder: Path) -> Iterator[str]:
-    """Hidden files, caches, pickles, and those that are too large for git."""
-    attributes = folder / ".gitattributes"
-    lines = attributes.read_text(encoding="utf-8").splitlines() if attributes.is_file() else []
-    large = (*_LARGE, *(line.split()[0] for line in lines if "filter=lfs" in line))
-    for name, path in _entries(folder):
-        if (path.name.startswith(".") and name not in _HIDDEN) or path.name == "__pycache__":
-            yield f"{name}: is hidden or a cache: leave it out"
-        if not path.is_file():
-            continue
+    """Pickles, and files that are too large for git."""
+    for name, path in _files(folder):
         size = path.stat().st_size
-        if size > _MAX_PLAIN_SIZE and not any(fnmatch(path.name, pattern) for pattern in large):
-            size_text = f"{size / 2**20:,.0f} MiB"
-            yield f"{name}: has {size_text} and an ending that the Hub does not know as large: use .gitattributes"
+        if size > _MAX_PLAIN_SIZE and not any(fnmatch(path.name, pattern) for pattern in _LARGE):
+            yield f"{name}: has {size / 2**20:,.0f} MiB and an ending that the Hub does not know as large"
         if _PICKLES.intersection(suffix.lower() for suffix in path.suffixes):
             yield f"{name}: is a pickle by its name: whoever loads one runs its code; save safetensors"
         elif _is_pickle(path):
@@ -90,28 +61,27 @@ def unwanted_files(folder: Path) -> Iterator[str]:
 
 def secrets(folder: Path) -> Iterator[str]:
     """Contents that look like a token, a key or a password; the secret itself is not repeated."""
-    for name, path in _entries(folder):
-        if path.is_file():
-            content = _content(path)
-            for kind, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
-                if match := pattern.search(content):
-                    line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
-                    yield f"{name}{line}: holds what looks like {kind}"
+    for name, path in _files(folder):
+        content = _content(path)
+        for kind, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
+            if match := pattern.search(content):
+                line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
+                yield f"{name}{line}: holds what looks like {kind}"
 
 
 def private_paths(folder: Path) -> Iterator[str]:
     """Absolute paths of somebody's machine in texts, code, metadata and settings."""
-    for name, path in _entries(folder):
-        if path.is_file() and _is_prose(path):
+    for name, path in _files(folder):
+        if _is_prose(path):
             text = path.read_text(encoding="utf-8")
             for match in _PATH.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 yield f"{name}:{line}: names a path of a machine, {match[0]}"
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        yield path.relative_to(folder).as_posix(), path
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path) for path in files]
 
 
 def _is_pickle(path: Path) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .card_checks import card_problems
-from .files import private_paths, secrets, unreadable_files, unwanted_files
+from .files import private_paths, secrets, unwanted_files
 from .stranger import run_as_stranger
 
 
@@ -27,7 +27,7 @@ def validate(folder: Path, kind: str, *, repo_id: str) -> list[str]:
 
 def file_problems(folder: Path, kind: str) -> list[str]:
     """The problems that show without running anything; arguments and result as of [`validate`]."""
-    return list(unreadable_files(folder)) or [
+    return [
         *unwanted_files(folder),
         *card_problems(folder, kind),
         *secrets(folder),
