@@ -169,7 +169,7 @@ def add_to_collection(
     api: HfApi | None = None,
 ) -> str:
     """
-    Tie repositories together in a collection, which is created if there is none; what is in it already stays.
+    Tie repositories together in a collection, which is created if there is none; its other items stay.
 
     Args:
         title (`str`): The title of the collection.

@@ -226,7 +226,7 @@ def test_nothing_is_published_when_one_is_not_valid(
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines() == [
         *(f"{kind}: README.md: `$name` is not filled in" for kind in ("metric", "dataset", "model", "demo")),
-        "error: 4 problems in what was staged, and nothing was published; mend them first.",
+        "error: 4 problems in the staged folders, nothing was published; mend them first.",
     ]
     assert not hub.requests
 

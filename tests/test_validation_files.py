@@ -98,7 +98,7 @@ SECRETS = {
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items())
 def test_tokens_are_found_in_texts_and_not_repeated(tmp_path: Path, name: str, secret: str) -> None:
     (tmp_path / "README.md").write_text(f"# x\n\nexport KEY={secret}\n")
-    assert list(secrets(tmp_path)) == [f"README.md:3: holds what looks like {name}"]
+    assert list(secrets(tmp_path)) == [f"README.md:3: seems to hold {name}"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_tokens_are_found_in_texts_and_not_repeated(tmp_path: Path, name: str, s
 def test_assigned_secrets_are_found(tmp_path: Path, line: str) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "app.py").write_text(f"\n{line}\n")
-    assert list(secrets(tmp_path)) == ["deep/app.py:2: holds what looks like a secret"]
+    assert list(secrets(tmp_path)) == ["deep/app.py:2: seems to hold a secret"]
 
 
 def test_secrets_are_found_where_they_are_compressed_or_binary(tmp_path: Path) -> None:

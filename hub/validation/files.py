@@ -66,7 +66,7 @@ def secrets(folder: Path) -> Iterator[str]:
         for kind, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
             if match := pattern.search(content):
                 line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
-                yield f"{name}{line}: holds what looks like {kind}"
+                yield f"{name}{line}: seems to hold {kind}"
 
 
 def private_paths(folder: Path) -> Iterator[str]:
