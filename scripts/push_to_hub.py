@@ -205,9 +205,7 @@ def _validate(folders: Mapping[Path, _Job]) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise InputError(
-            f"{len(problems)} problems in the staged folders, nothing was published; mend them first."
-        )
+        raise InputError(f"{len(problems)} problems in the staged folders, nothing was published; mend them first.")
 
 
 def _print_plan(job: _Job, folder: Path, options: argparse.Namespace) -> None:
