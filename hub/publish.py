@@ -88,8 +88,6 @@ class Published(NamedTuple):
 
 def local_plan(folder: Path, repo_id: str, repo_type: str, *, revision: str = "main", private: bool = True) -> Plan:
     """The plan of [`publish`] for a repository that does not exist, without a look at the Hub."""
-    if repo_id.count("/") != 1:
-        raise InputError(f"`repo_id` must be USER/NAME, got {repo_id!r}.")
     sizes = {path: file.stat().st_size for path, file in _local_files(folder).items()}
     return Plan(repo_id, repo_type, revision, None, private, False, sizes, {}, {}, 0)
 
@@ -144,8 +142,8 @@ def publish(
         `LocalTokenNotFoundError`: If there is no token.
         `PermissionError`: If the Hub does not accept the token, or the token lacks write access.
         `ConnectionError`: If there is no connection, or the Hub fails or limits the rate.
-        `InputError`: If the name has not the form `user/name`, the tag is on another commit or for a pull request, a
-            pull request has no target, someone else has changed the repository, or the Hub refuses the request.
+        `InputError`: If the tag is on another commit or for a pull request, a pull request has no target, someone else
+            has changed the repository, or the Hub refuses the request.
     """
     if tag and create_pr:
         raise InputError("A pull request gets no tag: give `tag` when it is merged.")
@@ -171,7 +169,7 @@ def add_to_collection(
     api: HfApi | None = None,
 ) -> str:
     """
-    Tie repositories together in a collection, which is created if there is none; what is in it already stays.
+    Tie repositories together in a collection, which is created if there is none; its other items stay.
 
     Args:
         title (`str`): The title of the collection.

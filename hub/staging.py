@@ -50,20 +50,6 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise OSError(f"No space left to stage {target}: free some, or choose a folder on another disk.") from error
 
 
-def check_empty_folder(folder: Path) -> None:
-    """
-    Check the folder that a repository is staged into.
-
-    Raises:
-        `FileNotFoundError`: If there is no such folder.
-        `InputError`: If it is not empty.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`folder` must be an existing empty folder, got {folder}.")
-    if any(folder.iterdir()):
-        raise InputError(f"`folder` must be empty, got {folder}.")
-
-
 def check_repo_id(field: str, value: str) -> None:
     """
     Check a repository's name.

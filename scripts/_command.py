@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback."""
+"""What commands share: the form of their help, and one clear line and a non-zero exit for bad input."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from trainer_ext.errors import InputError
 
@@ -14,6 +15,16 @@ EXIT_BAD_INPUT = 2
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+
+
+def command_parser(name: str, description: str | None, **options: Any) -> argparse.ArgumentParser:
+    """The parser of `scripts.<name>`, whose help shows the description as it stands; options are those of argparse."""
+    return argparse.ArgumentParser(
+        prog=f"python -m scripts.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
 
 
 def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

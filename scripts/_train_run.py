@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import train
-from scripts._command import command
+from . import train
+from ._command import command
 
 if TYPE_CHECKING:
     from trainer_ext.comparison.runs import RunPredictions
@@ -48,9 +48,10 @@ def _predict(recipe: Recipe, folder: Path) -> RunPredictions:
     import numpy as np
 
     from modeling_stacked_emotion import decision_thresholds
-    from scripts._training import load_data
     from trainer_ext.comparison.runs import RunPredictions
     from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
+
+    from ._training import load_data
 
     data = load_data(recipe.data, recipe.training.seed)
     model, tokenizer = load_classifier(str(folder))

@@ -19,11 +19,7 @@ from hub.model.card import CardContext, render_card
 from hub.model.evaluation import SplitEvaluation, evaluate_splits
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, summarise_training
-from modeling_stacked_emotion import (
-    StackedEmotionForSequenceClassification,
-    StackedEmotionTokenizer,
-    round_weights,
-)
+from modeling_stacked_emotion import round_weights
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
 from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
@@ -86,11 +82,15 @@ class _Run:
 
     def make_trainer(self, stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
-        folder = self.paths.reports / stage
+        folder, names = self.paths.reports / stage, self.data.label_names
+        counts = dataset_labels(self.data.splits["train"]).sum(axis=0)
         trainer = StackedEmotionTrainer(
             processing_class=self.tokenizer,
             distillation_loss=self.recipe.distillation.create_loss(),
-            callbacks=_report_callbacks(folder, self.data),
+            callbacks=[
+                LabelCorrelationCallback(names, output_dir=folder),
+                ClassReportCallback(names, counts, output_dir=folder),
+            ],
             **arguments,
         )
         remove_reports(folder, trainer)
@@ -181,26 +181,21 @@ def load_data(arguments: DataArguments, seed: int) -> EmotionData:
 
 def _build(arguments: ModelArguments, data: EmotionData, seed: int) -> tuple[Any, Any]:
     """The tokenizer and the model with an untrained head."""
-    if not arguments.student:
-        return _build_model(arguments, data, seed)
-    return build_single(
-        arguments.student,
-        label_names=data.label_names,
-        texts=data.splits["train"]["text"],
-        seed=seed,
-        max_tokens=arguments.max_tokens,
-    )
-
-
-def _build_model(
-    arguments: ModelArguments, data: EmotionData, seed: int
-) -> tuple[StackedEmotionTokenizer, StackedEmotionForSequenceClassification]:
+    texts = data.splits["train"]["text"]
+    if arguments.student:
+        return build_single(
+            arguments.student,
+            label_names=data.label_names,
+            texts=texts,
+            seed=seed,
+            max_tokens=arguments.max_tokens,
+        )
     for name, origin in arguments.encoders.items():
         say(f"Encoder {name}: {encoder_source(name, origin)}.")
     return build_stack(
         arguments.encoders,
         label_names=data.label_names,
-        texts=data.splits["train"]["text"],
+        texts=texts,
         seed=seed,
         normalizations=arguments.normalizations,
         max_words=arguments.max_words,
@@ -266,14 +261,6 @@ def _train(
         return trainer, train_staged(trainer, run.make_trainer, say, classifiers)
     metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     return trainer, {key: metrics[key] for key in ("train_runtime", "train_samples_per_second", "train_loss")}
-
-
-def _report_callbacks(folder: Path, data: EmotionData) -> list[Any]:
-    counts = dataset_labels(data.splits["train"]).sum(axis=0)
-    return [
-        LabelCorrelationCallback(data.label_names, output_dir=folder),
-        ClassReportCallback(data.label_names, counts, output_dir=folder),
-    ]
 
 
 def remove_reports(folder: Path, trainer: StackedEmotionTrainer) -> None:

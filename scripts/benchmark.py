@@ -27,7 +27,7 @@ from typing import Any
 from trainer_ext.errors import InputError, check_integer
 from trainer_ext.files import write_file
 
-from ._command import command
+from ._command import command, command_parser
 
 COMMANDS = {
     "stack": (
@@ -63,9 +63,7 @@ _COUNTS = ("num_texts", "batch_size", "num_batches", "rounds")
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("benchmark", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
 
     stack = _add_command(commands, "stack", *_SHARED_OPTIONS)

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from hub.dataset.arguments import BalancedDatasetArguments
-from scripts._command import command
+
+from ._command import command, command_parser
 
 # A process whose shards are scored already waits for those of the others.
 _PATIENCE = timedelta(hours=12)
@@ -36,12 +37,11 @@ def make_parser() -> argparse.ArgumentParser:
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
         default = "outputs/<name of the recipe>" if default is MISSING else default
         lines.append(f"  --{entry.name:<26} {entry.metadata['help'].rstrip('.')}. (default: {default})")
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.build_balanced_dataset",
+    parser = command_parser(
+        "build_balanced_dataset",
+        __doc__,
         usage="%(prog)s RECIPE.yaml [--field value ...]",
-        description=__doc__,
         epilog="fields, in the recipe or on the command line:\n" + "\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="such as scripts/datasets/goemotions_balanced.yaml")
     return parser

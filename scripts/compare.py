@@ -26,8 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts._command import command
-from trainer_ext.errors import InputError
+from trainer_ext.errors import InputError, check_integer
+
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
     from trainer_ext.comparison.variants import Summary
@@ -35,11 +36,10 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.compare",
+    parser = command_parser(
+        "compare",
+        __doc__,
         usage="%(prog)s COMPARISON.yaml [--variants NAME ...] [--seeds 3] [--jobs N] [--no_train] [--field value]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         # Fields of the recipe may begin like an option: `--seed` is not `--seeds`.
         allow_abbrev=False,
     )
@@ -92,10 +92,9 @@ def main(argv: Sequence[str] | None = None) -> Summary:
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
     if any(part == "--seed" or part.startswith("--seed=") for part in overrides):
         raise InputError("--seed is that of one run, and a comparison has several: give their number as --seeds.")
-    for name in ("seeds", "jobs"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} must be at least 1, got {value}.")
+    check_integer("--seeds", options.seeds, 1)
+    if options.jobs is not None:
+        check_integer("--jobs", options.jobs, 1)
 
 
 if __name__ == "__main__":

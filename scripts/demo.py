@@ -16,15 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hub.model.mini import mini_model
-from scripts._command import command
 from trainer_ext.errors import InputError, MissingPackageError, reading
+
+from ._command import command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("demo", __doc__)
     parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--revision", help="commit, tag or branch of a model on the Hub")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import check_integer, reading
+
+from ._command import command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.evaluate_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("evaluate_model", __doc__)
     parser.add_argument("--model", required=True, help="folder of a trained model, or Hub id")
     parser.add_argument("--data", required=True, metavar="FILE", help="csv, tsv, jsonl or parquet with labels")
     parser.add_argument("--json", metavar="OUT", help="write the results to this file")
@@ -52,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from trainer_ext.files import write_file
 
     transformers.logging.disable_progress_bar()
-    _check(options)
+    check_integer("--batch_size", options.batch_size, 1)
     with reading(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, options.device)
     names = label_names(model.config)
@@ -69,13 +65,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if options.json:
         write_file(options.json, results_json(results))
     return results
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.batch_size < 1:
-        raise InputError(f"--batch_size must be at least 1, got {options.batch_size}.")
-    if options.json and not Path(options.json).parent.is_dir():
-        raise FileNotFoundError(f"--json {options.json}: there is no folder {Path(options.json).parent}.")
 
 
 if __name__ == "__main__":

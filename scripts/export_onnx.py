@@ -15,15 +15,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._command import command
 from trainer_ext.errors import InputError
+
+from ._command import command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.export_onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("export_onnx", __doc__)
     parser.add_argument("model", type=Path, metavar="DIR", help="folder of a trained model")
     parser.add_argument("--standalone", action="store_true", help="write files with their weights, in fp32 and int8")
     return parser

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
 from hub.model.quick import quick_classifier
-from scripts._command import command
-from trainer_ext.errors import InputError, reading
+from trainer_ext.errors import InputError, check_integer, reading
+
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,9 +40,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("predict", __doc__)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --input or stdin")
     parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--input", metavar="FILE", help="text file, UTF-8, one text per line")
@@ -85,8 +84,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("Give texts as arguments or a file with --input, not both.")
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
-    if options.batch_size < 1 or options.top_words < 0:
-        raise InputError("--batch_size must be at least 1 and --top_words at least 0.")
+    check_integer("--batch_size", options.batch_size, 1)
+    check_integer("--top_words", options.top_words, 0)
 
 
 def _lines(file: str | None) -> AbstractContextManager[BinaryIO]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainer_ext.errors import InputError
 
-from ._command import command
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
     from hub.publish import Published
@@ -52,11 +52,7 @@ class _Job(NamedTuple):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.push_to_hub",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("push_to_hub", __doc__)
     common = _common_options()
     commands = parser.add_subparsers(dest="command", required=True, metavar="{model,dataset,metric,demo,all}")
     helps = {
@@ -121,8 +117,15 @@ def main(argv: Sequence[str] | None = None) -> list[Published]:
     options = make_parser().parse_args(argv)
     if options.create_pr and options.tag:
         raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")
+    from hub.staging import check_repo_id
+
+    jobs = _jobs(options)
+    for job in jobs:
+        check_repo_id("repo_id", job.repo_id)
+    if options.command == "demo":
+        check_repo_id("model_id", options.model_id)
     with nullcontext(options.staging_dir) if options.dry_run else TemporaryDirectory() as root:
-        folders = {Path(root) / job.folder_name: job for job in _jobs(options)}
+        folders = {Path(root) / job.folder_name: job for job in jobs}
         for folder, job in folders.items():
             _stage(job, folder)
         _validate(folders)
@@ -202,7 +205,7 @@ def _validate(folders: Mapping[Path, _Job]) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise InputError(f"{len(problems)} problems in what was staged, and nothing was published; mend them first.")
+        raise InputError(f"{len(problems)} problems in the staged folders, nothing was published; mend them first.")
 
 
 def _print_plan(job: _Job, folder: Path, options: argparse.Namespace) -> None:
@@ -210,13 +213,12 @@ def _print_plan(job: _Job, folder: Path, options: argparse.Namespace) -> None:
 
     from hub.publish import local_plan, plan
 
-    repository: dict[str, Any] = {"repo_id": job.repo_id, "repo_type": job.repo_type}
-    repository |= {"revision": options.revision, "private": not options.public}
+    settings = {"revision": options.revision, "private": not options.public}
     notes = [f"  staged in {folder}"]
     try:
-        changes = plan(folder, **repository)
+        changes = plan(folder, job.repo_id, job.repo_type, **settings)
     except (ConnectionError, LocalTokenNotFoundError) as error:
-        changes = local_plan(folder, **repository)
+        changes = local_plan(folder, job.repo_id, job.repo_type, **settings)
         notes.append(f"  the Hub was not looked at: {error}")
     if changes.private and options.public:
         notes.append("  becomes visible to everyone")

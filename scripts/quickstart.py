@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import predict
-from scripts._command import command
+from . import predict
+from ._command import command, command_parser
 
 HERE = Path(__file__).resolve().parent
 LANGUAGES = {"en": "english", "ar": "arabic"}
@@ -51,11 +51,7 @@ for result in classifier(sys.argv[2:]):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.quickstart",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("quickstart", __doc__)
     parser.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="embedded texts (default: en)")
     parser.add_argument("--output_dir", help="where to write (default: outputs/quickstart_LANGUAGE)")
     return parser
@@ -67,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(argv)
     folder = Path(options.output_dir or f"outputs/quickstart_{options.language}").resolve()
 
-    from scripts import train
+    from . import train
 
     data = HERE / "data" / LANGUAGES[options.language]
     paths = {f"{split}_file": data / f"{split}.jsonl" for split in ("train", "validation", "test")}

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts._command import command
+from ._command import command, command_parser
 
 if TYPE_CHECKING:
-    from scripts._training import TrainingOutcome
+    from ._training import TrainingOutcome
 
 
 def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
@@ -36,12 +36,11 @@ def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
         from trainer_ext.fields import format_fields
 
         epilog = "fields, in the recipe or on the command line:\n" + format_fields()
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.train",
+    parser = command_parser(
+        "train",
+        "Train a stacked emotion model from a recipe, or a single encoder from a trained model.",
         usage="%(prog)s RECIPE.yaml [--field value ...]",
-        description="Train a stacked emotion model from a recipe, or a single encoder from a trained model.",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="the recipe, such as scripts/recipes/quickstart.yaml")
     return parser
@@ -67,8 +66,9 @@ def run(recipe_path: str, overrides: Sequence[str] = ()) -> TrainingOutcome:
         `InputError`: If the recipe, the data or a model cannot be used.
         `OSError`: If a file cannot be read or written.
     """
-    from scripts._training import train
     from trainer_ext.recipe import load_recipe
+
+    from ._training import train
 
     return train(load_recipe(recipe_path, overrides), Path(recipe_path).stem)
 

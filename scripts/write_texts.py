@@ -21,16 +21,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts._command import command
+from ._command import command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.write_texts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("write_texts", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     generate = commands.add_parser("generate", help="have texts written")
     generate.add_argument("--base_url", required=True, help="such as http://localhost:8000/v1")

@@ -257,7 +257,7 @@ def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pyt
     assert "There is no recipe no.yaml" in fails(capfd, Path("no.yaml"))
     assert "unknown field `tweet_file`; did you mean `tweets_file`?" in fails(capfd, recipe, "--tweet_file", "x")
     assert "`acceptance` must be one of precision, flat, got 'none'" in fails(capfd, recipe, "--acceptance", "none")
-    assert "`precision` must be auto, fp32, bf16 or fp16, got 'fp8'" in fails(capfd, recipe, "--precision", "fp8")
+    assert "`precision` must be one of auto, fp32, bf16, fp16, got 'fp8'" in fails(capfd, recipe, "--precision", "fp8")
     assert "`shard_size` must be at least 1, got 0" in fails(capfd, recipe, "--shard_size", "0")
     assert "`tokens_per_batch` must be at least 1, got 0" in fails(capfd, recipe, "--tokens_per_batch", "0")
     for name, value, least in (

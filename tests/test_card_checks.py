@@ -63,29 +63,3 @@ def test_metadata_that_the_hub_does_not_accept_is_named(tmp_path: Path, card: st
     (found,) = problems(tmp_path, card)
     assert found.startswith(f"README.md: huggingface_hub refuses its metadata: {message}")
     assert "\n" not in found
-
-
-@pytest.mark.parametrize(
-    ("kind", "old", "new", "message"),
-    [
-        ("model", "license: apache-2.0\n", "", "its metadata has no `license`"),
-        ("model", "license: apache-2.0", "license:", "`license` of its metadata is empty"),
-        ("dataset", "- text-classification", "[]", "`task_categories` of its metadata is empty"),
-        ("demo", "sdk_version: 6.0.0\n", "", "its metadata has no `sdk_version`"),
-        ("metric", "title: Emotions\n", "", "its metadata has no `title`"),
-    ],
-)
-def test_missing_and_empty_metadata_are_named(tmp_path: Path, kind: str, old: str, new: str, message: str) -> None:
-    card = CARDS[kind].replace(old, new).replace("task_categories:\n[]", "task_categories: []")
-    assert problems(tmp_path, card, kind) == [f"README.md: {message}"]
-
-
-def test_links_to_files_that_are_not_there_are_named(tmp_path: Path) -> None:
-    card = (
-        MODEL_CARD + "![](gone.png)\n[x](config.json#top) [y](onnx/model.onnx 'title')\n```python\nx = [1](2)\n```\n"
-    )
-    line = MODEL_CARD.count("\n") + 1
-    assert problems(tmp_path, card) == [
-        f"README.md:{line}: links to gone.png, which is not there",
-        f"README.md:{line + 1}: links to onnx/model.onnx, which is not there",
-    ]

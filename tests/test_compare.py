@@ -347,7 +347,7 @@ def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.C
 def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "There is no comparison nowhere.yaml" in fails(capfd, "nowhere.yaml")
     path = str(write_comparison(tmp_path))
-    assert "--seeds must be at least 1, got 0" in fails(capfd, path, "--seeds", "0")
-    assert "--jobs must be at least 1, got 0" in fails(capfd, path, "--jobs", "0")
+    assert "`--seeds` must be an integer of at least 1, got 0" in fails(capfd, path, "--seeds", "0")
+    assert "`--jobs` must be an integer of at least 1, got 0" in fails(capfd, path, "--jobs", "0")
     for seed in (["--seed", "42"], ["--seed=42"]):
         assert "--seed is that of one run, and a comparison has several" in fails(capfd, path, *seed)

@@ -26,7 +26,11 @@ EVALUATION = {"validation": make_table([ROWS[0] | {"split": "validation"}]), "te
 
 def select_and_write(folder: Path, candidates: pa.Table | None = None, **settings: Any) -> dict[str, Any]:
     arguments = BalancedDatasetArguments(output_dir=str(folder), target=10, **settings)
-    numbers: dict[str, Any] = {"original": np.arange(28), "cleaning": {}, "yields": {}}
+    numbers: dict[str, Any] = {
+        "original": np.arange(28),
+        "cleaning": {"goemotions": {"read": 40, "kept": 40}},
+        "yields": {},
+    }
     table = sample_candidates() if candidates is None else candidates
     return write_balanced_dataset(table, EVALUATION, arguments, **numbers)
 

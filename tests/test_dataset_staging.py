@@ -33,7 +33,11 @@ def build(folder: Path, **settings: Any) -> Path:
         for split, size in (("validation", 2), ("test", 5))
     }
     arguments = BalancedDatasetArguments(output_dir=str(folder / "built"), tolerance=0.2, **settings)
-    numbers: dict[str, Any] = {"original": np.arange(28), "cleaning": {}, "yields": {}}
+    numbers: dict[str, Any] = {
+        "original": np.arange(28),
+        "cleaning": {"goemotions": {"read": 40, "kept": 40}},
+        "yields": {},
+    }
     write_balanced_dataset(sample_candidates(), evaluation, arguments, **numbers)
     # As the command leaves it beside them.
     (folder / "built" / "sources.json").write_text('{"train_file": "somewhere"}')
@@ -96,9 +100,10 @@ def test_same_rows_give_the_same_bytes_and_leave_other_files(tmp_path: Path) -> 
     first = contents(out)
     (out / "work").mkdir()
     # As a kill leaves it.
-    (out / ".partial_x").mkdir()
+    (tmp_path / ".out.partial").mkdir()
     write(out)
     assert contents(out) == first
+    assert not (tmp_path / ".out.partial").exists()
     assert sorted(path.name for path in out.iterdir()) == sorted([*first, "work"])
 
 

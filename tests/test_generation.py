@@ -22,7 +22,7 @@ GRIEF, SADNESS = GOEMOTIONS_LABELS.index("grief"), GOEMOTIONS_LABELS.index("sadn
 
 
 def endpoint_of(server: ChatServer) -> Endpoint:
-    return Endpoint(server.base_url, "some/model", api_key="key", timeout=10.0)
+    return Endpoint(server.base_url, "some/model", api_key="key")
 
 
 @pytest.fixture

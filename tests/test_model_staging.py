@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import types
@@ -14,6 +15,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from model_samples import LABELS, RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
+from required_packages import MODEL, lacking_packages
 from transformers import AutoTokenizer
 
 from hub.model.staging import stage_model
@@ -85,6 +87,10 @@ def test_a_repository_has_exactly_its_files(staged: Path, source: Path) -> None:
     assert set(found) == TRAINED
     for name in ("config.json", "model.safetensors", "eval_results.json", "training_summary.json", *CODE):
         assert found[name] == (source / name).read_bytes(), name
+    assert lacking_packages(staged, MODEL) == set()
+    links = re.findall(r"\]\((?!https?:|#)([^)\s]+)", found["README.md"].decode())
+    assert "reliability.png" in links
+    assert set(links) <= set(found)
 
 
 def test_older_code_in_the_folder_is_not_published(source: Path, staged: Path, tmp_path: Path) -> None:
@@ -202,7 +208,7 @@ def test_weights_in_several_files(
         staged = stage(folder, tmp_path / "folder")
     assert {path.name for path in staged.glob("model*.safetensors*")} == {*shards, "model.safetensors.index.json"}
     (folder / sorted(shards)[0]).unlink()
-    with pytest.warns(UserWarning, match="not recorded"), pytest.raises(FileNotFoundError, match="not complete"):
+    with pytest.warns(UserWarning, match="not recorded"), pytest.raises(FileNotFoundError, match="has no model-00001"):
         stage(folder, tmp_path / "other")
 
 
@@ -261,8 +267,6 @@ def test_results_on_the_hub_are_readable(stock_source: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repo_id": "emotions"}, "`repo_id` must be `owner/name`, got 'emotions'"),
-        ({"repo_id": "user/emotions/more"}, "`repo_id` must be `owner/name`, got 'user/emotions/more'"),
         ({"encoders": {"bert": "a/b"}}, "`encoders` may name encoder; got bert"),
         ({"encoders": {"encoder": "facebook/fasttext-en-vectors"}}, "`license` must be 'cc-by-sa-3.0'"),
         ({"encoders": {"encoder": "from scratch"}, "license": "other"}, "`license` must be an identifier of the Hub"),
@@ -273,14 +277,6 @@ def test_wrong_arguments_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stage(stock_source, tmp_path / "folder", **options)
-
-
-def test_a_folder_with_something_in_it_is_refused(stock_source: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="`folder` must be empty, got"):
-        stage_model(stock_source, tmp_path, repo_id="user/emotions")
-    with pytest.raises(FileNotFoundError, match="must be an existing empty folder"):
-        stage_model(stock_source, tmp_path / "absent", repo_id="user/emotions")
 
 
 @pytest.mark.parametrize("name", ["config.json", "eval_results.json", "tokenizer_config.json", "model.safetensors"])

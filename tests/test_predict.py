@@ -239,8 +239,8 @@ def test_line_that_is_not_utf8_names_its_row(
         (["text", "--input", "file.txt"], "Give texts as arguments or a file with --input, not both."),
         (["--input", "no/such/file.txt"], "no/such/file.txt"),
         (["text", "--threshold", "1.5"], "--threshold must be in [0, 1], got 1.5"),
-        (["text", "--batch_size", "0"], "--batch_size must be at least 1"),
-        (["text", "--top_words", "-1"], "--top_words at least 0"),
+        (["text", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1"),
+        (["text", "--top_words", "-1"], "`--top_words` must be an integer of at least 0"),
         (["text", "--device", "abacus"], "abacus"),
     ],
 )

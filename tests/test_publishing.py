@@ -463,11 +463,6 @@ def test_nothing_to_publish(api: HfApi, tmp_path: Path) -> None:
             publish(folder, "user/repo", "model", api=api)
 
 
-def test_a_name_without_a_user(api: HfApi, folder: Path) -> None:
-    with pytest.raises(ValueError, match="`repo_id` must be USER/NAME, got 'repo'"):
-        publish(folder, "repo", "model", api=api)
-
-
 def test_what_the_hub_refuses_for_another_reason(hub: HubServer, api: HfApi, folder: Path) -> None:
     hub.faults.append(Fault("POST", "/repos/create", status=402, message="Payment required"))
     with pytest.raises(ValueError, match=r"refused POST /api/repos/create \(402: Payment required\)"):

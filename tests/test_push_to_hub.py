@@ -33,6 +33,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hub.model.folder import write_model_folder
 from hub.publish import publish
+from hub.staging import check_repo_id
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
 
@@ -79,7 +80,7 @@ class Played:
 def played(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Played:
     play = Played()
     modules: dict[str, dict[str, Any]] = {
-        "hub.staging": {"staged": play.staged},
+        "hub.staging": {"staged": play.staged, "check_repo_id": check_repo_id},
         "hub.validation.validate": {"validate": play.validate},
         "hub.model.staging": {"stage_model": lambda *a, **k: play.stage_from("model", *a, **k)},
         "hub.dataset.staging": {"stage_dataset": lambda *a, **k: play.stage_from("dataset", *a, **k)},
@@ -150,8 +151,21 @@ def test_english_examples_are_said_to_be_a_guess(played: Played, capsys: pytest.
     assert said in capsys.readouterr().out
 
 
-def test_a_name_without_a_user(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "`repo_id` must be USER/NAME, got 'repo'." in fails(["metric", "--repo_id", "repo"], capsys)
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["metric", "--repo_id", "repo"], "`repo_id` must be `owner/name`, got 'repo'."),
+        ([*MODEL[:-1], "user/repo/more"], "`repo_id` must be `owner/name`, got 'user/repo/more'."),
+        (
+            ["demo", "--repo_id", "user/demo", "--model_id", "emotions"],
+            "`model_id` must be `owner/name`, got",
+        ),
+        (["demo", "--repo_id", "user/demo", "--model_id", "user/my model"], "Repo id must use alphanumeric chars"),
+    ],
+)
+def test_a_wrong_name(played: Played, capsys: pytest.CaptureFixture[str], argv: list[str], message: str) -> None:
+    assert message in fails(argv, capsys)
+    assert played.calls == []
 
 
 def test_a_wrong_encoder(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +226,7 @@ def test_nothing_is_published_when_one_is_not_valid(
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines() == [
         *(f"{kind}: README.md: `$name` is not filled in" for kind in ("metric", "dataset", "model", "demo")),
-        "error: 4 problems in what was staged, and nothing was published; mend them first.",
+        "error: 4 problems in the staged folders, nothing was published; mend them first.",
     ]
     assert not hub.requests
 

@@ -49,15 +49,24 @@ def test_file_with_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (ORIGINAL + b'"4","5","Mon"\n', r"x\.csv, row 4: expected 6 columns \(polarity, id, .*text\), got 3; correct"),
-        (ORIGINAL + b"garbage\n", r"x\.csv, row 4: expected 6 columns .*, got 1; correct"),
+        (
+            ORIGINAL + b'"4","5","Mon"\n',
+            r"x\.csv: .*Row #4: Expected 6 columns, got 3: .* polarity, id, .*text: correct",
+        ),
+        (ORIGINAL + b"garbage\n", r"x\.csv: .*Row #4: Expected 6 columns, got 1: .*: correct"),
         (
             ORIGINAL * 2 + b'"9","5","M","q","u","t"\n',
             r"x\.csv, row 7, column 'polarity': expected 0, 2 or 4, got '9'",
         ),
-        (WITH_HEADER + b"4\t3\n", r"x\.csv, row 4: expected 4 columns \(polarity, tweet_id, date, text\), got 2"),
+        (
+            WITH_HEADER + b"4\t3\n",
+            r"x\.csv: .*Row #4: Expected 4 columns, got 2: .* polarity, tweet_id, date, text",
+        ),
         (WITH_HEADER + b"x\t3\tM\tt\n", r"x\.csv, row 4, column 'polarity': expected 0, 2 or 4, got 'x'"),
-        (WITH_HEADER + b"4\t3\tM\tcaf\xe9\n", r"x\.csv: .*Row #4: .*invalid UTF8 data; correct"),
+        (
+            WITH_HEADER + b"4\t3\tM\tcaf\xe9\n",
+            r"x\.csv: .*Row #4: .*invalid UTF8 data; expected the columns",
+        ),
         (b"id\ttext\n1\ta\n", r"x\.csv: expected the columns text and polarity .*, got id, text; rename them"),
         (b"polarity\ttext\n", r"x\.csv: has no rows, expected tweets"),
         (b"", r"x\.csv: has no rows, expected tweets"),
@@ -74,7 +83,7 @@ def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tweets, "_BLOCK_BYTES", 300)
     path = write(tmp_path / "x.csv", ORIGINAL * 20 + b'"4","5","Mon"\n')
     tables = read_tweets_file(path)
-    with pytest.raises(ValueError, match="row 61: expected 6 columns"):
+    with pytest.raises(ValueError, match="Row #61: Expected 6 columns"):
         list(tables)
     path = write(tmp_path / "y.csv", ORIGINAL * 20 + b'"7","5","M","q","u","t"\n')
     with pytest.raises(ValueError, match="row 61, column 'polarity'"):

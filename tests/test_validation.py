@@ -26,25 +26,6 @@ def test_clean_folders_pass(encoder_folders: dict[str, Path], tmp_path: Path) ->
     assert file_problems(demo_folder(tmp_path / "demo"), "demo") == []
 
 
-@pytest.mark.parametrize(("name", "kind"), [("app.py", "metric"), ("requirements.txt", "metric"), ("app.py", "demo")])
-def test_missing_files_are_named(tmp_path: Path, name: str, kind: str) -> None:
-    folder = (metric_folder if kind == "metric" else demo_folder)(tmp_path / "space")
-    (folder / name).unlink()
-    assert f"{name}: is missing" in file_problems(folder, kind)
-
-
-def test_a_model_needs_its_settings(tmp_path: Path) -> None:
-    problems = file_problems(tmp_path, "model")
-    assert problems[:2] == ["config.json: is missing", "tokenizer_config.json: is missing"]
-
-
-def test_what_cannot_be_read_is_named_alone(tmp_path: Path) -> None:
-    folder = demo_folder(tmp_path / "demo")
-    (folder / "app.py").write_text("x = = 1\n")
-    (folder / "README.md").unlink()
-    assert file_problems(folder, "demo") == ["app.py:1: is not Python (invalid syntax)"]
-
-
 def test_the_repository_is_loaded_only_where_its_files_are_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,13 +38,6 @@ def test_the_repository_is_loaded_only_where_its_files_are_well(
     monkeypatch.setattr(validation, "run_as_stranger", run_as_stranger)
     folder = metric_folder(tmp_path / "folder")
     assert validate(folder, "metric", repo_id="ann/x") == ["README.md:3: the snippet fails"]
-    (folder / "app.py").unlink()
-    assert validate(folder, "metric", repo_id="ann/x") == ["app.py: is missing"]
+    (folder / "README.md").unlink()
+    assert validate(folder, "metric", repo_id="ann/x") == ["README.md: is missing"]
     assert calls == [("folder", "metric", "ann/x")]
-
-
-def test_unknown_kind_and_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Expected one of the kinds model, dataset, metric, demo, got 'space'"):
-        validate(tmp_path, "space", repo_id="ann/x")
-    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder: stage the model first\."):
-        validate(tmp_path / "nowhere", "model", repo_id="ann/x")

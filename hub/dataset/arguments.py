@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainer_ext.errors import InputError
-
-ACCEPTANCE_RULES = ("precision", "flat")
+from trainer_ext.errors import InputError, check_choices
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
@@ -52,12 +50,18 @@ class BalancedDatasetArguments:
         default="SamLowe/roberta-base-go_emotions", metadata={"help": "Folder or Hub id of the model for tweets."}
     )
     teacher_revision: str | None = field(default=None, metadata={"help": "Its revision."})
-    precision: str = field(default="auto", metadata={"help": "Of the teacher: auto, fp32, bf16 or fp16."})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "Of the teacher: auto, fp32, bf16 or fp16.", "choices": ("auto", "fp32", "bf16", "fp16")},
+    )
     tokens_per_batch: int = field(default=4096, metadata={"help": "Tokens of the teacher's forward pass."})
     shard_size: int = field(
         default=16384, metadata={"help": "Tweets read for one shard of scores, the most that a kill costs."}
     )
-    acceptance: str = field(default="precision", metadata={"help": "precision, or flat for one cut-off."})
+    acceptance: str = field(
+        default="precision",
+        metadata={"help": "precision, or flat for one cut-off.", "choices": ("precision", "flat")},
+    )
     wanted_precision: float = field(
         default=0.6, metadata={"help": "Precision on validation that each label's cut-off is to have."}
     )
@@ -80,10 +84,7 @@ class BalancedDatasetArguments:
     seed: int = field(default=42, metadata={"help": "Breaks ties and shuffles the rows."})
 
     def __post_init__(self) -> None:
-        if self.acceptance not in ACCEPTANCE_RULES:
-            raise InputError(f"`acceptance` must be one of {', '.join(ACCEPTANCE_RULES)}, got {self.acceptance!r}.")
-        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise InputError(f"`precision` must be auto, fp32, bf16 or fp16, got {self.precision!r}.")
+        check_choices(self)
         if not 0.7 <= self.near_duplicate_threshold <= 1:
             raise InputError(f"`near_duplicate_threshold` must be from 0.7 to 1, got {self.near_duplicate_threshold}.")
         if not 0 < self.least_precision <= self.wanted_precision < 1 or not 0 < self.flat_cut_off < 1:
@@ -91,18 +92,10 @@ class BalancedDatasetArguments:
                 "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, "
                 f"got {self.least_precision}, {self.wanted_precision} and {self.flat_cut_off}."
             )
-        least = {
-            "min_support": 1,
-            "tokens_per_batch": 1,
-            "shard_size": 1,
-            "target": 1,
-            "max_copies": 1,
-            "tolerance": 0,
-            "seed": 0,
-        }
-        for name, value in least.items():
-            given = getattr(self, name)
-            if given is not None and given < value:
-                raise InputError(f"`{name}` must be at least {value}, got {given}.")
+        counts = ("min_support", "tokens_per_batch", "shard_size", "target", "max_copies")
+        for name, minimum in {**dict.fromkeys(counts, 1), "tolerance": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise InputError(f"`{name}` must be at least {minimum}, got {value}.")
         if self.tweets_file and self.tweets_dataset_name:
             raise InputError("`tweets_file` and `tweets_dataset_name` are both given: leave one of them out.")

@@ -261,7 +261,9 @@ def write_balanced_dataset(
         candidates (`pa.Table`): In [`CANDIDATE_SCHEMA`].
         evaluation (`Mapping[str, pa.Table]`): `validation` and `test`, likewise.
         arguments ([`BalancedDatasetArguments`]): The recipe.
-        original, cleaning, yields: See [`build_report`].
+        original (`np.ndarray` of shape `(num_labels,)`): See [`build_report`].
+        cleaning (`Mapping[str, Mapping[str, int]]`): Source to the counts of [`keep_new`].
+        yields (`Mapping[str, Any]`): The report of [`accept_tweets`] and its settings; empty without tweets.
 
     Returns:
         `dict[str, Any]`: The content of `report.json`.
@@ -277,16 +279,11 @@ def write_balanced_dataset(
     train = selected_rows(candidates, selection)
     splits = {"train": train, "train_augmented": augmented_rows(candidates, train), **evaluation}
     check_apart({name: splits[name] for name in ("train", "train_augmented")}, evaluation.values())
-    report = build_report(
-        pool,
-        selection,
-        train,
-        evaluation,
-        settings={name: getattr(arguments, name) for name in ("target", "tolerance", "max_copies", "seed")},
-        original=original,
-        cleaning=cleaning,
-        yields=yields,
-    )
+    report = build_report(pool, selection, train, evaluation, original) | {
+        "cleaning": cleaning,
+        "yields": yields,
+        "settings": {name: getattr(arguments, name) for name in ("target", "tolerance", "max_copies", "seed")},
+    }
     folder = Path(arguments.output_dir)
     card, figure = render_card(report, folder.name), figure_png(draw_label_counts(report))
     write_dataset_folder(folder, splits, report, {CARD_NAME: card.encode(), FIGURE_NAME: figure})

@@ -26,6 +26,9 @@ from .candidates import CANDIDATE_SCHEMA, saving
 
 _NUM_TOPICS = 8
 _MAX_WORDS = 100
+# Of a reply.
+_MAX_TOKENS = 4096
+_MAX_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,12 @@ class Endpoint:
         model (`str`): Its name there.
         api_key (`str`, *optional*): Sent as a bearer token.
         temperature (`float`, *optional*, defaults to 1.0): Of sampling.
-        max_tokens (`int`, *optional*, defaults to 4096): Of a reply.
-        timeout (`float`, *optional*, defaults to 120.0): Seconds for a reply.
     """
 
     base_url: str
     model: str
     api_key: str | None = None
     temperature: float = 1.0
-    max_tokens: int = 4096
-    timeout: float = 120.0
 
     def ask(self, messages: list[dict[str, str]], seed: int) -> str:
         """
@@ -112,8 +111,8 @@ class Endpoint:
         Raises:
             `ConnectionError`: If the endpoint cannot be reached, refuses, or stays busy.
         """
-        client = InferenceClient(base_url=self.base_url, api_key=self.api_key, timeout=self.timeout)
-        options = {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens, "seed": seed}
+        client = InferenceClient(base_url=self.base_url, api_key=self.api_key, timeout=_MAX_SECONDS)
+        options = {"model": self.model, "temperature": self.temperature, "max_tokens": _MAX_TOKENS, "seed": seed}
         try:
             reply = retry(lambda: client.chat_completion(messages, **options), after_cuts=True)
             return str(reply.choices[0].message.content or "")
@@ -201,7 +200,7 @@ def _generate(
 
 def _kept_reply(endpoint: Endpoint, messages: list[dict[str, str]], seed: int, folder: Path) -> str:
     """The reply to a request, from its file if the endpoint answered before."""
-    key = settings_digest([messages, endpoint.model, endpoint.temperature, endpoint.max_tokens, seed])
+    key = settings_digest([messages, endpoint.model, endpoint.temperature, _MAX_TOKENS, seed])
     path = folder / f"{key}.txt"
     if not path.is_file():
         reply = clean_surrogates(endpoint.ask(messages, seed))

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import InputError
+from trainer_ext.files import scratch_folder
 
 from .candidates import CANDIDATE_SCHEMA, saving
 from .deduplication import check_apart
@@ -48,7 +48,7 @@ def write_dataset_folder(
     """
     Write `<split>.parquet`, further files and `report.json`, all of them or none.
 
-    Everything is written to a folder inside it first and moved when complete, so that a full disk or a kill leaves
+    Everything is written to a folder beside it first and moved when complete, so that a full disk or a kill leaves
     the files that were there before. Where `report.json` stands, the files beside it are those that it describes. A
     card beside the same report stays as it is: it may have been edited.
 
@@ -64,18 +64,15 @@ def write_dataset_folder(
     content = (json.dumps(report, indent=2) + "\n").encode()
     report_path = folder / REPORT_NAME
     with saving(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         is_same = report_path.is_file() and report_path.read_bytes() == content
         if is_same and (folder / CARD_NAME).is_file():
             files = {name: data for name, data in files.items() if name != CARD_NAME}
-        for killed in folder.glob(".partial_*"):
-            shutil.rmtree(killed)
-        with TemporaryDirectory(prefix=".partial_", dir=folder) as temporary:
-            partial = Path(temporary)
+        with scratch_folder(folder) as partial:
             for split, table in splits.items():
                 pq.write_table(published_rows(table), partial / f"{split}.parquet", compression="zstd")
             for name, data in (files | {REPORT_NAME: content}).items():
                 (partial / name).write_bytes(data)
+            folder.mkdir(exist_ok=True)
             if not is_same:
                 report_path.unlink(missing_ok=True)
             for path in sorted(partial.iterdir(), key=lambda path: (path.name == REPORT_NAME, path.name)):

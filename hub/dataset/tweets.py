@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,12 +92,6 @@ def read_tweets_dataset(name: str, revision: str | None) -> Iterator[pa.Table]:
 
 
 def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
-    invalid: list[Any] = []
-
-    def note(row: Any) -> str:
-        invalid.append(row)
-        return "error"
-
     names = header or list(_COLUMNS)
     try:
         reader = pcsv.open_csv(
@@ -112,9 +105,7 @@ def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
                 block_size=_BLOCK_BYTES,
             ),
             parse_options=pcsv.ParseOptions(
-                delimiter="," if header is None else "\t",
-                quote_char='"' if header is None else False,
-                invalid_row_handler=note,
+                delimiter="," if header is None else "\t", quote_char='"' if header is None else False
             ),
             convert_options=pcsv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
@@ -125,12 +116,9 @@ def _read_file(path: str, header: list[str] | None) -> Iterator[pa.Table]:
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             return
-        if not invalid:
-            raise InputError(f"{path}: {str(error).splitlines()[0]}; correct or remove the row.") from error
-        row = invalid[0]
+        message = str(error).splitlines()[0]
         raise InputError(
-            f"{path}, row {row.number}: expected {row.expected_columns} columns ({', '.join(names)}), "
-            f"got {row.actual_columns}; correct or remove the row."
+            f"{path}: {message}; expected the columns {', '.join(names)}: correct or remove the row."
         ) from error
 
 

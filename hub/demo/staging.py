@@ -7,14 +7,13 @@ import json
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
 
 from trainer_ext.errors import InputError, MissingPackageError
 
-from ..staging import check_empty_folder, check_repo_id
+from ..templates import render_template
 
 HERE = Path(__file__).resolve().parent
 _CODE = (
@@ -36,19 +35,15 @@ def stage_demo(folder: Path, *, repo_id: str, model_id: str, model_revision: str
     The packages are pinned to the versions that are installed here. Nothing is fetched.
 
     Args:
-        folder (`Path`): Existing and empty.
+        folder (`Path`): An empty folder.
         repo_id (`str`): The Space, `owner/name`.
         model_id (`str`): The model on the Hub, `owner/name`.
         model_revision (`str`, *optional*): Its commit, tag or branch; `main` by default.
 
     Raises:
-        `FileNotFoundError`: If there is no such folder.
         `MissingPackageError`: If a package whose version is needed is not installed.
-        `InputError`: If the folder is not empty, or an id or the revision is not as described.
+        `InputError`: If the revision is not as described.
     """
-    check_empty_folder(folder)
-    check_repo_id("repo_id", repo_id)
-    check_repo_id("model_id", model_id)
     if model_revision is not None and model_revision.split() != [model_revision]:
         raise InputError(f"`model_revision` must be a commit, tag or branch, got {model_revision!r}.")
     versions = _installed_versions()
@@ -90,7 +85,8 @@ def _card(repo_id: str, model_id: str, model_revision: str | None, sdk_version: 
         "models": [model_id],
         "tags": ["emotion", "multi-label", "stacked-emotion"],
     }
-    return Template((HERE / "card_template.md").read_text(encoding="utf-8")).substitute(
+    return render_template(
+        HERE / "card_template.md",
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
         repo_id=repo_id,
         model_id=model_id,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modeling_stacked_emotion import decision_thresholds, label_names
 from trainer_ext.errors import InputError
 from trainer_ext.reports.tables import escape_cell
 
+from ..templates import render_template
 from .encoders import Encoder, find_encoder
 from .summary import TrainingSummary
 
@@ -156,16 +156,9 @@ class CardContext:
 
 def render_card(card: CardContext) -> str:
     """The text of a model repository's README.md."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"cell": escape_cell, "hub_link": _hub_link, "names": _names, "number": _number}
-    return environment.get_template("card_template.md").render(
+    return render_template(
+        HERE / "card_template.md",
+        filters={"cell": escape_cell, "hub_link": _hub_link, "names": _names, "number": _number},
         card=card,
         metadata=_metadata(card).to_yaml(),
         architecture=_architecture(card.config),

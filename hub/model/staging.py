@@ -19,7 +19,6 @@ import modeling_stacked_emotion
 from trainer_ext.errors import InputError, reading
 from trainer_ext.files import write_file
 
-from ..staging import check_empty_folder, check_repo_id
 from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
@@ -77,11 +76,9 @@ def stage_model(
 
     Raises:
         `FileNotFoundError`: If a file of the model is missing.
-        `InputError`: If the folder is not empty, an argument is wrong, the model is not a multi-label classifier with
+        `InputError`: If an argument is wrong, the model is not a multi-label classifier with
             named labels, or an encoder's licence forbids `license`.
     """
-    check_empty_folder(folder)
-    check_repo_id("repo_id", repo_id)
     config, results = _read_source(source)
     summary = _complete(read_summary(source), config, encoders, dataset)
     origins = [find_encoder(origin) for origin in summary.encoders.values()]
@@ -131,9 +128,7 @@ def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> Non
 
 
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
-    for name in _NEEDED:
-        if not (source / name).is_file():
-            raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
+    _check_files(source, _NEEDED)
     with reading(f"{source} is not the folder of a trained model"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
@@ -167,32 +162,24 @@ def _complete(
 
 def _files(source: Path, config: Any) -> list[str]:
     """The files to copy, as paths within the folder."""
-    files = [*_NEEDED, *_weights(source), *_present(source, [*REPORTS, *_TOKENIZER_FILES])]
-    for name in config.encoders if is_custom(config) else ():
-        tokenizer = f"{name}_tokenizer"
-        if not (source / tokenizer / "tokenizer_config.json").is_file():
-            raise FileNotFoundError(f"{source} has no {tokenizer}/tokenizer_config.json: train again.")
-        files += [f"{tokenizer}/{file}" for file in _present(source / tokenizer, _TOKENIZER_FILES)]
-    return sorted(set(files))
-
-
-def _present(folder: Path, names: Sequence[str]) -> list[str]:
-    return [name for name in names if (folder / name).is_file()]
+    tokenizers = [f"{name}_tokenizer/" for name in config.encoders] if is_custom(config) else []
+    needed = [*_NEEDED, *_weights(source), *(f"{folder}tokenizer_config.json" for folder in tokenizers)]
+    _check_files(source, needed)
+    optional = [*REPORTS, *(f"{folder}{file}" for folder in ("", *tokenizers) for file in _TOKENIZER_FILES)]
+    return sorted({*needed, *(name for name in optional if (source / name).is_file())})
 
 
 def _weights(source: Path) -> list[str]:
     index = source / "model.safetensors.index.json"
-    if index.is_file() and not (source / "model.safetensors").is_file():
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [index.name, *_needed(source, sorted(set(shards)))]
-    return _needed(source, ["model.safetensors"])
+    if (source / "model.safetensors").is_file() or not index.is_file():
+        return ["model.safetensors"]
+    return [index.name, *json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
 
 
-def _needed(source: Path, names: Sequence[str]) -> list[str]:
+def _check_files(source: Path, names: Sequence[str]) -> None:
     for name in names:
         if not (source / name).is_file():
-            raise FileNotFoundError(f"{source} has no {name}: the model is not complete, train again.")
-    return list(names)
+            raise FileNotFoundError(f"{source} has no {name}: give the folder that `scripts.train` left.")
 
 
 def _copy_figures(source: Path, folder: Path) -> list[str]:

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that must not be published: unreadable, hidden, too large, pickles, secrets, paths of a machine."""
+"""Files that must not be published: too large, pickles, secrets, paths of a machine."""
 
 from __future__ import annotations
 
-import ast
-import json
 import pickletools
 import re
-import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_HIDDEN = {".eval_results", ".gitattributes"}
 _PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 _MAX_PLAIN_SIZE = 10 * 2**20
 # Beyond that size the Hub wants git LFS, which it uses for these by itself (.gitattributes of a new repository).
@@ -26,17 +21,6 @@ _LARGE = (
     *("*.arrow", "*.bz2", "*.gz", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.onnx.data", "*.onnx_data", "*.parquet"),
     *("*.safetensors", "*.tar", "*.xz", "*.zip", "*.zst", "tokenizer.json"),
 )
-# A Gradio Space installs these beside its requirements.txt; onnxruntime has who reads ONNX files.
-_SPACE = {"gradio", "gradio-client", "huggingface-hub", "numpy", "pandas", "pillow"}
-_PROVIDED = {
-    "model": {
-        *("huggingface-hub", "numpy", "onnxruntime", "packaging", "pyyaml", "regex", "safetensors", "tokenizers"),
-        *("torch", "tqdm", "transformers"),
-    },
-    "dataset": set(),
-    "metric": _SPACE,
-    "demo": _SPACE,
-}
 # Each starts with letters of its own, so that searching a large file is quick.
 _TOKENS = {
     "a Hugging Face token": rb"hf_[A-Za-z0-9]{30,}",
@@ -58,93 +42,46 @@ _IN_ALL = {name: re.compile(pattern) for name, pattern in _TOKENS.items()}
 _IN_PROSE = _IN_ALL | {"a secret": re.compile(_ASSIGNMENT)}
 _HOMES = "home|Users|Volumes|root|work|workspace|scratch|tmp|mnt|media|nfs|data|storage|private"
 _PATH = re.compile(rf"(?<![\w.])/(?:{_HOMES})/[\w.+-]+(?:/[\w.+-]+)*|\b[A-Z]:\\+Users\\+\w+")
-_PARSERS: dict[str, Callable[[str], object]] = {".json": json.loads, ".py": ast.parse}
 _TEXTS = {".json", ".md", ".py", ".txt", ".yaml", ".yml"}
 # Words of a language, which may look like anything.
 _VOCABULARIES = {"added_tokens.json", "merges.txt", "tokenizer.json", "vocab.json", "vocab.txt"}
 
 
-def unreadable_files(folder: Path) -> Iterator[str]:
-    """Problems that keep the other checks from reading: links, texts that are not UTF-8, JSON or Python."""
-    for name, path in _entries(folder):
-        if path.is_symlink():
-            yield f"{name}: is a symbolic link: copy the file"
-        elif path.is_file() and path.suffix in _TEXTS:
-            try:
-                text = path.read_text(encoding="utf-8")
-                _PARSERS.get(path.suffix, str)(text)
-            except UnicodeDecodeError as error:
-                yield f"{name}: is not text in UTF-8 ({error})"
-            except SyntaxError as error:
-                yield f"{name}:{error.lineno or 1}: is not Python ({error.msg})"
-            except ValueError as error:
-                yield f"{name}: is not JSON ({error})"
-
-
 def unwanted_files(folder: Path) -> Iterator[str]:
-    """Hidden files, caches, pickles, and those that are too large for git."""
-    attributes = folder / ".gitattributes"
-    lines = attributes.read_text(encoding="utf-8").splitlines() if attributes.is_file() else []
-    large = (*_LARGE, *(line.split()[0] for line in lines if "filter=lfs" in line))
-    for name, path in _entries(folder):
-        if (path.name.startswith(".") and name not in _HIDDEN) or path.name == "__pycache__":
-            yield f"{name}: is hidden or a cache: leave it out"
-        if not path.is_file():
-            continue
+    """Pickles, and files that are too large for git."""
+    for name, path in _files(folder):
         size = path.stat().st_size
-        if size > _MAX_PLAIN_SIZE and not any(fnmatch(path.name, pattern) for pattern in large):
-            size_text = f"{size / 2**20:,.0f} MiB"
-            yield f"{name}: has {size_text} and an ending that the Hub does not know as large: use .gitattributes"
+        if size > _MAX_PLAIN_SIZE and not any(fnmatch(path.name, pattern) for pattern in _LARGE):
+            yield f"{name}: has {size / 2**20:,.0f} MiB and an ending that the Hub does not know as large"
         if _PICKLES.intersection(suffix.lower() for suffix in path.suffixes):
             yield f"{name}: is a pickle by its name: whoever loads one runs its code; save safetensors"
         elif _is_pickle(path):
             yield f"{name}: holds a pickle: whoever loads one runs its code; save safetensors"
 
 
-def missing_requirements(folder: Path, kind: str) -> Iterator[str]:
-    """
-    Imports of packages that are neither in the folder nor in `requirements.txt` nor come with the kind of repository.
-
-    Loading does not show them: whoever publishes has more packages than a stranger.
-    """
-    requirements = folder / "requirements.txt"
-    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
-    names = [match[0] for line in lines if (match := re.match(r"[A-Za-z0-9][\w.-]*", line.strip()))]
-    available = _PROVIDED[kind] | {_distribution(name) for name in names}
-    distributions = packages_distributions()
-    for file, path in _entries(folder):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.suffix == ".py" else ():
-            for module in _absolute_imports(node):
-                is_known = module in sys.stdlib_module_names or path.with_name(f"{module}.py").is_file()
-                if not is_known and available.isdisjoint(map(_distribution, distributions.get(module, [module]))):
-                    line = node.lineno  # type: ignore[attr-defined]
-                    yield f"{file}:{line}: imports {module}, which is neither in the folder nor in requirements.txt"
-
-
 def secrets(folder: Path) -> Iterator[str]:
     """Contents that look like a token, a key or a password; the secret itself is not repeated."""
-    for name, path in _entries(folder):
-        if path.is_file():
-            content = _content(path)
-            for kind, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
-                if match := pattern.search(content):
-                    line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
-                    yield f"{name}{line}: holds what looks like {kind}"
+    for name, path in _files(folder):
+        content = _content(path)
+        for kind, pattern in (_IN_PROSE if _is_prose(path) else _IN_ALL).items():
+            if match := pattern.search(content):
+                line = f":{content[: match.start()].count(10) + 1}" if _is_prose(path) else ""
+                yield f"{name}{line}: seems to hold {kind}"
 
 
 def private_paths(folder: Path) -> Iterator[str]:
     """Absolute paths of somebody's machine in texts, code, metadata and settings."""
-    for name, path in _entries(folder):
-        if path.is_file() and _is_prose(path):
+    for name, path in _files(folder):
+        if _is_prose(path):
             text = path.read_text(encoding="utf-8")
             for match in _PATH.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 yield f"{name}:{line}: names a path of a machine, {match[0]}"
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        yield path.relative_to(folder).as_posix(), path
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path) for path in files]
 
 
 def _is_pickle(path: Path) -> bool:
@@ -170,16 +107,6 @@ def _holds_objects(array: IO[bytes]) -> bool:
     """By the header of a .npy file."""
     start = array.read(2**16)
     return start.startswith(b"\x93NUMPY") and b"|O" in start.partition(b"\n")[0]
-
-
-def _absolute_imports(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [] if node.level else [str(node.module).partition(".")[0]]
-    return [alias.name.partition(".")[0] for alias in node.names] if isinstance(node, ast.Import) else []
-
-
-def _distribution(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_prose(path: Path) -> bool:

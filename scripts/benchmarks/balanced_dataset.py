@@ -97,7 +97,8 @@ def _run_stages(folder: Path) -> dict[str, float]:
     def select() -> None:
         original = label_matrix(sources.human[0]).sum(axis=0)
         candidates = pa.concat_tables([results["rows"].human, results["tweets"]])
-        write_balanced_dataset(candidates, evaluation, arguments, original=original, cleaning={}, yields={})
+        cleaning = results["rows"].counts
+        write_balanced_dataset(candidates, evaluation, arguments, original=original, cleaning=cleaning, yields={})
 
     parts = {"clean": clean, "scores": score, "accept": accept, "select": select}
     before = time.process_time()
