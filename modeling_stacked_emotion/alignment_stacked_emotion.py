@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which word a token belongs to, for the rows of a whole batch at once."""
 
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -10,15 +11,13 @@ from .text_stacked_emotion import NormalizedText
 Span = tuple[int, int]
 
 
+@dataclass
 class FlatRows:
     """The rows of one encoder, end to end: `ids` and `word_ids` of shape (num_tokens,), `lengths` (batch_size,)."""
 
-    __slots__ = ("ids", "lengths", "word_ids")
-
-    def __init__(self, ids: np.ndarray, word_ids: np.ndarray, lengths: np.ndarray) -> None:
-        self.ids = ids
-        self.word_ids = word_ids
-        self.lengths = lengths
+    ids: np.ndarray
+    word_ids: np.ndarray
+    lengths: np.ndarray
 
     def replace(self, indices: list[int], other: "FlatRows") -> None:
         """Put the rows of `other` in place of the rows `indices`."""

@@ -16,9 +16,3 @@ def check_integer(field: str, value: Any, minimum: int) -> None:
         raise TypeError(f"`{field}` must be an integer, got {value!r}.")
     if value < minimum:
         raise ValueError(f"`{field}` must be at least {minimum}, got {value}.")
-
-
-def check_flag(field: str, value: Any) -> None:
-    """`TypeError` unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise TypeError(f"`{field}` must be true or false, got {value!r}.")

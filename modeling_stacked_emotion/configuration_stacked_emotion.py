@@ -11,11 +11,13 @@ import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .checks_stacked_emotion import check_choice, check_flag, check_integer
+from .checks_stacked_emotion import check_choice, check_integer
 from .static_words_stacked_emotion import StaticWordsConfig
 
+_Range = tuple[str, Callable[[float], bool], str]
+
 MIXERS = ("meta_learner", "convolutions", "none")
-POOLINGS = ("attention", "mean", "max", "last")
+POOLINGS = ("attention", "mean")
 
 AUTO_MAP = {
     "AutoConfig": "configuration_stacked_emotion.StackedEmotionConfig",
@@ -34,6 +36,19 @@ CUSTOM_PIPELINES = {
 _LABEL_FIELDS = (
     *("id2label", "label2id", "thresholds", "class_weights", "label_correlation"),
     *("calibration_scale", "calibration_bias"),
+)
+# Fields that hold a number, or one per label; whether one is in its range, and the range in words.
+_NUMBERS: tuple[_Range, ...] = (
+    ("dropout", lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
+    ("word_dropout", lambda value: 0.0 <= value < 1.0, "in [0, 1)"),
+    ("prior_probability", lambda value: 0.0 < value < 1.0, "in (0, 1)"),
+    ("initializer_range", lambda value: 0.0 < value < math.inf, "above 0"),
+)
+_NUMBERS_PER_LABEL: tuple[_Range, ...] = (
+    ("thresholds", lambda value: 0.0 <= value <= 1.0, "in [0, 1]"),
+    ("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite"),
+    ("calibration_bias", math.isfinite, "that is finite"),
+    ("class_weights", lambda value: 0.0 < value < math.inf, "above 0 and finite"),
 )
 # An encoder's name becomes a module name, a folder name and the prefix of its batch keys.
 _ENCODER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -63,7 +78,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         lstm_num_layers (`int`, *optional*, defaults to 1):
             Layers of the Bi-LSTM; 0 leaves it out.
         pooling (`str`, *optional*, defaults to `"attention"`):
-            How word states become one text state: `"attention"`, `"mean"`, `"max"` or `"last"`.
+            How word states become one text state: `"attention"` or `"mean"`.
         skip_connection (`bool`, *optional*, defaults to `True`):
             Whether the classifier also gets the mean of the encoders' word states, past mixer and Bi-LSTM. Without it
             everything that the encoders know has to pass through a Bi-LSTM that starts at random.
@@ -162,25 +177,17 @@ class StackedEmotionConfig(PreTrainedConfig):
             _check_encoders(self.encoders)
         check_choice("mixer", self.mixer, MIXERS)
         check_choice("pooling", self.pooling, POOLINGS)
-        check_integer("meta_hidden_size", self.meta_hidden_size, minimum=1)
-        _check_widths(self.convolution_widths)
-        check_integer("convolution_hidden_size", self.convolution_hidden_size, minimum=1)
-        check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
+        for name in ("meta_hidden_size", "convolution_hidden_size", "lstm_hidden_size"):
+            check_integer(name, getattr(self, name), minimum=1)
         check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
-        check_flag("skip_connection", self.skip_connection)
-        if self.pooling == "last" and not self.lstm_num_layers:
-            raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
-        _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
-        _check_number("word_dropout", self.word_dropout, 0.0 <= _number(self.word_dropout) < 1.0, "in [0, 1)")
-        prior = _number(self.prior_probability)
-        _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
-        deviation = _number(self.initializer_range)
-        _check_number("initializer_range", self.initializer_range, 0.0 < deviation < math.inf, "above 0")
+        _check_widths(self.convolution_widths)
+        if not isinstance(self.skip_connection, bool):
+            raise TypeError(f"`skip_connection` must be true or false, got {self.skip_connection!r}.")
+        for name, is_inside, expected in _NUMBERS:
+            _check_number(name, getattr(self, name), is_inside, expected)
         self._check_labels()
-        self._check_label_numbers("thresholds", lambda value: 0.0 <= value <= 1.0, "in [0, 1]")
-        self._check_label_numbers("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite")
-        self._check_label_numbers("calibration_bias", math.isfinite, "that is finite")
-        self._check_label_numbers("class_weights", lambda value: 0.0 < value < math.inf, "above 0 and finite")
+        for name, is_inside, expected in _NUMBERS_PER_LABEL:
+            self._check_label_numbers(name, is_inside, expected)
         if (self.calibration_scale is None) != (self.calibration_bias is None):
             raise ValueError(
                 "`calibration_scale` and `calibration_bias` belong together: set both or neither, "
@@ -207,7 +214,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         if len(values) != self.num_labels:
             raise ValueError(f"`{field}` must have one value per label ({self.num_labels}), got {len(values)}.")
         for label, value in zip(self.labels, values, strict=True):
-            _check_number(f"{field}[{label}]", value, is_inside(_number(value)), expected)
+            _check_number(f"{field}[{label}]", value, is_inside, expected)
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -221,7 +228,7 @@ def decision_thresholds(config: PreTrainedConfig) -> list[float]:
 
 
 def _check_id2label(id2label: Any, num_labels: int | None) -> None:
-    """Check what the base class takes for granted when it makes integers of the ids, which are strings in JSON."""
+    """The checks that the base class leaves out when it makes integers of the ids, which are strings in JSON."""
     if id2label is None:
         return
     if not isinstance(id2label, dict):
@@ -269,12 +276,7 @@ def _check_widths(widths: Any) -> None:
         raise ValueError(f"`convolution_widths` must name at least one width and each once, got {widths}.")
 
 
-def _number(value: Any) -> float:
-    """The value as a float, or NaN (which passes no range) where it is not a number."""
+def _check_number(field: str, value: Any, is_inside: Callable[[float], bool], expected: str) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else float("nan")
-
-
-def _check_number(field: str, value: Any, is_inside: bool, expected: str) -> None:
-    if not is_inside:
+    if not is_number or not is_inside(value):
         raise ValueError(f"`{field}` must be a number {expected}, got {value!r}.")

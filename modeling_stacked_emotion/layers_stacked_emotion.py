@@ -175,8 +175,7 @@ class Pooling(nn.Module):
     Args:
         hidden_size (`int`): Width of the word states.
         mode (`str`):
-            `"attention"` (additive, Bahdanau et al. 2015, as used over words by Yang et al. 2016), `"mean"`, `"max"`
-            or `"last"` (each half of the width from the end its direction of the Bi-LSTM arrives at).
+            `"attention"` (additive, Bahdanau et al. 2015, as used over words by Yang et al. 2016) or `"mean"`.
     """
 
     def __init__(self, hidden_size: int, mode: str) -> None:
@@ -195,20 +194,6 @@ class Pooling(nn.Module):
         Returns:
             Text states `(batch_size, hidden_size)` and word shares `(batch_size, num_words)`, fp32, summing to 1.
         """
-        if self.mode == "max":
-            pooled, winners = states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).max(dim=1)
-            shares = torch.zeros(mask.shape, device=states.device)
-            return pooled, shares.scatter_add_(
-                1, winners, torch.ones_like(winners, dtype=shares.dtype)
-            ) / pooled.shape[-1]
-        if self.mode == "last":
-            last = mask.sum(dim=1) - 1
-            rows = torch.arange(states.shape[0], device=states.device)
-            forward, backward = states.chunk(2, dim=-1)
-            shares = torch.zeros(mask.shape, device=states.device)
-            shares[rows, last] += 0.5
-            shares[:, 0] += 0.5
-            return torch.cat([forward[rows, last], backward[:, 0]], dim=-1), shares
         if self.mode == "attention":
             scores = self.context(torch.tanh(self.projection(states))).squeeze(-1)
             shares = _masked_softmax(scores, mask, dim=-1)

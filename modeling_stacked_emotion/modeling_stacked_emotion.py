@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_stacked_emotion import StackedEmotionConfig
 from .layers_stacked_emotion import (
@@ -126,9 +126,6 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         cls,
         encoders: Mapping[str, str | os.PathLike[str]],
         *,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         attn_implementation: str | None = None,
         **config_fields: Any,
     ) -> "StackedEmotionPreTrainedModel":
@@ -138,19 +135,16 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
 
         Args:
             encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
-            token, cache_dir, local_files_only: As everywhere on the Hub.
             attn_implementation (`str`, *optional*): Passed to every encoder.
             config_fields: Fields of [`StackedEmotionConfig`], such as `id2label` and `mixer`.
         """
-        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        configs = {name: AutoConfig.from_pretrained(path, **hub) for name, path in encoders.items()}
+        configs = {name: AutoConfig.from_pretrained(path) for name, path in encoders.items()}
         entries = {name: _portable_dict(config) for name, config in configs.items()}
         config = StackedEmotionConfig(encoders=entries, attn_implementation=attn_implementation, **config_fields)
         model = cls(config)
         modules: nn.ModuleDict = getattr(model, cls.base_model_prefix, model).encoders  # type: ignore[union-attr]
         for name, path in encoders.items():
-            arguments = _encoder_arguments(configs[name], attn_implementation)
-            modules[name] = _load_encoder(name, path, **hub, **arguments)
+            modules[name] = _load_encoder(name, path, **_encoder_arguments(configs[name], attn_implementation))
         return model.eval()
 
 
@@ -240,7 +234,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         return torch.cat(states, dim=-1), torch.stack(has_tokens, dim=-1), num_words
 
     def _encoded_words(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same as `encode_words` returns, from word states that it computed before."""
+        """The result of an earlier call of `encode_words`, checked."""
         if wrong := sorted(inputs.keys() ^ _ENCODED_INPUTS):
             raise ValueError(
                 f"`word_states` comes with `has_tokens` and `num_words` and nothing else, got {sorted(inputs)}: "
@@ -286,16 +280,15 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             meta_state=meta_state,
         )
 
-    def forward(self, return_dict: bool | None = None, **inputs: torch.Tensor) -> StackedEmotionModelOutput | tuple:
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(self, **inputs: torch.Tensor) -> StackedEmotionModelOutput:
         """
         Args:
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
             inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder, or
                 `word_states`, `has_tokens` and `num_words`.
         """
         encoded = self._encoded_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
-        output = self.mix_words(*encoded)
-        return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+        return self.mix_words(*encoded)
 
 
 class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
@@ -331,13 +324,11 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             prior = self.config.prior_probability
             init.constant_(module.bias, -math.log((1 - prior) / prior))
 
-    def forward(
-        self, labels: torch.Tensor | None = None, return_dict: bool | None = None, **inputs: torch.Tensor
-    ) -> StackedEmotionClassifierOutput | tuple:
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> StackedEmotionClassifierOutput:
         """
         Args:
             labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): 0/1 per label; gives the loss.
-            return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
             inputs: As in [`StackedEmotionModel`].
         """
         outputs = self.stacked_emotion(return_dict=True, **inputs)
@@ -354,7 +345,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
                     "Check `config.num_labels`."
                 )
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
-        output = StackedEmotionClassifierOutput(
+        return StackedEmotionClassifierOutput(
             loss=loss,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
@@ -363,7 +354,6 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             word_attention=outputs.word_attention,
             encoder_weights=outputs.encoder_weights,
         )
-        return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 
     def _encoder_logits(self, pooled: torch.Tensor) -> torch.Tensor:
         """
@@ -396,10 +386,6 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
 # So that `save_pretrained` puts the code beside the weights. The config names both classes in any case.
 StackedEmotionModel.register_for_auto_class("AutoModel")
 StackedEmotionForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
-
-
-def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:
-    return bool(config.return_dict if return_dict is None else return_dict)
 
 
 def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
@@ -437,9 +423,9 @@ def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None
 
 
 def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> PreTrainedModel:
-    """One pretrained encoder in fp32. Heads that come with it are left out; weights that do not come are an error."""
+    """One pretrained encoder in fp32. Its own heads are left out; missing weights are an error."""
     verbosity = logging.get_verbosity()
-    # The report of transformers lists the heads left out as a warning; missing weights are checked here.
+    # The report of transformers warns of the heads that are left out; missing weights are checked here.
     logging.set_verbosity_error()
     try:
         encoder, report = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)

@@ -112,13 +112,6 @@ class StaticWordsTokenizer:
         flat = np.fromiter(chain.from_iterable(ids), np.int64, total)
         return flat, np.repeat(offsets, counts, axis=0), np.diff(sums)
 
-    def batch_decode(
-        self, sequences: Sequence[Sequence[int]] | np.ndarray, skip_special_tokens: bool = True
-    ) -> list[str]:
-        """The words and n-grams of rows of ids, a space between them; padding is empty or left out."""
-        entries = ["", *self.words, *self.ngrams]
-        return [" ".join(entries[index] for index in row if index or not skip_special_tokens) for row in sequences]
-
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
         """Write `tokenizer_config.json` and `vocabulary.json`; returns their paths."""
         folder = Path(save_directory)

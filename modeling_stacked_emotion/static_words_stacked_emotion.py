@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 
-from .checks_stacked_emotion import check_flag, check_integer
+from .checks_stacked_emotion import check_integer
 
 
 class StaticWordsConfig(PreTrainedConfig):
@@ -19,25 +19,22 @@ class StaticWordsConfig(PreTrainedConfig):
     Args:
         vocab_size (`int`, *optional*, defaults to 1): Rows of the table: padding, words, n-grams.
         hidden_size (`int`, *optional*, defaults to 300): Width of the table.
-        frozen (`bool`, *optional*, defaults to `False`): Whether the table stays as it is in training.
         kwargs: Fields of [`PreTrainedConfig`].
 
     Raises:
         `ValueError`: If a size is below 1.
-        `TypeError`: If a size is not an integer, or `frozen` not a bool.
+        `TypeError`: If a size is not an integer.
     """
 
     model_type = "static_words"
 
     vocab_size: int = 1
     hidden_size: int = 300
-    frozen: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         for field in ("vocab_size", "hidden_size"):
             check_integer(field, getattr(self, field), minimum=1)
-        check_flag("frozen", self.frozen)
 
 
 class StaticWordsModel(PreTrainedModel):
@@ -45,8 +42,7 @@ class StaticWordsModel(PreTrainedModel):
     A table of word vectors in the place of an encoder.
 
     A word of the vocabulary is one token, any other word the tokens of its character n-grams, whose mean is its state
-    (Bojanowski et al. 2017, Enriching Word Vectors with Subword Information). A frozen table is a buffer: it has no
-    gradient, whatever is trained around it.
+    (Bojanowski et al. 2017, Enriching Word Vectors with Subword Information).
     """
 
     config_class = StaticWordsConfig
@@ -54,23 +50,8 @@ class StaticWordsModel(PreTrainedModel):
 
     def __init__(self, config: StaticWordsConfig) -> None:
         super().__init__(config)
-        table = torch.empty(config.vocab_size, config.hidden_size)
-        if config.frozen:
-            self.register_buffer("table", table)
-        else:
-            self.table = nn.Parameter(table)
+        self.table = nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         self.post_init()
-
-    # The parent asks the first parameter: a frozen table is none.
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the table."""
-        return self.table.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """That of the table."""
-        return self.table.device
 
     def _init_weights(self, module: nn.Module) -> None:
         init.normal_(module.table, std=0.1)

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import PushToHubMixin, logging
 
-from .alignment_stacked_emotion import FlatRows, Span
+from .alignment_stacked_emotion import FlatRows
 from .checks_stacked_emotion import check_integer
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
@@ -172,7 +172,12 @@ class StackedEmotionTokenizer(PushToHubMixin):
         limit = self.max_tokens if max_length is None else max_length
         self._check_limit("max_length", limit)
         is_truncated = _is_on("truncation", truncation, "do_not_truncate", ("longest_first", "only_first"))
-        words, rows, truncated = self._encode(texts, limit if is_truncated else None)
+        words, rows, truncated = self._text_encoder.encode(texts, self.max_words, limit if is_truncated else None)
+        if any(truncated):
+            logger.warning_once(
+                f"A text was cut to {self.max_words} words and {limit} tokens (said once; "
+                "`return_truncated=True` tells which)."
+            )
         data = self._batch(rows, padding, limit, pad_to_multiple_of, return_tensors)
         context: dict[str, Any] = {}
         if return_words:
@@ -184,18 +189,6 @@ class StackedEmotionTokenizer(PushToHubMixin):
         encoding = BatchEncoding(data, tensor_type=return_tensors)
         encoding.update(context)
         return encoding
-
-    def _encode(
-        self, texts: list[str], max_tokens: int | None
-    ) -> tuple[list[list[Span]], dict[str, FlatRows], list[bool]]:
-        """Word spans, per encoder the ids and word ids, and which texts were cut to stay within both limits."""
-        words, rows, truncated = self._text_encoder.encode(texts, self.max_words, max_tokens)
-        if any(truncated):
-            logger.warning_once(
-                f"A text was cut to {self.max_words} words and {max_tokens} tokens (said once; "
-                "`return_truncated=True` tells which)."
-            )
-        return words, rows, truncated
 
     # ------------------------------------------------------------------------------------------------ padding
 
@@ -265,31 +258,6 @@ class StackedEmotionTokenizer(PushToHubMixin):
         data |= {key: _stack(key, values) for key, values in batch.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
 
-    # ------------------------------------------------------------------------------------------------ ids to text
-
-    def batch_decode(
-        self,
-        sequences: Sequence[Sequence[int]] | np.ndarray,
-        encoder: str | None = None,
-        skip_special_tokens: bool = True,
-    ) -> list[str]:
-        """
-        The texts of rows of ids of one encoder.
-
-        Args:
-            sequences (`list[list[int]]` or array of shape `(batch_size, seq_len)`): Rows of `<encoder>_input_ids`.
-            encoder (`str`, *optional*): Whose ids they are; the first encoder's by default.
-            skip_special_tokens (`bool`, *optional*, defaults to `True`): Leave special tokens and padding out.
-        """
-        name = encoder or next(iter(self.tokenizers))
-        if name not in self.tokenizers:
-            raise ValueError(f"`encoder` must be one of {list(self.tokenizers)}, got {encoder!r}.")
-        return self.tokenizers[name].batch_decode(sequences, skip_special_tokens=skip_special_tokens)
-
-    def decode(self, token_ids: Sequence[int], encoder: str | None = None, skip_special_tokens: bool = True) -> str:
-        """The text of one row of ids of one encoder; see [`~StackedEmotionTokenizer.batch_decode`]."""
-        return self.batch_decode([token_ids], encoder, skip_special_tokens)[0]
-
     # ------------------------------------------------------------------------------------------------ disk and Hub
 
     @classmethod
@@ -299,7 +267,6 @@ class StackedEmotionTokenizer(PushToHubMixin):
         normalizations: Mapping[str, str] | None = None,
         max_words: int = 128,
         max_tokens: int = 128,
-        **hub_kwargs: Any,
     ) -> "StackedEmotionTokenizer":
         """
         Put together the tokenizers of pretrained encoders.
@@ -307,9 +274,8 @@ class StackedEmotionTokenizer(PushToHubMixin):
         Args:
             encoders (`dict[str, str]`): Encoder name to Hub id or folder. Remote code is not run.
             normalizations, max_words, max_tokens: As for the class.
-            hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, passed to [`AutoTokenizer`].
         """
-        tokenizers = {name: AutoTokenizer.from_pretrained(path, **hub_kwargs) for name, path in encoders.items()}
+        tokenizers = {name: AutoTokenizer.from_pretrained(path) for name, path in encoders.items()}
         return cls(tokenizers, normalizations, max_words, max_tokens)
 
     @classmethod

@@ -28,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Leave `eval_results.json` and `predictions.npz` in the `output_dir` of the recipe."""
     recipe_path, *overrides = sys.argv[1:] if argv is None else argv
 
-    from trainer_ext.comparison.runs import RunPredictions, predictions_file
+    from trainer_ext.comparison.runs import PREDICTIONS_FILE, RunPredictions
     from trainer_ext.recipe import load_recipe
 
     recipe = load_recipe(recipe_path, overrides)
     folder = Path(str(recipe.training.output_dir))
-    path = predictions_file(folder)
+    path = folder / PREDICTIONS_FILE
     if not (folder / "eval_results.json").exists():
         outcome = train.run(recipe_path, [*overrides, "--resume_from_checkpoint", "true"])
         if outcome.evaluation is not None:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> Summary:
     from trainer_ext.comparison import jobs
     from trainer_ext.comparison.plan import check_test_split, load_plan
     from trainer_ext.comparison.report import write_report
-    from trainer_ext.comparison.runs import predictions_file
+    from trainer_ext.comparison.runs import PREDICTIONS_FILE
     from trainer_ext.comparison.variants import compare_variants
 
     _check(options, overrides)
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> Summary:
     output = Path(options.output_dir or f"outputs/{plan.path.stem}")
     recipes = plan.recipes(overrides, output)
     runs = plan.runs(recipes, overrides, output, options.seeds)
-    missing = [run for run in runs if not predictions_file(run.folder).exists()]
+    missing = [run for run in runs if not (run.folder / PREDICTIONS_FILE).exists()]
     if not options.no_train:
         jobs.check_settings(runs)
         check_test_split(recipes)

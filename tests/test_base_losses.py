@@ -25,15 +25,12 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("class_balanced", {}),
     ("class_balanced", {"beta": 0.9}),
     ("distribution_balanced", {}),
-    ("distribution_balanced", {"rebalance": False, "negative_scale": 0.5, "bias_scale": 0.3}),
-    ("distribution_balanced", {"weight_offset": 0.3, "weight_slope": 4.0, "weight_center": 0.6}),
     ("zlpr", {}),
 ]
 OFF: list[tuple[str, dict[str, Any]]] = [
     ("focal", {"gamma": 0.0}),
     ("asymmetric", {"gamma_positive": 0.0, "gamma_negative": 0.0, "clip": 0.0}),
     ("class_balanced", {"beta": 0.0}),
-    ("distribution_balanced", {"rebalance": False, "negative_scale": 1.0, "bias_scale": 0.0}),
 ]
 
 
@@ -78,25 +75,13 @@ def class_balanced(z: list[float], y: list[float], c: int, beta: float = 0.999) 
     return bce(z, y, c) / effective[c] / mean
 
 
-def distribution_balanced(
-    z: list[float],
-    y: list[float],
-    c: int,
-    rebalance: bool = True,
-    weight_offset: float = 0.1,
-    weight_slope: float = 10.0,
-    weight_center: float = 0.2,
-    negative_scale: float = 2.0,
-    bias_scale: float = 0.05,
-) -> float:
+def distribution_balanced(z: list[float], y: list[float], c: int) -> float:
     counts = [min(max(count, 1), NUM_SAMPLES - 1) for count in LABEL_COUNTS]
-    u = z[c] - bias_scale * math.log(NUM_SAMPLES / counts[c] - 1)
-    loss = math.log(1 + math.exp(-u)) if y[c] else math.log(1 + math.exp(negative_scale * u)) / negative_scale
-    if not rebalance:
-        return loss
+    u = z[c] - 0.05 * math.log(NUM_SAMPLES / counts[c] - 1)
+    loss = math.log(1 + math.exp(-u)) if y[c] else math.log(1 + math.exp(2 * u)) / 2
     sampled_by_text = sum(1 / count for count, flag in zip(counts, y, strict=True) if flag)
     ratio = (1 / counts[c]) / sampled_by_text if sampled_by_text else math.inf
-    return loss * (weight_offset + sigmoid(weight_slope * (ratio - weight_center)))
+    return loss * (0.1 + sigmoid(10 * (ratio - 0.2)))
 
 
 def zlpr(z: list[float], y: list[float], c: int) -> float:
@@ -208,17 +193,17 @@ def test_class_balanced_weights_are_higher_the_rarer_a_label_and_one_in_the_mean
 
 
 def test_distribution_balanced_bias_of_a_label_without_positives_or_negatives_is_that_of_one() -> None:
-    bias = make("distribution_balanced", {"bias_scale": 2.0}).bias
-    assert bias[2:].tolist() == pytest.approx([2 * math.log(99), 2 * math.log(99), -2 * math.log(99)])
-    assert bias[1].item() == pytest.approx(2 * math.log(70 / 30))
+    bias = make("distribution_balanced", {}).bias
+    assert bias[2:].tolist() == pytest.approx([0.05 * math.log(99), 0.05 * math.log(99), -0.05 * math.log(99)])
+    assert bias[1].item() == pytest.approx(0.05 * math.log(70 / 30))
     single = make_base_loss("distribution_balanced", {}, [1, 0], 1)
     assert single.bias.tolist() == [0.0, 0.0]
 
 
 def test_distribution_balanced_weights_of_a_text_without_labels_are_the_highest() -> None:
-    logits = torch.zeros(2, 5)
+    loss = make("distribution_balanced", {})
     labels = torch.tensor([[0.0] * 5, [0, 0, 0, 0, 1]])
-    found = make("distribution_balanced", {"bias_scale": 0.0})(logits, labels)
+    found = loss(loss.bias.expand(2, 5), labels)
     assert found[0].tolist() == pytest.approx([1.1 * math.log(2) / 2] * 5)
     # A frequent label alone: the rarer ones weigh as much as it does.
     assert found[1].tolist() == pytest.approx([*[1.1 * math.log(2) / 2] * 4, 1.1 * math.log(2)], rel=1e-3)
@@ -246,10 +231,11 @@ def test_zlpr_compares_labels() -> None:
         ("asymmetric", {"gamma_negative": -2}, r"`gamma_negative` must be 0 or at least 1, got -2\."),
         ("asymmetric", {"clip": 1.0}, r"`clip` must lie in \[0, 1\), got 1\.0\."),
         ("class_balanced", {"beta": 1.0}, r"`beta` must lie in \[0, 1\), got 1\.0\."),
-        ("distribution_balanced", {"negative_scale": 0}, r"`negative_scale` must be above 0, got 0\."),
-        ("distribution_balanced", {"weight_slope": -1.0}, r"`weight_slope` must be above 0, got -1\.0\."),
-        ("distribution_balanced", {"bias_scale": -0.1}, r"`bias_scale` must not be negative, got -0\.1\."),
-        ("distribution_balanced", {"weight_offset": -0.1}, r"`weight_offset` must not be negative, got -0\.1\."),
+        (
+            "distribution_balanced",
+            {"beta": 0.9},
+            r"`base_loss_options` of distribution_balanced are none; .*",
+        ),
         ("bce", {"gamma": 1}, r"`base_loss_options` of bce are none; there is no 'gamma'\."),
         ("focal", {"alpha": 1}, r"`base_loss_options` of focal are gamma; there is no 'alpha'\."),
         ("class_balanced", {"label_counts": [1]}, r"`base_loss_options` of class_balanced are beta; there is no .*\."),

@@ -53,9 +53,7 @@ def write_finished_runs(folder: Path) -> tuple[list[str], dict[str, list[RunPred
     path = write_comparison(folder, variants={name: {} for name in variants}, ensembles=ENSEMBLES)
     for name, runs in variants.items():
         for seed, run in enumerate(runs, start=1):
-            # Both names at which finished runs have them.
-            file = "cell.npz" if name == "same" else "predictions.npz"
-            run.save(folder / "runs" / name / f"seed_{seed}" / file)
+            run.save(folder / "runs" / name / f"seed_{seed}" / "predictions.npz")
     return [str(path), "--no_train", "--output_dir", str(folder / "runs")], variants
 
 
@@ -129,7 +127,7 @@ def test_everything_is_made_from_predictions_alone(tmp_path: Path, capsys: pytes
 def test_missing_runs_are_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments, _ = write_finished_runs(tmp_path)
     shutil.rmtree(tmp_path / "runs" / "better")
-    (tmp_path / "runs" / "same" / "seed_2" / "cell.npz").unlink()
+    (tmp_path / "runs" / "same" / "seed_2" / "predictions.npz").unlink()
     summary = compare.main(arguments)
     output_text = capfd.readouterr().out
     assert [line for line in output_text.splitlines() if line.startswith("Missing: ")] == [

@@ -11,10 +11,10 @@ from datasets import Dataset
 from run_samples import NAMES, make_run
 
 from trainer_ext.comparison.runs import (
+    PREDICTIONS_FILE,
     RunPredictions,
     check_same_texts,
     mean_predictions,
-    predictions_file,
     split_arrays,
 )
 from trainer_ext.data.loading import EmotionData
@@ -28,21 +28,13 @@ from trainer_ext.recipe import ModelArguments
 
 def test_saved_predictions_come_back(tmp_path: Path) -> None:
     run = make_run(1.0, 3)
-    run.save(predictions_file(tmp_path))
+    run.save(tmp_path / PREDICTIONS_FILE)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
-    loaded = RunPredictions.load(predictions_file(tmp_path))
+    loaded = RunPredictions.load(tmp_path / PREDICTIONS_FILE)
     for name, array in vars(run).items():
         other = getattr(loaded, name)
         assert other.dtype == array.dtype
         np.testing.assert_array_equal(other, array)
-    assert (loaded.test_predictions == (run.test_probabilities >= run.thresholds)).all()
-
-
-def test_finished_runs_may_have_their_predictions_under_the_other_name(tmp_path: Path) -> None:
-    (tmp_path / "cell.npz").touch()
-    assert predictions_file(tmp_path) == tmp_path / "cell.npz"
-    (tmp_path / "predictions.npz").touch()
-    assert predictions_file(tmp_path) == tmp_path / "predictions.npz"
 
 
 @pytest.mark.parametrize("fields", [{"labels": np.zeros(3)}, {}])

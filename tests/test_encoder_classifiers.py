@@ -117,7 +117,7 @@ def make_stack(encoder_folders: dict[str, Path], **fields: Any) -> tuple[Any, St
     return model, StackedEmotionTokenizer.from_encoders(encoders)
 
 
-@pytest.mark.parametrize("fields", [{}, {"mixer": "convolutions", "lstm_num_layers": 0, "pooling": "max"}])
+@pytest.mark.parametrize("fields", [{}, {"mixer": "convolutions", "lstm_num_layers": 0, "pooling": "mean"}])
 def test_the_stack_starts_as_the_weighted_mean_of_the_single_logits(
     encoder_folders: dict[str, Path], rows: datasets.Dataset, fields: dict[str, Any]
 ) -> None:
@@ -159,7 +159,12 @@ def test_only_a_linear_layer_over_the_mean_of_one_encoder_counts(encoder_folders
     single = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **PLAIN)
     assert mean_state_classifier(single, LABELS) is single.classifier
     assert mean_state_classifier(single, LABELS[::-1]) is None
-    for change in ({"mixer": "meta_learner"}, {"lstm_num_layers": 1}, {"pooling": "max"}, {"skip_connection": True}):
+    for change in (
+        {"mixer": "meta_learner"},
+        {"lstm_num_layers": 1},
+        {"pooling": "attention"},
+        {"skip_connection": True},
+    ):
         other = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **(PLAIN | change))
         assert mean_state_classifier(other, LABELS) is None
     two = StackedEmotionForSequenceClassification.from_encoders(

@@ -36,8 +36,8 @@ def stack_of(encoders: dict[str, Any], texts: list[str], **options: Any) -> tupl
         ("cc.en.vec.GZ", StaticWords("cc.en.vec.GZ"), "word vectors, cc.en.vec.GZ"),
         ("MODEL.BIN", StaticWords("MODEL.BIN"), "word vectors, MODEL.BIN"),
         (
-            {"architecture": "static_words", "frozen": True},
-            StaticWords(frozen=True),
+            {"architecture": "static_words", "num_ngrams": 9},
+            StaticWords(num_ngrams=9),
             "word vectors, to be trained on the texts",
         ),
         ({}, ScratchEncoder(), "a new bert, its tokenizer trained on the texts"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the feature cache: the same states as the encoders', its keys, its size, and all of a file or nothing."""
+"""Tests of the feature cache: the same states as the encoders', its keys, and all of a file or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import copy
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -23,10 +22,7 @@ from trainer_ext.stages import feature_cache
 from trainer_ext.stages.feature_cache import (
     EncoderFeatures,
     FeatureCollator,
-    FeatureFile,
-    check_space,
-    format_size,
-    plan_features,
+    features_path,
     write_features,
 )
 
@@ -49,15 +45,15 @@ def single(model: Model, name: str) -> Model:
     return built
 
 
-def write(model: Model, name: str, rows: datasets.Dataset, folder: Path, **options: Any) -> FeatureFile:
-    file = plan_features(single(model, name), rows, "fp32", folder, "train")
+def write(model: Model, name: str, rows: datasets.Dataset, folder: Path, **options: Any) -> Path:
+    file = features_path(single(model, name), rows, "fp32", folder, "train")
     write_features(file, single(model, name), rows, "fp32", disable_tqdm=True, **options)
     return file
 
 
 def cache(model: Model, rows: datasets.Dataset, folder: Path, **options: Any) -> dict[str, EncoderFeatures]:
     files = {name: write(model, name, rows, folder, **options) for name in model.config.encoders}
-    return {name: EncoderFeatures([file.path]) for name, file in files.items()}
+    return {name: EncoderFeatures([file]) for name, file in files.items()}
 
 
 def batch_of(features: dict[str, EncoderFeatures], texts: list[int]) -> dict[str, torch.Tensor]:
@@ -144,8 +140,8 @@ def test_files_of_several_parts_are_read_in_the_order_of_the_texts(
     rows = tokenize(tokenizer)
     parts = [np.array([5, 1, 6]), np.array([4, 0, 2, 3])]
     name = "roberta_bb"
-    paths = [write(model, name, rows.select(part), tmp_path).path for part in parts]
-    whole = EncoderFeatures([write(model, name, rows, tmp_path).path])
+    paths = [write(model, name, rows.select(part), tmp_path) for part in parts]
+    whole = EncoderFeatures([write(model, name, rows, tmp_path)])
     divided = EncoderFeatures(paths, np.concatenate(parts))
     assert len(divided) == len(whole) == len(TEXTS)
     for text in range(len(TEXTS)):
@@ -172,7 +168,7 @@ def test_key_changes_with_every_ingredient(
     rows = tokenize(tokenizer)
 
     def key(changed: Model = model, of: datasets.Dataset = rows, precision: str = "fp32") -> str:
-        return plan_features(single(changed, name), of, precision, tmp_path, "train").path.name
+        return features_path(single(changed, name), of, precision, tmp_path, "train").name
 
     first = key()
     other_weights = copy.deepcopy(model)
@@ -203,47 +199,15 @@ def test_key_stays_when_labels_or_another_encoder_change(
     model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path
 ) -> None:
     rows = tokenize(tokenizer)
-    first = plan_features(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
+    first = features_path(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
     with torch.no_grad():
         for parameter in model.stacked_emotion.encoders["electra_uni"].parameters():
             parameter.add_(1)
     other = rows.remove_columns("labels").add_column("labels", GOLD[::-1])
-    assert plan_features(single(model, "bert_wp"), other, "fp32", tmp_path, "train") == first
+    assert features_path(single(model, "bert_wp"), other, "fp32", tmp_path, "train") == first
 
 
-# ------------------------------------------------------------------------------------------- size, all or nothing
-
-
-def test_size_is_announced_as_it_becomes(
-    model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path, corpus: list[str]
-) -> None:
-    texts = (corpus * 4)[:200]
-    rows = tokenize_dataset(datasets.Dataset.from_dict({"text": texts, "labels": [GOLD[0]] * 200}), tokenizer)[0]
-    file = write(model, "electra_uni", rows, tmp_path)
-    num_words = sum(max(row, default=0) for row in rows["electra_uni_word_ids"])
-    assert file.num_bytes == num_words * (2 * 40 + 1) + 200 * 16
-    # Beyond it there are the schema and the alignment.
-    assert 0 <= file.path.stat().st_size - file.num_bytes < 2000
-
-
-def test_disk_that_is_too_small_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [FeatureFile(tmp_path / name, 700_000) for name in "ab"]
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_400_000))
-    check_space(files, tmp_path / "not" / "there")
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_390_000))
-    message = (
-        r"^The feature cache needs 1\.4 MB, but \S+there has 1\.4 MB free: set `feature_cache_dir` to .*`max_words`\.$"
-    )
-    with pytest.raises(ValueError, match=message):
-        check_space(files, tmp_path / "not" / "there")
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1250, "1.2 kB"), (3e9, "3.0 GB"), (2e15, "2,000.0 TB")],
-)
-def test_sizes_are_readable(num_bytes: float, text: str) -> None:
-    assert format_size(int(num_bytes)) == text
+# ------------------------------------------------------------------------------------------- all or nothing
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -284,21 +248,21 @@ def test_of_two_runs_that_share_the_cache_one_writes(
         first, second = (pool.submit(write, model, "bert_wp", rows, tmp_path) for _ in range(2))
         assert first.result() == second.result()
     assert len(begun) == 1
-    assert list(tmp_path.iterdir()) == [first.result().path]
+    assert list(tmp_path.iterdir()) == [first.result()]
 
 
 def test_what_a_killed_run_left_is_removed_and_not_taken_for_complete(
     model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path
 ) -> None:
     rows = tokenize(tokenizer)
-    planned = plan_features(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
-    partial = tmp_path / f".{planned.path.name}.partial"
+    planned = features_path(single(model, "bert_wp"), rows, "fp32", tmp_path, "train")
+    partial = tmp_path / f".{planned.name}.partial"
     other = tmp_path / ".another-train-0.arrow.partial"
     for path in (partial, other):
         path.write_bytes(b"half a file")
-    assert not planned.path.exists()
+    assert not planned.exists()
     assert write(model, "bert_wp", rows, tmp_path) == planned
-    assert sorted(tmp_path.iterdir()) == sorted([planned.path, other])
+    assert sorted(tmp_path.iterdir()) == sorted([planned, other])
 
 
 def test_states_beyond_fp16_are_an_error(model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_help_lists_every_field_once() -> None:
     assert len(re.findall("^  --", format_fields(), re.MULTILINE)) == len(listed)
     assert listed["head_learning_rate"].endswith("(default: 0.001)")
     assert listed["encoders"].endswith("(default: {})")
-    assert listed["pooling"].endswith("(one of attention, mean, max, last; default: attention)")
+    assert listed["pooling"].endswith("(one of attention, mean; default: attention)")
 
 
 def test_every_field_has_a_meaning() -> None:

@@ -29,8 +29,7 @@ from scripts import export_onnx as export_command
 LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
 STACKED: dict[str, dict[str, Any]] = {
     "meta_learner": {"lstm_num_layers": 2, "calibration_scale": [0.5, 1.0, 2.0, 1.5], "calibration_bias": [0.1] * 4},
-    "convolutions": {"mixer": "convolutions", "pooling": "max", "skip_connection": False},
-    "last": {"mixer": "none", "pooling": "last"},
+    "convolutions": {"mixer": "convolutions", "skip_connection": False},
     "mean": {"mixer": "none", "pooling": "mean", "lstm_num_layers": 0},
 }
 # Who loads it is told of no torch and no transformers.
@@ -104,7 +103,7 @@ def test_stack_says_what_torch_says(exported: Path, corpus: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["convolutions", "last", "mean"])
+@pytest.mark.parametrize("name", ["convolutions", "mean"])
 def test_other_heads_on_one_encoder(
     name: str, tmp_path: Path, encoder_folders: dict[str, Path], corpus: list[str]
 ) -> None:

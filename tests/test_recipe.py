@@ -15,7 +15,7 @@ from trainer_ext.encoders.pruned import PrunedEncoder
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import PretrainedEncoder
 from trainer_ext.encoders.stack import encoder_source
-from trainer_ext.recipe import REMOVED_FIELDS, DataArguments, ModelArguments, Recipe, load_recipe
+from trainer_ext.recipe import DataArguments, ModelArguments, Recipe, load_recipe
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
@@ -329,7 +329,7 @@ def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str,
         ("calibration", "none, temperature, temperature_per_label, platt"),
         ("weights_dtype", "float32, float8"),
         ("mixer", "meta_learner, convolutions, none"),
-        ("pooling", "attention, mean, max, last"),
+        ("pooling", "attention, mean"),
         ("training_mode", "joint, staged"),
         ("ddp_backend", "nccl, gloo"),
     ],
@@ -337,12 +337,6 @@ def test_value_of_another_type_is_an_error(tmp_path: Path, line: str, kind: str,
 def test_value_that_is_none_of_the_choices_is_an_error(tmp_path: Path, field: str, choices: str) -> None:
     with pytest.raises(ValueError, match=one_line(f"`{field}` must be one of {choices}", ", got 'best'.")):
         load(tmp_path, f"{field}: best\n")
-
-
-@pytest.mark.parametrize("field", REMOVED_FIELDS)
-def test_field_that_is_gone_is_an_error_with_the_way_to_do_it_now(tmp_path: Path, field: str) -> None:
-    with pytest.raises(ValueError, match=one_line(f"recipe.yaml: there is no field `{field}` any more: ")[1:]):
-        load(tmp_path, f"{field}: 1\n")
 
 
 def test_negative_shrinkage_is_an_error(tmp_path: Path) -> None:

@@ -148,13 +148,6 @@ def test_saved_and_loaded_it_gives_the_same(static: StaticWordsTokenizer, tmp_pa
         assert dict(loaded(TEXTS)) == dict(tokenizer(TEXTS))
 
 
-def test_decoding_gives_words_and_ngrams() -> None:
-    tokenizer = StackedEmotionTokenizer({"static": StaticWordsTokenizer(["so", "sad"], ["<go"])})
-    assert tokenizer.batch_decode([[1, 2, 0], [3, 0, 0]]) == ["so sad", "<go"]
-    assert tokenizer.decode([1, 0, 2], skip_special_tokens=False) == "so  sad"
-    assert len(tokenizer) == 4
-
-
 def test_it_finds_the_same_words_as_a_rust_tokenizer_in_random_texts(
     static: StaticWordsTokenizer, tmp_path: Path, corpus: list[str]
 ) -> None:

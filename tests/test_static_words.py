@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of static words as an encoder: FastText's rule, frozen tables, fp16 on disk, alone and beside transformers."""
+"""Tests of static words as an encoder: FastText's rule, fp16 on disk, alone and beside transformers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from modeling_stacked_emotion import (
     StaticWordsTokenizer,
     round_weights,
 )
-from trainer_ext.training.layers import count_parameters, freeze_layers
 
 TEXTS = ["I am so happy today!", "unhappily unhappily yours", "", "أنا سعيد جدا اليوم 🎉 xyzzy"]
 TABLE = "stacked_emotion.encoders.words.table"
@@ -32,16 +31,6 @@ def build(folder: Path, **fields: Any) -> StackedEmotionForSequenceClassificatio
     model = StackedEmotionForSequenceClassification.from_encoders({"words": folder}, num_labels=4, **options)
     assert isinstance(model, StackedEmotionForSequenceClassification)
     return model
-
-
-def frozen_copy(folder: Path, target: Path) -> Path:
-    model = StaticWordsModel.from_pretrained(folder)
-    tokenizer = StaticWordsTokenizer.from_pretrained(folder)
-    frozen = StaticWordsModel(StaticWordsConfig(vocab_size=len(tokenizer), hidden_size=20, frozen=True))
-    frozen.load_state_dict(model.state_dict())
-    frozen.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    return target
 
 
 @pytest.fixture
@@ -127,25 +116,6 @@ def test_gradients_reach_the_rows_that_were_used(static_folder: Path, batch: dic
     assert torch.equal(gradient.abs().amax(dim=1) > 0, expected)
 
 
-def test_a_frozen_table_is_not_trained_and_stays_frozen(
-    static_folder: Path, batch: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    folder = frozen_copy(static_folder, tmp_path / "frozen")
-    model, tuned = build(folder), build(static_folder)
-    table = model.state_dict()[TABLE].clone()
-    assert torch.equal(table, tuned.state_dict()[TABLE])
-    assert count_parameters(tuned)[0] - count_parameters(model)[0] == table.numel()
-    freeze_layers(tuned, -1)
-    assert count_parameters(tuned)[0] == count_parameters(model)[0]
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.5)
-    model.train()(**batch, labels=torch.ones(4, 4)).loss.backward()
-    optimizer.step()
-    model.save_pretrained(tmp_path / "saved")
-    loaded = StackedEmotionForSequenceClassification.from_pretrained(tmp_path / "saved")
-    assert TABLE not in dict(loaded.named_parameters())
-    assert torch.equal(loaded.state_dict()[TABLE], table)
-
-
 def test_a_table_is_saved_in_fp16_where_that_loses_nothing(
     static_folder: Path, batch: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
@@ -196,7 +166,7 @@ def test_beside_transformers_it_is_one_more_part_of_the_stack(
 
 def test_auto_classes_load_the_encoder(static_folder: Path) -> None:
     config = AutoConfig.from_pretrained(static_folder)
-    assert (type(config), config.hidden_size, config.frozen) == (StaticWordsConfig, 20, False)
+    assert (type(config), config.hidden_size) == (StaticWordsConfig, 20)
     assert type(AutoModel.from_pretrained(static_folder)) is StaticWordsModel
     tokenizer = AutoTokenizer.from_pretrained(static_folder)
     assert isinstance(tokenizer, StaticWordsTokenizer)
@@ -204,10 +174,9 @@ def test_auto_classes_load_the_encoder(static_folder: Path) -> None:
 
 
 def test_a_new_table_is_random_and_finite() -> None:
-    for frozen in (False, True):
-        torch.manual_seed(0)
-        table = StaticWordsModel(StaticWordsConfig(vocab_size=200, hidden_size=50, frozen=frozen)).table
-        assert 0.09 < table.std().item() < 0.11
+    torch.manual_seed(0)
+    table = StaticWordsModel(StaticWordsConfig(vocab_size=200, hidden_size=50)).table
+    assert 0.09 < table.std().item() < 0.11
 
 
 @pytest.mark.parametrize(
@@ -215,7 +184,6 @@ def test_a_new_table_is_random_and_finite() -> None:
     [
         ({"vocab_size": 0}, ValueError, "`vocab_size` must be at least 1, got 0"),
         ({"hidden_size": True}, TypeError, "`hidden_size` must be an integer, got True"),
-        ({"frozen": 1}, TypeError, "`frozen` must be true or false, got 1"),
     ],
 )
 def test_fields_out_of_range(fields: dict[str, Any], error: type[Exception], message: str) -> None:

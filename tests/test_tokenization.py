@@ -552,20 +552,6 @@ def test_words_and_truncation_beside_tensors(stacked: StackedEmotionTokenizer) -
     assert (encoded["words"], encoded["truncated"]) == ([[(0, 2), (3, 7)]], [False])
 
 
-# ---------------------------------------------------------------------------------------------------- ids to text
-
-
-def test_decode(stacked: StackedEmotionTokenizer, own: Own) -> None:
-    batch = stacked(["I am so happy", "no way"], padding=True, return_tensors="np")
-    for name in own:
-        texts = stacked.batch_decode(batch[f"{name}_input_ids"], name)
-        expected = ["I am so happy", "no way"] if name == "bpe" else ["i am so happy", "no way"]
-        assert [text.strip() for text in texts] == expected, name
-    assert stacked.batch_decode(batch["wp_input_ids"]) == ["i am so happy", "no way"]
-    assert stacked.decode(batch["wp_input_ids"][1], skip_special_tokens=False).startswith("[CLS] no way [SEP] [PAD]")
-    assert stacked.decode(stacked("أنا سعيد")["bb_input_ids"], encoder="bb") == "أنا سعيد"
-
-
 # ---------------------------------------------------------------------------------------------------- disk
 
 
@@ -693,7 +679,6 @@ CALL_ERRORS: list[tuple[Callable[[StackedEmotionTokenizer], Any], type[Exception
         ValueError,
         r"`x` has values of several shapes: only the tokenizer's own keys are padded\.",
     ),
-    (lambda t: t.decode([1], encoder="x"), ValueError, r"`encoder` must be one of \['wp', .*\], got 'x'\."),
 ]
 
 

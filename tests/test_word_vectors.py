@@ -199,11 +199,9 @@ def test_without_gensim_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 def test_an_encoder_from_a_file_is_saved_as_any_is(tmp_path: Path, corpus: list[str]) -> None:
     vec = write_vec(tmp_path / "words.vec", {"so": [1.0, 2.0], "rare": [3.0, 4.0], "happy": [5.0, 7.0]})
-    folder = StaticWords(str(vec), vocab_size=2, num_ngrams=5, frozen=True).build(
-        BuildContext(corpus, tmp_path / "encoder")
-    )
+    folder = StaticWords(str(vec), vocab_size=2, num_ngrams=5).build(BuildContext(corpus, tmp_path / "encoder"))
     config = StaticWordsConfig.from_pretrained(folder)
-    assert (config.vocab_size, config.hidden_size, config.frozen) == (8, 2, True)
+    assert (config.vocab_size, config.hidden_size) == (8, 2)
     assert load_file(folder / "model.safetensors")["table"].shape == (8, 2)
     tokenizer = StaticWordsTokenizer.from_pretrained(folder)
     # "happy" is in the corpus once only.

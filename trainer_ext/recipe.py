@@ -157,7 +157,7 @@ class ModelArguments(HeadArguments, DecisionArguments):
         self.normalizations = {name: kind for name, kind in self.normalizations.items() if name in names}
 
     def config_fields(self) -> dict[str, Any]:
-        """Those that are fields of [`StackedEmotionConfig`]."""
+        """The fields of the head, by the names of [`StackedEmotionConfig`]."""
         return {entry.name: getattr(self, entry.name) for entry in fields(HeadArguments)}
 
 
@@ -188,7 +188,7 @@ class TeacherArguments:
 
     @property
     def teachers(self) -> list[str]:
-        """All of them."""
+        """The models to learn from, as a list."""
         return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
     def create_loss(self) -> DistillationLoss:
@@ -208,7 +208,7 @@ class Recipe:
 
 
 class _Loader(yaml.SafeLoader):
-    """Only `true` and `false` are booleans, as in YAML 1.2: in `eval_strategy: no` stands a word."""
+    """Only `true` and `false` are booleans, as in YAML 1.2: the `no` of `eval_strategy: no` is a word."""
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
@@ -218,12 +218,6 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
 
-# What to do in place of a field that there was.
-REMOVED_FIELDS = {
-    "unfreeze_every": "freeze layers by `num_frozen_layers`, or slow the lower ones down by `layerwise_lr_decay`",
-    "label_correlation": "leave it out, the correlation of labels is always their phi coefficient",
-    "evaluation_reports": "leave it out, the reports are always written",
-}
 # Fields with a value of another type that may also be true or false.
 _ALSO_FLAGS = ("resume_from_checkpoint",)
 GROUPS = {
@@ -239,8 +233,9 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     Read a recipe: one flat mapping of the fields of [`DataArguments`], [`ModelArguments`], [`TeacherArguments`] and
     [`StackedEmotionTrainingArguments`]. Arguments and errors are those of [`load_fields`].
 
-    Settings of the recipe go with what the command line replaces: `--encoders` drops those of encoders that are no
-    longer there, `--training_mode joint` those of the stages. `only_encoders` drops the learning rates of the others.
+    Settings of the recipe go with the fields that the command line replaces: `--encoders` drops those of encoders that
+    are no longer there, `--training_mode joint` those of the stages. `only_encoders` drops the learning rates of the
+    others.
     """
     arguments, given = _read(path, overrides, GROUPS)
     _drop_settings_of_encoders(arguments["model"], arguments["training"], given)
@@ -257,11 +252,11 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         path (`str`): The YAML file. A field `output_dir` that it lacks becomes `outputs/<name of the file>`.
         groups (`dict[str, type]`): The dataclasses by a name; of two with the same field the first has it.
         overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
-            one entry of a mapping, a flag without a value is true. A field whose metadata say what it is `in_place_of`
-            removes these from the recipe: `--train_file PATH` the recipe's `dataset_name`.
+            one entry of a mapping, a flag without a value is true. A field with `in_place_of` in its metadata removes
+            the fields named there from the recipe: `--train_file PATH` the recipe's `dataset_name`.
 
     Returns:
-        `dict[str, Any]`: An instance of each dataclass, by its name.
+        `dict[str, Any]`: An instance of every dataclass, by its name.
 
     Raises:
         `FileNotFoundError`: If there is no such file.
@@ -320,7 +315,7 @@ def _override(values: dict[str, Any], name: str, text: str) -> Any:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
-    # A path may hold what YAML takes for a comment or a mapping.
+    # YAML would see a comment or a mapping in some paths.
     is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
     values[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
     return values[last]
@@ -358,8 +353,6 @@ def _typed(path: str, values: Mapping[str, Any], groups: Mapping[str, type]) -> 
             known.setdefault(name, (group, hints[name] | bool if name in _ALSO_FLAGS else hints[name]))
     arguments: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for name, value in values.items():
-        if name in REMOVED_FIELDS:
-            raise InputError(f"{path}: there is no field `{name}` any more: {REMOVED_FIELDS[name]}.")
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
@@ -392,5 +385,5 @@ def type_name(annotation: Any) -> str:
 
 
 def recipe_fields(cls: Any) -> dict[str, Field[Any]]:
-    """Those that a recipe may have."""
+    """The fields of a dataclass that a recipe may have."""
     return {entry.name: entry for entry in fields(cls) if entry.init and entry.metadata.get("help") != SUPPRESS}

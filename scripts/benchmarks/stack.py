@@ -22,7 +22,7 @@ from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 from trainer_ext.errors import InputError, reading
 from trainer_ext.precision import autocast
-from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, plan_features, write_features
+from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, features_path, write_features
 from trainer_ext.stages.staged_training import encoder_classifier, without_encoders
 
 from .timing import chosen_precision, take_turns
@@ -191,9 +191,9 @@ def _epoch_pair(model: Any, tokenizer: Any, groups: list[list[str]], precision: 
     features = {}
     for name, encoder in _parts(model).items():
         single = encoder_classifier(model, name, encoder)
-        file = plan_features(single, rows, precision, folder, "train")
+        file = features_path(single, rows, precision, folder, "train")
         write_features(file, single, rows, precision, disable_tqdm=True)
-        features[name] = EncoderFeatures([file.path])
+        features[name] = EncoderFeatures([file])
     size = len(groups[0])
     num_words = np.max([states.num_words for states in features.values()], axis=0)
     order = np.lexsort((-num_words, np.arange(len(texts)) // size)).tolist()

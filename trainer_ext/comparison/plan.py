@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -13,10 +14,11 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from ..recipe import Recipe, load_recipe, parse_yaml
 from .jobs import Run
-from .runs import RunPredictions, mean_predictions, predictions_file
+from .runs import PREDICTIONS_FILE, RunPredictions, mean_predictions
 
 _FIRST_SEED = 1
-_REFERENCE = "variant:"
+# A value in JSON that refers to a variant.
+_REFERENCE = re.compile(r'"variant:([^"]*)"')
 
 
 class Ensemble(NamedTuple):
@@ -89,7 +91,7 @@ class ComparisonPlan:
                 self.recipe,
                 [
                     *overrides,
-                    *field_arguments(_resolve(fields, folder, seed)),
+                    *(_with_folders(argument, folder, seed) for argument in field_arguments(fields)),
                     *("--seed", str(seed)),
                     *_division(recipes[variant]),
                 ],
@@ -108,7 +110,7 @@ class ComparisonPlan:
         """
         by_seed: dict[str, dict[int, RunPredictions]] = {variant: {} for variant in self.variants}
         for run in runs:
-            if (path := predictions_file(run.folder)).exists():
+            if (path := run.folder / PREDICTIONS_FILE).exists():
                 by_seed[run.variant][run.seed] = RunPredictions.load(path)
         first = next(iter(by_seed))
         if not by_seed[first]:
@@ -176,29 +178,22 @@ def _check_references(path: Path, variants: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: variants need one another: {' -> '.join(error.args[1])}.") from None
 
 
-def _references(value: Any) -> set[str]:
-    """The variants to which a value refers, wherever in it."""
-    if isinstance(value, str):
-        return {value.removeprefix(_REFERENCE)} if value.startswith(_REFERENCE) else set()
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return set().union(*map(_references, values))
-
-
-def _resolve(value: Any, folder: Path, seed: int) -> Any:
-    """The value with folders in place of variants."""
-    if isinstance(value, dict):
-        return {key: _resolve(entry, folder, seed) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_resolve(entry, folder, seed) for entry in value]
-    if isinstance(value, str) and value.startswith(_REFERENCE):
-        return str(folder / value.removeprefix(_REFERENCE) / f"seed_{seed}")
-    return value
+def _references(fields: Mapping[str, Any]) -> set[str]:
+    """The variants to which values refer, wherever in the fields."""
+    return set(_REFERENCE.findall(json.dumps(fields, ensure_ascii=False)))
 
 
 def field_arguments(fields: Mapping[str, Any]) -> list[str]:
     """Fields of a recipe as command-line arguments."""
     pairs = ((f"--{name}", json.dumps(value, ensure_ascii=False)) for name, value in fields.items())
     return [argument for pair in pairs for argument in pair]
+
+
+def _with_folders(argument: str, folder: Path, seed: int) -> str:
+    """A command-line argument with the folders of runs in place of their variants."""
+    return _REFERENCE.sub(
+        lambda match: json.dumps(str(folder / match[1] / f"seed_{seed}"), ensure_ascii=False), argument
+    )
 
 
 def _division(recipe: Recipe) -> list[str]:

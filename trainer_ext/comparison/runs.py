@@ -22,6 +22,9 @@ from ..evaluation.results import choose_calibration, choose_thresholds
 from ..files import replacing
 from ..recipe import ModelArguments
 
+# In the folder of a run.
+PREDICTIONS_FILE = "predictions.npz"
+
 
 @dataclass(frozen=True)
 class RunPredictions:
@@ -48,11 +51,6 @@ class RunPredictions:
     validation_labels: npt.NDArray[np.bool_]
     validation_probabilities: npt.NDArray[np.float32]
     validation_digest: npt.NDArray[np.str_]
-
-    @property
-    def test_predictions(self) -> npt.NDArray[np.bool_]:
-        """The labels that are predicted for the test texts, `(num_samples, num_labels)`."""
-        return self.test_probabilities >= self.thresholds
 
     @classmethod
     def from_data(
@@ -92,12 +90,6 @@ class RunPredictions:
             ) from error
 
 
-def predictions_file(folder: Path) -> Path:
-    """The file of [`RunPredictions`] in a run's folder, be it there or not; finished runs may hold a `cell.npz`."""
-    path, other = folder / "predictions.npz", folder / "cell.npz"
-    return other if other.exists() and not path.exists() else path
-
-
 def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
     """Labels of a split, `(num_samples, num_labels)`, and the hash of its texts and labels; of a missing one empty."""
     digest = hashlib.sha256()
@@ -115,7 +107,7 @@ def mean_predictions(
 ) -> RunPredictions:
     """
     Several models together, with a calibration and thresholds of their own from the validation texts, as a single
-    model has: what a stack of these models has to beat.
+    model has: a stack of these models has to be better.
 
     Args:
         runs (`Sequence[RunPredictions]`): On the same texts.

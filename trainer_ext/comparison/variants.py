@@ -72,7 +72,7 @@ def compare_variants(
     order, groups = frequency_groups(first.train_counts)
     weights = _f1_weights(order, np.asarray(groups))
     gold = first.test_labels
-    predictions = np.stack([run.test_predictions for run in all_runs])
+    predictions = np.stack([run.test_probabilities >= run.thresholds for run in all_runs])
     probabilities = np.stack([run.test_probabilities for run in all_runs])
     rankings = min(num_resamples, _MAX_RANKINGS)
     resampled = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an encoder comes from: the one interface of all sources, and the source that is there already."""
+"""Where an encoder comes from: the interface of all sources, and the plainest of them, a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import reading
 @dataclass(frozen=True)
 class BuildContext:
     """
-    Everything that a source needs to build an encoder.
+    The inputs of every source that builds an encoder.
 
     Args:
         texts (`Iterable[str]`): The training texts.
@@ -61,7 +61,7 @@ class EncoderSource(Protocol):
 @dataclass(frozen=True)
 class PretrainedEncoder:
     """
-    An encoder that is there already.
+    A pretrained encoder, used as it is.
 
     Args:
         origin (`str`): Hub id or folder.

@@ -69,7 +69,6 @@ class StaticWords:
             the training texts, then the most frequent ones of the vectors.
         num_ngrams (`int`, *optional*, defaults to 14000): Most n-grams in the table, for all other words.
         lowercase (`bool`, *optional*, defaults to `True`): Whether words are looked up in lower case.
-        frozen (`bool`, *optional*, defaults to `False`): Whether the table stays as it is in training.
 
     Raises:
         `InputError`: If a number is out of its range, or `texts_file` is given with `word_vectors`.
@@ -82,7 +81,6 @@ class StaticWords:
     vocab_size: int = 18_000
     num_ngrams: int = 14_000
     lowercase: bool = True
-    frozen: bool = False
 
     def __post_init__(self) -> None:
         for name, minimum in {"hidden_size": 1, "num_epochs": 1, "vocab_size": 1, "num_ngrams": 0}.items():
@@ -115,9 +113,7 @@ class StaticWords:
         else:
             vectors = read_word_vectors(self.word_vectors, frequent, self.vocab_size, self.lowercase)
         table, tokenizer = build_table(vectors, frequent, self.vocab_size, self.num_ngrams, self.lowercase)
-        model = StaticWordsModel(
-            StaticWordsConfig(vocab_size=len(table), hidden_size=table.shape[1], frozen=self.frozen)
-        )
+        model = StaticWordsModel(StaticWordsConfig(vocab_size=len(table), hidden_size=table.shape[1]))
         with torch.no_grad():
             model.table.copy_(torch.from_numpy(table))
         return save_encoder(model, tokenizer, context.folder)
@@ -277,7 +273,7 @@ def build_table(
     Cut vectors of words down to a small table.
 
     A full FastText model has millions of n-grams. Here the n-grams that occur in the most words get new vectors,
-    fitted so that their mean over a word is what FastText would give (least squares, ridge; after Zhao et al. 2018,
+    fitted so that their mean over a word is the vector of FastText (least squares, ridge; after Zhao et al. 2018,
     Generalizing Word Embeddings using Bag of Subwords). The mean of the words, which tells none from another, is
     subtracted from all rows (Mu and Viswanath 2018, All-but-the-Top).
 

@@ -4,7 +4,7 @@ Base losses: one loss for each label's logit on its own.
 
 Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns the loss before its reduction:
 per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All but that one are built on the
-binary cross-entropy of torch, and equal it to the last bit when their extras are off.
+binary cross-entropy of torch; where their options turn their extras off, they equal it to the last bit.
 """
 
 from __future__ import annotations
@@ -118,59 +118,35 @@ class DistributionBalancedLoss(nn.Module):
     Long-Tailed Datasets; on texts by Huang et al., 2021, Balancing Methods for Multi-label Text Classification with
     Long-Tailed Class Distribution).
 
-    With n_c positives of label c among N texts and u = z - bias_scale log(N / n_c - 1):
-    w_c (y log(1 + exp(-u)) + (1 - y) / negative_scale log(1 + exp(negative_scale u))), where
-    w_c = weight_offset + sigmoid(weight_slope (r_c - weight_center)) and r_c = (1 / n_c) / sum over the text's labels
-    d of 1 / n_d, infinite for a text without labels.
+    With n_c positives of label c among N texts and u = z - kappa log(N / n_c - 1):
+    w_c (y log(1 + exp(-u)) + (1 - y) / lambda log(1 + exp(lambda u))), where
+    w_c = alpha + sigmoid(beta (r_c - mu)) and r_c = (1 / n_c) / sum over the text's labels d of 1 / n_d, infinite for
+    a text without labels. Kappa is 0.05, lambda 2, alpha 0.1, beta 10 and mu 0.2.
 
     Args:
         label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split; 0
             counts as 1, and `num_samples` as one less.
         num_samples (`int`): Texts of the training split.
-        rebalance (`bool`, *optional*, defaults to `True`): Off sets every weight w_c to 1.
-        weight_offset, weight_slope, weight_center (`float`, *optional*, default to 0.1, 10.0 and 0.2):
-            Alpha (at least 0), beta (above 0) and mu of the paper.
-        negative_scale (`float`, *optional*, defaults to 2.0): Lambda of the paper, above 0; 1 turns it off.
-        bias_scale (`float`, *optional*, defaults to 0.05): Kappa of the paper, at least 0; 0 turns it off.
     """
 
-    def __init__(
-        self,
-        label_counts: Sequence[int],
-        num_samples: int,
-        rebalance: bool = True,
-        weight_offset: float = 0.1,
-        weight_slope: float = 10.0,
-        weight_center: float = 0.2,
-        negative_scale: float = 2.0,
-        bias_scale: float = 0.05,
-    ) -> None:
+    def __init__(self, label_counts: Sequence[int], num_samples: int) -> None:
         super().__init__()
-        for name, value in (("negative_scale", negative_scale), ("weight_slope", weight_slope)):
-            if not value > 0:
-                raise InputError(f"`{name}` must be above 0, got {value}.")
-        for name, value in (("bias_scale", bias_scale), ("weight_offset", weight_offset)):
-            if not value >= 0:
-                raise InputError(f"`{name}` must not be negative, got {value}.")
-        self.rebalance, self.negative_scale = rebalance, negative_scale
-        self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
         positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
         negatives = (num_samples - positives).clamp(min=1)
         self.rarity: torch.Tensor
         self.bias: torch.Tensor
         self.register_buffer("rarity", (1.0 / positives).float())
-        self.register_buffer("bias", (bias_scale * (negatives / positives).log()).float())
+        self.register_buffer("bias", (0.05 * (negatives / positives).log()).float())
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
-        scales = 1.0 + (1.0 - labels) * (self.negative_scale - 1.0)
+        # 1 for a positive, lambda for a negative.
+        scales = 2.0 - labels
         shifted = scales * (logits - self.bias.to(logits.dtype))
         losses = F.binary_cross_entropy_with_logits(shifted, labels, reduction="none") / scales
-        if not self.rebalance:
-            return losses
         rarity = self.rarity.to(logits.dtype)
         ratios = rarity / (labels * rarity).sum(dim=-1, keepdim=True)
-        return losses * (self.weight_offset + torch.sigmoid(self.weight_slope * (ratios - self.weight_center)))
+        return losses * (0.1 + torch.sigmoid(10.0 * (ratios - 0.2)))
 
 
 class ZLPRLoss(nn.Module):

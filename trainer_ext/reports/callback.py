@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Callbacks that see the predictions of an evaluation, and those that leave a report and its figure.
+Callbacks that leave a report on every evaluation, and its figure.
 
 The Trainer imports this module: matplotlib is imported where a figure is drawn, not here.
 """
@@ -42,34 +42,6 @@ class EvaluationPredictions:
     prefix: str = "eval"
 
 
-class EvaluationCallback(TrainerCallback):
-    """
-    A [`TrainerCallback`] with one more event, which [`StackedEmotionTrainer`] calls at the end of every evaluation, in
-    every process, before the metrics are logged; `predict` does not call it.
-    """
-
-    def on_predictions(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        predictions: EvaluationPredictions,
-        callbacks: Sequence[TrainerCallback] = (),
-    ) -> dict[str, float]:
-        """
-        Look at the predictions of an evaluation.
-
-        Args:
-            args (`TrainingArguments`): The Trainer's.
-            state (`TrainerState`): The Trainer's; files are written only if `state.is_world_process_zero`.
-            predictions ([`EvaluationPredictions`]): Labels and probabilities.
-            callbacks (`Sequence[TrainerCallback]`, *optional*): All of the Trainer's.
-
-        Returns:
-            `dict[str, float]`: Numbers that join the metrics as `<prefix>_<key>`, the same in every process.
-        """
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Report:
     """The base of the reports: a dataclass whose fields JSON can hold."""
@@ -83,11 +55,12 @@ class Report:
         raise NotImplementedError
 
 
-class ReportCallback(EvaluationCallback):
+class ReportCallback(TrainerCallback):
     """
-    An [`EvaluationCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
+    A [`TrainerCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
     `<name>_<step>.png`, which TensorBoard gets as well. With several evaluation sets the files are named
-    `<name>_<set>_<step>`.
+    `<name>_<set>_<step>`. [`StackedEmotionTrainer`] calls it at the end of every evaluation, in every process, before
+    the metrics are logged; `predict` does not call it.
 
     The predictions are those at thresholds tuned on the very rows that are evaluated, so all values are a little too
     good: they serve to compare epochs, and are no results to report.
@@ -139,12 +112,23 @@ class ReportCallback(EvaluationCallback):
         predictions: EvaluationPredictions,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> dict[str, float]:
-        """Report, write and draw."""
-        from .plots import figure_png
+        """
+        Report, write and draw.
 
+        Args:
+            args (`TrainingArguments`): The Trainer's.
+            state (`TrainerState`): The Trainer's; files are written only if `state.is_world_process_zero`.
+            predictions ([`EvaluationPredictions`]): Labels and probabilities.
+            callbacks (`Sequence[TrainerCallback]`, *optional*): All of the Trainer's.
+
+        Returns:
+            `dict[str, float]`: Numbers that join the metrics as `<prefix>_<key>`, the same in every process.
+        """
         labels, probabilities = predictions.labels, predictions.probabilities
         report = self.report(labels, probabilities >= tune_thresholds(labels, probabilities))
         if state.is_world_process_zero:
+            from .plots import figure_png
+
             split = predictions.prefix.removeprefix("eval").lstrip("_")
             stem = "_".join(filter(None, (self.name, split, str(state.global_step))))
             path = Path(self.output_dir or str(args.output_dir), stem)

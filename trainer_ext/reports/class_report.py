@@ -84,9 +84,8 @@ class ClassReportCallback(ReportCallback):
     [`ReportCallback`] says; rare labels gain most from thresholds tuned on the rows that are evaluated.
 
     Args:
-        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
         train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label, the sum of their rows.
-        output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
+        label_names, output_dir: As in [`ReportCallback`].
 
     Raises:
         `InputError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.

@@ -44,7 +44,10 @@ def teacher_logits(
     Args:
         teachers (`Sequence[tuple]`): Classifiers with their tokenizers, as `load_classifier` returns them.
         label_names (`Sequence[str]` of length `num_labels`): The labels to learn; each teacher may have more.
-        texts, folder, batch_size, precision: As in [`cached_logits`].
+        texts (`Sequence[str]`): The texts.
+        folder (`str`): Where the logits are kept; each file is named by the digest of weights, settings and its texts.
+        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
+        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
 
     Returns:
         `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
@@ -69,18 +72,8 @@ def cached_logits(
     precision: str = "fp32",
 ) -> np.ndarray:
     """
-    The logits of texts, kept on disk: a run that was killed goes on where it was, another one reads them.
-
-    Args:
-        model ([`PreTrainedModel`]): The classifier.
-        tokenizer: Its tokenizer.
-        texts (`Sequence[str]`): The texts.
-        folder (`str`): Where the files are; each is named by the digest of weights, settings and its texts.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
-        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
-
-    Returns:
-        `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
+    The logits of one teacher for all of its labels, as in [`teacher_logits`]. They are kept on disk: a run that was
+    killed goes on where it was, another one reads them.
     """
     settings = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     teacher = settings_digest([weights_digest(model), settings, repr(tokenizer), precision])
@@ -99,14 +92,10 @@ def cached_logits(
 
 def load_teachers(folders: Sequence[str], label_names: Sequence[str]) -> list[tuple[PreTrainedModel, Any]]:
     """
-    The classifiers to learn from, each with its tokenizer.
-
-    Args:
-        folders (`Sequence[str]`): Their folders or Hub ids.
-        label_names (`Sequence[str]` of length `num_labels`): The labels to learn.
+    The classifiers in folders or of Hub ids, each with its tokenizer.
 
     Raises:
-        `InputError`: If one cannot be loaded or does not know a label.
+        `InputError`: If one cannot be loaded or does not know one of `label_names`.
     """
     teachers = []
     for folder in folders:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,38 +34,24 @@ _BATCHES_PER_WINDOW = 32
 _ORIGIN = ("_name_or_path", "transformers_version", "dtype")
 
 
-@dataclass(frozen=True)
-class FeatureFile:
-    """
-    The file of an encoder's word states of a split, written or yet to be.
-
-    Args:
-        path (`Path`): Named after encoder, split and key; there only when complete.
-        num_bytes (`int`): Size on disk, known beforehand.
-    """
-
-    path: Path
-    num_bytes: int
-
-
-def plan_features(
+def features_path(
     model: StackedEmotionForSequenceClassification,
     rows: datasets.Dataset,
     precision: str,
     folder: str | os.PathLike[str],
     split: str,
-) -> FeatureFile:
+) -> Path:
     """
-    Name and size of a file of word states.
+    The file of an encoder's word states of a split, which is there only when it is complete.
 
-    The key in the name covers all that changes the states: the encoder's weights and configuration, what it is given
-    for every text (ids, mask and word ids, and with them texts, tokenizer, normalisation and limits), the precision
-    and [`FORMAT_VERSION`]. The batch size is no part of it: it changes the rounding alone.
+    The key in its name covers all that changes the states: the encoder's weights and configuration, its input for
+    every text (ids, mask and word ids, and with them texts, tokenizer, normalisation and limits), the precision and
+    [`FORMAT_VERSION`]. The batch size is no part of it: it changes the rounding alone.
 
     Args:
         model ([`StackedEmotionForSequenceClassification`]): With one encoder.
         rows ([`datasets.Dataset`]): Rows of `tokenize_dataset`.
-        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`: what the encoder runs in.
+        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`: that of the encoder.
         folder (`str` or `os.PathLike`): Of the cache.
         split (`str`): Name of the rows, for people.
     """
@@ -74,9 +59,7 @@ def plan_features(
     config = {key: value for key, value in model.config.encoders[name].items() if key not in _ORIGIN}
     weights = weights_digest(model.stacked_emotion.encoders)
     key = settings_digest([FORMAT_VERSION, precision, config, weights, rows_digest(rows, encoder_columns(name))])
-    # Beside each word's state a byte that says whether it has tokens, and for each text two offsets of 8 bytes.
-    num_bytes = int(_count_words(rows, name).sum()) * (2 * model.stacked_emotion.hidden_sizes[0] + 1) + 16 * len(rows)
-    return FeatureFile(Path(folder) / f"{name}-{split}-{key[:32]}.arrow", num_bytes)
+    return Path(folder) / f"{name}-{split}-{key[:32]}.arrow"
 
 
 def encoder_columns(name: str) -> list[str]:
@@ -84,34 +67,8 @@ def encoder_columns(name: str) -> list[str]:
     return [f"{name}_{field}" for field in FIELDS]
 
 
-def check_space(files: Sequence[FeatureFile], folder: str | os.PathLike[str]) -> None:
-    """
-    Check that the files fit on the disk.
-
-    Raises:
-        `InputError`: If they do not fit.
-    """
-    existing = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    needed, free = sum(file.num_bytes for file in files), shutil.disk_usage(existing).free
-    if needed > free:
-        raise InputError(
-            f"The feature cache needs {format_size(needed)}, but {folder} has {format_size(free)} free: set "
-            "`feature_cache_dir` to a folder on a larger disk, use fewer encoders or a lower `max_words`."
-        )
-
-
-def format_size(num_bytes: int) -> str:
-    """Such as `1.2 GB`, in powers of 1000."""
-    size, unit = float(num_bytes), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-
-
 def write_features(
-    file: FeatureFile,
+    path: Path,
     model: StackedEmotionForSequenceClassification,
     rows: datasets.Dataset,
     precision: str,
@@ -119,7 +76,7 @@ def write_features(
     disable_tqdm: bool = False,
 ) -> None:
     """
-    Encode the rows and write the file of [`plan_features`], whose arguments these are: all of it or nothing, by one of
+    Encode the rows and write the file of [`features_path`]: all of it or nothing, by one of
     several runs that share the cache, while the others wait.
 
     Args:
@@ -131,17 +88,17 @@ def write_features(
     """
     (name,) = model.config.encoders
     model.eval()
-    file.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = file.path.with_name(f".{file.path.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
     with FileLock(lock):
         try:
             # Another run that shares the cache may have made it while this one waited.
-            if file.path.exists():
+            if path.exists():
                 return
             progress = tqdm(total=len(rows), desc=f"Encoding by {name}", disable=disable_tqdm, unit=" texts")
             schema = _schema(model.stacked_emotion.hidden_sizes[0])
             step = batch_size * _BATCHES_PER_WINDOW
-            with progress, replacing(file.path) as partial, pa.ipc.new_file(str(partial), schema) as writer:
+            with progress, replacing(path) as partial, pa.ipc.new_file(str(partial), schema) as writer:
                 for first in range(0, len(rows), step):
                     window = rows.select(range(first, min(first + step, len(rows))))
                     writer.write_batch(_encode(model, window, precision, batch_size, progress))

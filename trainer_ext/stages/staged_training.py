@@ -11,6 +11,7 @@ encoders that have not seen the text's labels. They cost `num_folds` more traini
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,11 +44,8 @@ from .feature_cache import (
     ROW_COLUMN,
     EncoderFeatures,
     FeatureCollator,
-    FeatureFile,
-    check_space,
     encoder_columns,
-    format_size,
-    plan_features,
+    features_path,
     write_features,
 )
 from .stage_folder import StageFolder, load_weights, stage_settings
@@ -69,7 +67,7 @@ def train_staged(
     starts as the weighted mean of the encoders' classifiers
     ([`~trainer_ext.encoders.start.start_from_classifiers`]); head and polish leave the model as it was before
     them if no epoch of theirs is better on the validation split. Each stage has a folder in `<output_dir>/stages` and
-    is not repeated as long as what it depends on stays the same. A stage that was interrupted goes on from its last
+    is not repeated as long as its settings and inputs stay the same. An interrupted stage goes on from its last
     checkpoint with `resume_from_checkpoint`, else it begins anew.
 
     Args:
@@ -84,7 +82,7 @@ def train_staged(
         last, and `train_runtime/<stage>` and `train_samples_per_second/<stage>` of each.
 
     Raises:
-        `InputError`: If the disk is too small for the feature cache, or a trained encoder is to have folds.
+        `InputError`: If a trained encoder is to have folds.
     """
     if classifiers and trainer.args.num_folds:
         raise InputError(
@@ -119,7 +117,7 @@ class _StagePlan:
 
 
 class _StagedTraining:
-    """The stages of one training and what they share; the arguments are those of [`train_staged`]."""
+    """The stages of one training, and all that they share; the arguments are those of [`train_staged`]."""
 
     def __init__(
         self,
@@ -168,7 +166,7 @@ class _StagedTraining:
         if fold is not None:
             encoder = copy.deepcopy(encoder)
             rows["train"] = rows["train"].select(np.flatnonzero(self.folds != fold))
-        # What came before in this process, or did not because it was complete, must not change the new classifier.
+        # Stages before this one, trained in this process or complete already, must not change the new classifier.
         set_seed(self.args.seed)
         model = encoder_classifier(self.model, name, encoder)
         collator = EmotionDataCollator(_single_tokenizer(self.trainer.processing_class, name))
@@ -186,31 +184,23 @@ class _StagedTraining:
 
     def _encode(self) -> dict[str, EncoderFeatures]:
         """The word states of all texts, those of validation behind those of training; missing files are made."""
-        encoders = list(self.model.stacked_emotion.encoders)
         groups = self._text_groups()
-        files = {(name, group.split): self._plan_features(name, group) for name in encoders for group in groups}
-        # Before any of them is made.
-        missing = {key: file for key, file in files.items() if not file.path.exists()}
-        check_space(list(missing.values()), self.cache_folder)
-        self.trainer.accelerator.wait_for_everyone()
-        size = format_size(sum(file.num_bytes for file in missing.values()))
-        self.say(f"Feature cache in {self.cache_folder}: {len(missing)} of {len(files)} files to write, {size}.")
-        if self.is_main_process:
-            for (name, split), file in missing.items():
-                group = next(group for group in groups if group.split == split)
-                write_features(
-                    file,
-                    self._encoder_classifier(name, group.fold),
-                    self._rows(group),
-                    self.args.chosen_precision,
-                    self.args.per_device_eval_batch_size,
-                    bool(self.args.disable_tqdm),
-                )
+        texts = datasets.concatenate_datasets(list(self.splits.values()))
+        paths: dict[str, list[Path]] = {name: [] for name in self.model.stacked_emotion.encoders}
+        precision, batch_size = self.args.chosen_precision, self.args.per_device_eval_batch_size
+        num_written = 0
+        for name, group in itertools.product(paths, groups):
+            model, rows = self._encoder_classifier(name, group.fold), texts.select(group.places)
+            path = features_path(model, rows, precision, self.cache_folder, group.split)
+            paths[name].append(path)
+            if self.is_main_process and not path.exists():
+                write_features(path, model, rows, precision, batch_size, bool(self.args.disable_tqdm))
+                num_written += 1
+        num_files = len(paths) * len(groups)
+        self.say(f"Feature cache in {self.cache_folder}: {num_written} of {num_files} files written.")
         self.trainer.accelerator.wait_for_everyone()
         places = np.concatenate([group.places for group in groups])
-        return {
-            name: EncoderFeatures([files[name, group.split].path for group in groups], places) for name in encoders
-        }
+        return {name: EncoderFeatures(files, places) for name, files in paths.items()}
 
     def _text_groups(self) -> list[_TextGroup]:
         num_train = len(self.folds)
@@ -221,13 +211,6 @@ class _StagedTraining:
         if "validation" in self.splits:
             groups.append(_TextGroup("validation", num_train + np.arange(len(self.splits["validation"]))))
         return groups
-
-    def _plan_features(self, name: str, group: _TextGroup) -> FeatureFile:
-        model, rows = self._encoder_classifier(name, group.fold), self._rows(group)
-        return plan_features(model, rows, self.args.chosen_precision, self.cache_folder, group.split)
-
-    def _rows(self, group: _TextGroup) -> datasets.Dataset:
-        return datasets.concatenate_datasets(list(self.splits.values())).select(group.places)
 
     def _encoder_classifier(self, name: str, fold: int | None) -> StackedEmotionForSequenceClassification:
         """A classifier of an encoder: the model's own, or a copy with the weights of a fold that is complete."""
@@ -326,10 +309,10 @@ class _StagedTraining:
         )
         start = copy.deepcopy(stage.model.state_dict()) if may_keep_start else {}
         outcome = trainer.train(resume_from_checkpoint=checkpoint)
-        # So that the Trainer of the next stage does not wrap what this one has wrapped.
+        # So that the Trainer of the next stage does not wrap the model a second time.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         if may_keep_start and _start_was_better(trainer):
-            self.say(f"No epoch of stage {stage.name} is better than what it began with, which is kept.")
+            self.say(f"No epoch of stage {stage.name} is better than its beginning, which is kept.")
             stage.model.load_state_dict(start)
         return {key: outcome.metrics[key] for key in _METRICS}
 
