@@ -318,7 +318,7 @@ def test_variants_may_need_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variants", "message"),
     [
-        ({"stack": {"x": ["variant:c"]}, "a": {}}, r"stack speaks of the variant 'c'; there are stack, a\.$"),
+        ({"stack": {"x": ["variant:c"]}, "a": {}}, r"stack refers to the variant 'c'; there are stack, a\.$"),
         ({"a": {"x": "variant:b"}, "b": {"x": "variant:a"}}, r"variants need one another: .*a -> "),
     ],
 )

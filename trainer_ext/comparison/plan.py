@@ -171,7 +171,7 @@ def _check_references(path: Path, variants: Mapping[str, Any]) -> None:
     needs = {variant: _references(fields) for variant, fields in variants.items()}
     for variant, others in needs.items():
         if unknown := sorted(others - needs.keys()):
-            raise InputError(f"{path}: {variant} speaks of the variant {unknown[0]!r}; there are {', '.join(needs)}.")
+            raise InputError(f"{path}: {variant} refers to the variant {unknown[0]!r}; there are {', '.join(needs)}.")
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:

@@ -201,7 +201,7 @@ def _train_wordpiece(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:
             entries += [piece, f"##{piece}"]
         else:
             entries.append(piece[1:] if piece.startswith(_MARK) else f"##{piece}")
-    # A marked character is there already, as a character.
+    # A word of one character is among the characters already.
     kept = list(dict.fromkeys(entries))[: spec.vocab_size]
     vocab = {piece: index for index, piece in enumerate(kept)}
     tokenizer.model = models.WordPiece(vocab, unk_token=SPECIAL_TOKENS["unk_token"])

@@ -50,7 +50,7 @@ class EncoderSource(Protocol):
         Make the encoder and its tokenizer, saved as any encoder is saved.
 
         Returns:
-            `Path`: The folder, or the Hub id of an encoder that is there already, to be used wherever an encoder's
+            `Path`: The folder, or the Hub id of a pretrained encoder, to be used wherever an encoder's
             Hub id or folder is expected.
 
         Raises:

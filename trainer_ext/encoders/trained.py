@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders of trained classifiers, to be stacked anew: first each one alone, then all of them together."""
+"""Encoders of trained classifiers, to be stacked again: trained alone first, then together."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def features_path(
         rows ([`datasets.Dataset`]): Rows of `tokenize_dataset`.
         precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`: that of the encoder.
         folder (`str` or `os.PathLike`): Of the cache.
-        split (`str`): Name of the rows, for people.
+        split (`str`): Name of the rows, which the file's name repeats.
     """
     (name,) = model.config.encoders
     config = {key: value for key, value in model.config.encoders[name].items() if key not in _ORIGIN}

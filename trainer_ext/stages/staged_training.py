@@ -337,7 +337,7 @@ def _stage_name(name: str, fold: int | None = None) -> str:
 
 def assign_folds(labels: npt.ArrayLike, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
     """
-    The fold of each training text, of like label frequencies; all are in fold 0 where there are no folds.
+    The fold of each training text; labels are equally frequent in all folds. Without folds all texts are in fold 0.
 
     Raises:
         `InputError`: If there are more folds than texts.
