@@ -483,18 +483,6 @@ def test_bad_field_is_refused_at_load(tmp_path: Path, fields: dict[str, Any], me
         load_recipe(str(write_recipe(tmp_path, **({"training_mode": "staged"} | fields))))
 
 
-def test_disk_that_is_too_small_stops_the_command_with_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(SystemExit):
-        train.main([str(write_recipe(tmp_path, **FAST))])
-    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "The feature cache needs" in errors[0]
-    assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
-
-
 # ---------------------------------------------------------------------------------------------- killed and resumed
 
 KILLED = """
