@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import LABELS
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_trainer import CORPUS, ROWS, Setup, make_trainer
@@ -30,9 +28,10 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.reports.callback import EvaluationCallback, EvaluationPredictions, log_figure, write_report
+from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.reports.callback import EvaluationPredictions, ReportCallback
 from trainer_ext.reports.class_report import ClassReportCallback
-from trainer_ext.reports.label_correlation import LabelCorrelationCallback, LabelCorrelationReport
+from trainer_ext.reports.label_correlation import LabelCorrelationCallback
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 NAMES = list(LABELS.values())
@@ -64,10 +63,11 @@ def setup(
     return BertForSequenceClassification(config), stock_tokenizer
 
 
-class Recorder(EvaluationCallback):
+class Recorder(ReportCallback):
     """Keeps what it is called with and returns a number of its own."""
 
     def __init__(self) -> None:
+        super().__init__(NAMES)
         self.calls: list[tuple[EvaluationPredictions, Sequence[TrainerCallback]]] = []
 
     def on_predictions(
@@ -129,11 +129,6 @@ def test_trainer_without_such_callbacks_evaluates_as_before(setup: Setup, tmp_pa
     assert not called
 
 
-def test_event_has_no_default() -> None:
-    with pytest.raises(NotImplementedError):
-        EvaluationCallback().on_predictions(None, None, EvaluationPredictions(np.zeros((1, 2)), np.zeros((1, 2))))
-
-
 @pytest.mark.parametrize("callback", [LabelCorrelationCallback(["a", "b"]), ClassReportCallback(["a", "b"], [1, 2])])
 def test_wrong_number_of_names_fails_when_the_trainer_is_made(
     setup: Setup, tmp_path: Path, callback: TrainerCallback
@@ -191,25 +186,25 @@ def test_training_with_both_callbacks_and_tensorboard(setup: Setup, tmp_path: Pa
 # -------------------------------------------------------------------------------------------------------------- files
 
 
-def make_figure() -> Figure:
-    figure = Figure(figsize=(2, 1), dpi=50)
-    figure.subplots().plot([0, 1], [0, 1])
-    return figure
-
-
 def test_report_is_written_whole_and_replaced(tmp_path: Path) -> None:
+    names, labels = ["غضب", "b"], np.array([[1, 0], [0, 1], [1, 1]])
+    callback = LabelCorrelationCallback(names, tmp_path / "not" / "there")
+    arguments, state = TrainingArguments(str(tmp_path)), TrainerState(global_step=7, is_world_process_zero=True)
+    for rows in (labels, labels[::-1]):
+        callback.on_predictions(arguments, state, EvaluationPredictions(labels, rows.astype(float)))
     folder = tmp_path / "not" / "there"
-    report = LabelCorrelationReport(["غضب", "b"], 1.0, 0.5, [], [])
-    write_report(folder / "name_7", report, 6, make_figure())
-    write_report(folder / "name_7", report, 7, make_figure())
-    assert sorted(path.name for path in folder.iterdir()) == ["name_7.json", "name_7.png"]
-    written = (folder / "name_7.json").read_text(encoding="utf-8")
-    assert json.loads(written) == {"step": 7, **asdict(report)}
+    assert sorted(path.name for path in folder.iterdir()) == ["label_correlation_7.json", "label_correlation_7.png"]
+    written = (folder / "label_correlation_7.json").read_text(encoding="utf-8")
+    last = callback.report(labels, labels[::-1] >= tune_thresholds(labels, labels[::-1].astype(float)))
+    assert json.loads(written) == {"step": 7, **asdict(last)}
     assert "غضب" in written
 
 
-def test_tensorboard_that_has_no_file_yet_gets_nothing() -> None:
-    figure = make_figure()
-    log_figure([TrainerCallback(), TensorBoardCallback()], "eval/name", figure, 1)
-    # Nor is anything drawn for it.
-    assert type(figure.canvas) is FigureCanvasBase
+def test_tensorboard_that_has_no_file_yet_gets_nothing(tmp_path: Path) -> None:
+    callback, labels = LabelCorrelationCallback(["a", "b"]), np.array([[1, 0], [0, 1]])
+    state = TrainerState(is_world_process_zero=True)
+    others = [TrainerCallback(), TensorBoardCallback()]
+    predictions = EvaluationPredictions(labels, labels.astype(float))
+    callback.on_predictions(TrainingArguments(str(tmp_path)), state, predictions, others)
+    assert others[1].tb_writer is None
+    assert (tmp_path / "label_correlation_0.png").exists()

@@ -108,7 +108,7 @@ def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> Non
     logits, teacher, *others = (torch.randn(4, *size) for size in ((2,), (2,), (6,), (2,), (3, 2)))
     labels = torch.tensor([[1.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [1.0, 0.0]])
     known = [0, 2, 3]
-    expected = loss(logits[known], labels[known], *(tensor[known] for tensor in others))
+    expected = loss(LossInputs(logits[known], labels[known], *(tensor[known] for tensor in others)))
     terms = DistillationLoss(weight=0.2)(loss, LossInputs(logits, labels, *others), teacher)
     assert set(terms) == {"base", "auxiliary", "encoder", "correlation", "contrastive", "distillation"}
     for name, value in expected.items():

@@ -19,10 +19,7 @@ from transformers import TrainerState, TrainingArguments
 from trainer_ext.evaluation.label_order import cluster_order
 from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.reports.callback import EvaluationPredictions
-from trainer_ext.reports.label_correlation import (
-    LabelCorrelationCallback,
-    label_correlation_report,
-)
+from trainer_ext.reports.label_correlation import LabelCorrelationCallback
 
 NAMES = ["anger", "joy", "غضب", "fear"]
 
@@ -35,12 +32,10 @@ def make_rows(seed: int, num_labels: int = 4) -> npt.NDArray[np.int64]:
 # ------------------------------------------------------------------------------------------------------------- report
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 4.0])
-def test_distance_is_the_root_mean_square_over_pairs(smoothing: float) -> None:
+def test_distance_is_the_root_mean_square_over_pairs() -> None:
     labels, predictions = make_rows(0), make_rows(1)
-    report = label_correlation_report(labels, predictions, NAMES, smoothing=smoothing)
-    gold = label_correlation(labels, smoothing=smoothing)
-    predicted = label_correlation(predictions, smoothing=smoothing)
+    report = LabelCorrelationCallback(NAMES).report(labels, predictions)
+    gold, predicted = (label_correlation(rows, smoothing=10.0) for rows in (labels, predictions))
     assert (report.gold, report.predicted) == (gold.tolist(), predicted.tolist())
     squares = [(gold[a, b] - predicted[a, b]) ** 2 for a, b in itertools.permutations(range(4), 2)]
     assert report.distance == pytest.approx(math.sqrt(sum(squares) / 12), rel=1e-12)
@@ -49,27 +44,10 @@ def test_distance_is_the_root_mean_square_over_pairs(smoothing: float) -> None:
 
 def test_distance_at_its_limits() -> None:
     together, apart = np.array([[1, 1], [0, 0]] * 5), np.array([[1, 0], [0, 1]] * 5)
-    assert label_correlation_report(together, together, ["a", "b"]).distance == 0.0
-    assert label_correlation_report(together, apart, ["a", "b"], smoothing=0.0).distance == 2.0
-    # Five texts have each label: 5 / (5 + 5) of what they say.
-    assert label_correlation_report(together, apart, ["a", "b"], smoothing=5.0).distance == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"predictions": np.zeros((80, 3))}, r"must have shape \(num_samples, 4\).*got \(80, 4\) and \(80, 3\)"),
-        ({"predictions": np.zeros((79, 4))}, r"got \(80, 4\) and \(79, 4\)"),
-        ({"label_names": ["a", "b"]}, r"must have shape \(num_samples, 2\)"),
-        ({"label_names": ["a", "b", "b", "c"]}, r"`label_names` must be at least two distinct names, got"),
-        ({"predictions": np.full((80, 4), 0.5)}, r"`labels` must hold only 0 and 1, got 0.5"),
-    ],
-)
-def test_wrong_arguments_of_the_report(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        label_correlation_report(
-            **{"labels": make_rows(0), "predictions": make_rows(1), "label_names": NAMES} | arguments
-        )
+    callback = LabelCorrelationCallback(["a", "b"])
+    assert callback.report(together, together).distance == 0.0
+    # Five texts have each label, beside 10 pseudo-samples: a third of the largest distance, 2.
+    assert callback.report(together, apart).distance == pytest.approx(2 / 3)
 
 
 # -------------------------------------------------------------------------------------------------------------- order
@@ -106,7 +84,7 @@ def test_drawing_orders_both_matrices_alike() -> None:
     labels[:20, [0, 2]], labels[20:40, [1, 3]] = 1, 1
     predictions = labels.copy()
     predictions[:5, 0], predictions[20:23, 3] = 0, 0
-    report = label_correlation_report(labels, predictions, NAMES, smoothing=0.0)
+    report = LabelCorrelationCallback(NAMES).report(labels, predictions)
     left, right, bar = report.draw().axes
     shown = [text.get_text() for text in left.get_yticklabels()]
     assert {frozenset(shown[:2]), frozenset(shown[2:])} == {frozenset(["anger", "غضب"]), frozenset(["joy", "fear"])}
@@ -136,23 +114,22 @@ def test_callback_compares_at_thresholds_tuned_on_the_rows(tmp_path: Path) -> No
         "label_correlation_12.png",
     ]
     report = json.loads((tmp_path / "label_correlation_12.json").read_text(encoding="utf-8"))
-    assert report == {"step": 12, **asdict(label_correlation_report(labels, labels, NAMES))}
+    assert report == {"step": 12, **asdict(callback.report(labels, labels))}
     assert report["label_names"] == NAMES
     with Image.open(tmp_path / "label_correlation_12.png") as image:
         assert min(image.size) > 400
 
 
-def test_callback_passes_its_options_on(tmp_path: Path) -> None:
+def test_callback_writes_to_a_folder_of_its_own(tmp_path: Path) -> None:
     labels, probabilities = make_rows(0), np.random.default_rng(2).random((80, 4))
     folder = tmp_path / "figures"
-    callback = LabelCorrelationCallback(NAMES, folder, smoothing=3.0)
+    callback = LabelCorrelationCallback(NAMES, folder)
     state = TrainerState(global_step=3, is_world_process_zero=True)
     arguments = TrainingArguments(str(tmp_path / "unused"))
     predictions = EvaluationPredictions(labels, probabilities, "eval_arabic")
     numbers = callback.on_predictions(arguments, state, predictions)
     report = json.loads((folder / "label_correlation_arabic_3.json").read_text(encoding="utf-8"))
-    assert report["smoothing"] == 3.0
-    assert report["gold"] == label_correlation(labels, smoothing=3.0).tolist()
+    assert report["gold"] == label_correlation(labels, smoothing=10.0).tolist()
     assert numbers == {"label_correlation_distance": report["distance"]}
     assert report["distance"] > 0.02
     assert not (tmp_path / "unused").exists()
@@ -173,7 +150,6 @@ def test_other_processes_compute_and_write_nothing(tmp_path: Path) -> None:
     [
         ({"label_names": ["joy"]}, r"`label_names` must be at least two distinct names, got \['joy'\]"),
         ({"label_names": ["joy", "joy"]}, r"`label_names` must be at least two distinct names"),
-        ({"smoothing": -1}, r"`smoothing` must be a number of pseudo-samples >= 0, got -1"),
     ],
 )
 def test_wrong_arguments_of_the_callback(arguments: dict[str, Any], message: str) -> None:

@@ -23,6 +23,7 @@ from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.evaluation.results import VALIDATION_METRICS, compute_validation_metrics
 from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.losses.hybrid import LossInputs
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
@@ -241,7 +242,7 @@ def test_contrastive_term_sees_the_mean_of_the_last_hidden_states_of_a_stock_mod
     features = {key: value for key, value in inputs.items() if key != "labels"}
     hidden = model(**features, output_hidden_states=True).hidden_states[-1]
     states = torch.stack([row[flags.bool()].mean(dim=0) for row, flags in zip(hidden, mask, strict=True)])
-    terms = trainer.args.create_loss(ROWS, NAMES)(outputs["logits"], inputs["labels"], states)
+    terms = trainer.args.create_loss(ROWS, NAMES)(LossInputs(outputs["logits"], inputs["labels"], states))
     assert terms["contrastive"] > 0.01
     assert loss.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-6)
 
@@ -252,7 +253,7 @@ def test_contrastive_term_sees_the_text_states_of_our_model(ours: Setup, tmp_pat
     inputs = EmotionDataCollator(tokenizer)(list(encode(tokenizer, 7)))
     loss, outputs = trainer.compute_loss(model.eval(), inputs, return_outputs=True)
     terms = trainer.args.create_loss(ROWS, NAMES)(
-        outputs.logits, inputs["labels"], outputs.pooler_output, outputs.auxiliary_logits
+        LossInputs(outputs.logits, inputs["labels"], outputs.pooler_output, outputs.auxiliary_logits)
     )
     assert terms.keys() == term_names(model)
     assert loss.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-6)

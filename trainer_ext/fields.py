@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, Field
-from typing import Any, NamedTuple, get_type_hints
+from dataclasses import MISSING
+from typing import NamedTuple, get_type_hints
 
 from .recipe import (
     DataArguments,
@@ -90,22 +90,14 @@ def _sections() -> Iterator[tuple[str, list[_Description]]]:
 
 def _describe(cls: type, names: tuple[str, ...]) -> list[_Description]:
     hints, entries = get_type_hints(cls), recipe_fields(cls)
-    return [
-        _Description(
-            name,
-            type_name(hints[name]),
-            str(_default(entries[name])),
-            tuple(entries[name].metadata.get("choices", ())),
-            # A percent sign is doubled for argparse.
-            str(entries[name].metadata.get("help", "")).replace("%%", "%"),
-        )
-        for name in names
-        if name in entries
-    ]
-
-
-def _default(entry: Field[Any]) -> Any:
-    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+    descriptions = []
+    for entry in (entries[name] for name in names if name in entries):
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        choices = tuple(entry.metadata.get("choices", ()))
+        # A percent sign is doubled for argparse.
+        meaning = str(entry.metadata.get("help", "")).replace("%%", "%")
+        descriptions.append(_Description(entry.name, type_name(hints[entry.name]), str(default), choices, meaning))
+    return descriptions
 
 
 if __name__ == "__main__":

@@ -163,13 +163,7 @@ def _train_byte_bpe(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:
     tokenizer.normalizer = _normalizer(spec)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocab_size,
-        special_tokens=list(SPECIAL_TOKENS.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    _learn_merges(tokenizer, spec, texts, pre_tokenizers.ByteLevel.alphabet())
     return tokenizer
 
 
@@ -182,6 +176,11 @@ def _train_bpe(spec: ScratchEncoder, texts: list[str], pre_tokenizer: pre_tokeni
     # Limited here, since the trainer drops any of the equally rare characters.
     limit = (spec.vocab_size - len(SPECIAL_TOKENS)) // 2
     alphabet = sorted({_MARK, *(char for char, _ in counts.most_common(limit - 1))})
+    _learn_merges(tokenizer, spec, texts, alphabet)
+    return tokenizer
+
+
+def _learn_merges(tokenizer: Tokenizer, spec: ScratchEncoder, texts: list[str], alphabet: list[str]) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=spec.vocab_size,
         special_tokens=list(SPECIAL_TOKENS.values()),
@@ -190,7 +189,6 @@ def _train_bpe(spec: ScratchEncoder, texts: list[str], pre_tokenizer: pre_tokeni
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
 
 
 def _train_wordpiece(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:
@@ -203,7 +201,7 @@ def _train_wordpiece(spec: ScratchEncoder, texts: list[str]) -> Tokenizer:
             entries += [piece, f"##{piece}"]
         else:
             entries.append(piece[1:] if piece.startswith(_MARK) else f"##{piece}")
-    # A marked character is there already, as a character.
+    # A word of one character is among the characters already.
     kept = list(dict.fromkeys(entries))[: spec.vocab_size]
     vocab = {piece: index for index, piece in enumerate(kept)}
     tokenizer.model = models.WordPiece(vocab, unk_token=SPECIAL_TOKENS["unk_token"])

@@ -113,7 +113,7 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
 
     One logistic regression for all labels, with a slope for each classifier, not below 0, and an intercept for each
     label, of the highest likelihood (stacked regressions with non-negative weights, Breiman, 1996); a convex problem.
-    The intercepts, which absorb what class weights have added to the logits, are not used. Slopes are drawn to their
+    The intercepts, which absorb the shift of the logits by class weights, are not used. Slopes are drawn to their
     mean by the part of their spread that their standard errors explain (James and Stein, 1961, positive part): with
     few samples shares are nearly equal. Shares are these slopes divided by their sum.
 

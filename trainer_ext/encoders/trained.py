@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoders of trained classifiers, to be stacked anew: first each one alone, then all of them together."""
+"""Encoders of trained classifiers, to be stacked again: trained alone first, then together."""
 
 from __future__ import annotations
 
@@ -79,5 +79,6 @@ def trained_classifiers(origins: Mapping[str, Any], labels: Sequence[str]) -> di
     for name, origin in origins.items():
         if isinstance(origin, Mapping) and "trained" in origin:
             model, _ = load_classifier(origin["trained"], "cpu")
-            classifiers[name] = mean_state_classifier(model, labels)
-    return {name: classifier for name, classifier in classifiers.items() if classifier is not None}
+            if (classifier := mean_state_classifier(model, labels)) is not None:
+                classifiers[name] = classifier
+    return classifiers

@@ -26,7 +26,7 @@ class ContrastiveTerm(nn.Module):
 
     Args:
         temperature (`float`, *optional*, defaults to 0.1): Divides the similarities; above 0.
-        memory_size (`int`, *optional*, defaults to 0): Texts remembered; 0 for none.
+        memory_size (`int`, *optional*, defaults to 0): Texts that are remembered; 0 for none.
     """
 
     def __init__(self, temperature: float = 0.1, memory_size: int = 0) -> None:

@@ -24,8 +24,6 @@ class _CorrelationTerm(nn.Module):
 
     def __init__(self, correlation: torch.Tensor) -> None:
         super().__init__()
-        if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1]:
-            raise InputError(f"`correlation` must be a square matrix, got shape {tuple(correlation.shape)}.")
         self.register_buffer("correlation", correlation.float().clone().fill_diagonal_(0.0))
 
 
@@ -94,7 +92,7 @@ def make_correlation_term(name: str, correlation: torch.Tensor) -> nn.Module | N
         correlation (`torch.Tensor` of shape `(num_labels, num_labels)`): Of the training labels.
 
     Raises:
-        `InputError`: If the name is unknown, or the matrix is not square.
+        `InputError`: If the name is unknown.
     """
     if name not in CORRELATION_TERMS:
         raise InputError(f"`correlation_loss` must be one of {', '.join(CORRELATION_TERMS)}, got {name!r}.")

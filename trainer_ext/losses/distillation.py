@@ -42,10 +42,7 @@ class DistillationLoss:
             raise InputError(f"`distillation_temperature` must be above 0, got {self.temperature}.")
 
     def __call__(
-        self,
-        hybrid_loss: HybridLoss,
-        inputs: LossInputs,
-        teacher_logits: torch.Tensor,
+        self, hybrid_loss: HybridLoss, inputs: LossInputs, teacher_logits: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -62,7 +59,7 @@ class DistillationLoss:
         if has_labels.any():
             labelled = inputs.map(lambda tensor: tensor[has_labels])
             share = (1 - self.weight) * has_labels.float().mean()
-            terms = {name: share * value for name, value in hybrid_loss(**labelled._asdict()).items()}
+            terms = {name: share * value for name, value in hybrid_loss(labelled).items()}
         soft = torch.sigmoid(teacher_logits / self.temperature)
         distance = binary_cross_entropy_with_logits(inputs.logits.float() / self.temperature, soft)
         return terms | {"distillation": self.weight * self.temperature**2 * distance}

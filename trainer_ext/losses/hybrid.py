@@ -39,11 +39,7 @@ class LabelStatistics:
 
     @classmethod
     def from_labels(
-        cls,
-        labels: npt.ArrayLike,
-        *,
-        class_weights: npt.ArrayLike | None = None,
-        smoothing: float = 0.0,
+        cls, labels: npt.ArrayLike, *, class_weights: npt.ArrayLike | None = None, smoothing: float = 0.0
     ) -> LabelStatistics:
         """
         Count the labels of the training split and correlate them.
@@ -59,17 +55,7 @@ class LabelStatistics:
         """
         gold = check_labels(labels)
         weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
-        if weights.shape != gold.shape[1:] or not (weights > 0).all():
-            raise InputError(
-                f"`class_weights` must be one number above 0 for each of the {gold.shape[1]} labels, "
-                f"got {weights.tolist()}."
-            )
-        return cls(
-            gold.sum(axis=0).tolist(),
-            len(gold),
-            weights,
-            label_correlation(gold, smoothing=smoothing),
-        )
+        return cls(gold.sum(axis=0).tolist(), len(gold), weights, label_correlation(gold, smoothing=smoothing))
 
 
 @dataclass(frozen=True)
@@ -97,10 +83,15 @@ class HybridLossWeights:
 
 class LossInputs(NamedTuple):
     """
-    A batch as the losses take it, each of its tensors by name.
+    A batch as the losses take it.
 
     Args:
-        logits, labels, states, auxiliary_logits, encoder_logits (`torch.Tensor`): As in [`HybridLoss.forward`].
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the classifier.
+        labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
+        states (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): Text states.
+        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): Of a second classifier.
+        encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
+            Of the classifier for each encoder alone.
     """
 
     logits: torch.Tensor
@@ -139,7 +130,7 @@ class HybridLoss(nn.Module):
     ```python
     >>> statistics = LabelStatistics.from_labels([[1, 0], [1, 1], [0, 1]], class_weights=[1.0, 2.0])
     >>> loss = HybridLoss(statistics, correlation="lca", weights=HybridLossWeights(correlation=0.1))
-    >>> terms = loss(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    >>> terms = loss(LossInputs(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [1.0, 1.0]])))
     >>> sorted(terms)
     ['base', 'correlation']
     ```
@@ -172,51 +163,36 @@ class HybridLoss(nn.Module):
         """Whether `forward` needs text states."""
         return self.weights.contrastive > 0
 
-    def forward(
-        self,
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        states: torch.Tensor | None = None,
-        auxiliary_logits: torch.Tensor | None = None,
-        encoder_logits: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: LossInputs) -> dict[str, torch.Tensor]:
         """
-        Args:
-            logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the classifier.
-            labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
-            states (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): Text states.
-            auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): Of a second classifier.
-            encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
-                Of the classifier for each encoder alone.
-
         Returns:
             `dict[str, torch.Tensor]`: Term to its value times its weight, each of shape `()`; the loss is their sum.
 
         Raises:
             `InputError`: If the labels have another shape than the logits, or the contrastive term lacks `states`.
         """
-        if labels.shape != logits.shape:
+        if batch.labels.shape != batch.logits.shape:
             raise InputError(
-                f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}. "
+                f"`labels` must have shape {tuple(batch.logits.shape)}, got {tuple(batch.labels.shape)}. "
                 "Check `config.num_labels`."
             )
-        if self.needs_states and states is None:
+        if self.needs_states and batch.states is None:
             raise InputError("The contrastive term needs `states`: pass text states, or set its weight to 0.")
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = _in_full_precision(logits)
+        with torch.autocast(batch.logits.device.type, enabled=False):
+            logits, labels, states, auxiliary_logits, encoder_logits = batch.map(_in_full_precision)
             labels = labels.to(logits.dtype)
             terms = {}
             if self.weights.base:
                 terms["base"] = self._base(logits, labels)
             if self.weights.auxiliary and auxiliary_logits is not None:
-                terms["auxiliary"] = self._base(_in_full_precision(auxiliary_logits), labels)
+                terms["auxiliary"] = self._base(auxiliary_logits, labels)
             if self.weights.encoder and encoder_logits is not None:
-                single_logits = _in_full_precision(encoder_logits).unbind(dim=1)
+                single_logits = encoder_logits.unbind(dim=1)
                 terms["encoder"] = torch.stack([self._base(single, labels) for single in single_logits]).mean()
             if self.weights.correlation and self.correlation is not None:
                 terms["correlation"] = self.correlation(logits, labels)
             if self.weights.contrastive and states is not None:
-                terms["contrastive"] = self.contrastive(_in_full_precision(states), labels)
+                terms["contrastive"] = self.contrastive(states, labels)
             return {name: getattr(self.weights, name) * value for name, value in terms.items()}
 
     def _base(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

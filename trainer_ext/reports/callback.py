@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Callbacks that see the predictions of an evaluation, and those that leave a report and its figure.
+Callbacks that leave a report on every evaluation, and its figure.
 
 The Trainer imports this module: matplotlib is imported where a figure is drawn, not here.
 """
@@ -42,34 +42,6 @@ class EvaluationPredictions:
     prefix: str = "eval"
 
 
-class EvaluationCallback(TrainerCallback):
-    """
-    A [`TrainerCallback`] with one more event, which [`StackedEmotionTrainer`] calls at the end of every evaluation, in
-    every process, before the metrics are logged; `predict` does not call it.
-    """
-
-    def on_predictions(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        predictions: EvaluationPredictions,
-        callbacks: Sequence[TrainerCallback] = (),
-    ) -> dict[str, float]:
-        """
-        Look at the predictions of an evaluation.
-
-        Args:
-            args (`TrainingArguments`): The Trainer's.
-            state (`TrainerState`): The Trainer's; files are written only if `state.is_world_process_zero`.
-            predictions ([`EvaluationPredictions`]): Labels and probabilities.
-            callbacks (`Sequence[TrainerCallback]`, *optional*): All of the Trainer's.
-
-        Returns:
-            `dict[str, float]`: Numbers that join the metrics as `<prefix>_<key>`, the same in every process.
-        """
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Report:
     """The base of the reports: a dataclass whose fields JSON can hold."""
@@ -83,11 +55,12 @@ class Report:
         raise NotImplementedError
 
 
-class ReportCallback(EvaluationCallback):
+class ReportCallback(TrainerCallback):
     """
-    An [`EvaluationCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
+    A [`TrainerCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
     `<name>_<step>.png`, which TensorBoard gets as well. With several evaluation sets the files are named
-    `<name>_<set>_<step>`.
+    `<name>_<set>_<step>`. [`StackedEmotionTrainer`] calls it at the end of every evaluation, in every process, before
+    the metrics are logged; `predict` does not call it.
 
     The predictions are those at thresholds tuned on the very rows that are evaluated, so all values are a little too
     good: they serve to compare epochs, and are no results to report.
@@ -103,7 +76,9 @@ class ReportCallback(EvaluationCallback):
     name: str
 
     def __init__(self, label_names: Sequence[str], output_dir: str | Path | None = None) -> None:
-        self.label_names = check_label_names(label_names)
+        self.label_names = list(label_names)
+        if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
+            raise InputError(f"`label_names` must be at least two distinct names, got {self.label_names}.")
         self.output_dir = output_dir
 
     def report(self, labels: np.ndarray, predictions: np.ndarray) -> Report:
@@ -137,54 +112,35 @@ class ReportCallback(EvaluationCallback):
         predictions: EvaluationPredictions,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> dict[str, float]:
-        """Report, write and draw."""
+        """
+        Report, write and draw.
+
+        Args:
+            args (`TrainingArguments`): The Trainer's.
+            state (`TrainerState`): The Trainer's; files are written only if `state.is_world_process_zero`.
+            predictions ([`EvaluationPredictions`]): Labels and probabilities.
+            callbacks (`Sequence[TrainerCallback]`, *optional*): All of the Trainer's.
+
+        Returns:
+            `dict[str, float]`: Numbers that join the metrics as `<prefix>_<key>`, the same in every process.
+        """
         labels, probabilities = predictions.labels, predictions.probabilities
         report = self.report(labels, probabilities >= tune_thresholds(labels, probabilities))
         if state.is_world_process_zero:
+            from .plots import figure_png
+
             split = predictions.prefix.removeprefix("eval").lstrip("_")
             stem = "_".join(filter(None, (self.name, split, str(state.global_step))))
+            path = Path(self.output_dir or str(args.output_dir), stem)
+            content = {"step": state.global_step, **asdict(report)}
+            write_file(f"{path}.json", json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
             figure = report.draw()
-            write_report(Path(self.output_dir or str(args.output_dir), stem), report, state.global_step, figure)
-            log_figure(callbacks, f"{predictions.prefix}/{self.name}", figure, state.global_step)
+            write_file(f"{path}.png", figure_png(figure))
+            for callback in callbacks:
+                # It opens its file when training begins.
+                if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                    # Closing is for figures of pyplot.
+                    callback.tb_writer.add_figure(
+                        f"{predictions.prefix}/{self.name}", figure, state.global_step, close=False
+                    )
         return report.metrics()
-
-
-def check_label_names(label_names: Sequence[str]) -> list[str]:
-    """The names as a list; fewer than two, or one name twice, are an error."""
-    names = list(label_names)
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise InputError(f"`label_names` must be at least two distinct names, got {names}.")
-    return names
-
-
-def write_report(stem: Path, report: Report, step: int, figure: Figure) -> None:
-    """
-    Write `<stem>.json` and `<stem>.png`.
-
-    Args:
-        stem (`Path`): The files without their endings; the folder is made if it does not exist.
-        report ([`Report`]): Its fields, after the step, are the JSON file.
-        step (`int`): The global step.
-        figure (`Figure`): Saved at its own resolution, without an empty margin.
-    """
-    from .plots import figure_png
-
-    text = json.dumps({"step": step, **asdict(report)}, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(f"{stem}.json", text)
-    write_file(f"{stem}.png", figure_png(figure))
-
-
-def log_figure(callbacks: Sequence[TrainerCallback], name: str, figure: Figure, step: int) -> None:
-    """
-    Hand a figure to TensorBoard, if it is among a Trainer's callbacks and has opened its file, as training does.
-
-    Args:
-        callbacks (`Sequence[TrainerCallback]`): The Trainer's, `trainer.callback_handler.callbacks`.
-        name (`str`): The image's key, such as `"eval/label_correlation"`.
-        figure (`Figure`): The picture.
-        step (`int`): The global step.
-    """
-    for callback in callbacks:
-        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-            # Closing is for figures of pyplot.
-            callback.tb_writer.add_figure(name, figure, step, close=False)

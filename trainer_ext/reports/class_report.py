@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..evaluation.label_statistics import frequency_groups
 from ..evaluation.metrics import multilabel_metrics
-from .callback import Report, ReportCallback, check_label_names
+from .callback import Report, ReportCallback
 from .plots import draw_class_scatter, with_minus
 
 if TYPE_CHECKING:
@@ -76,41 +76,6 @@ class ClassReport(Report):
         )
 
 
-def class_report(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, train_counts: npt.ArrayLike, label_names: Sequence[str]
-) -> ClassReport:
-    """
-    F1 of every label beside its frequency in training, and the gap between the frequent and the rare labels.
-
-    Frequent, middle and rare labels are those of [`~trainer_ext.evaluation.label_statistics.frequency_groups`].
-
-    Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
-        predictions (`ArrayLike` of shape `(num_samples, num_labels)`): 0 or 1.
-        train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label.
-        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct.
-
-    Raises:
-        `ValueError`: If an argument is out of its range or the shapes do not fit.
-    """
-    names = check_label_names(label_names)
-    counts = _check_counts(train_counts, len(names))
-    metrics = multilabel_metrics(labels, predictions=predictions, label_names=names)
-    order, groups = frequency_groups(counts)
-    rows = [
-        ClassReportRow(
-            label=names[index],
-            group=group,
-            train_count=int(counts[index]),
-            support=int(metrics[f"support/{names[index]}"]),
-            f1=metrics[f"f1/{names[index]}"],
-        )
-        for index, group in zip(order, groups, strict=True)
-    ]
-    frequent, rare = (float(np.mean([row.f1 for row in rows if row.group == group])) for group in ("frequent", "rare"))
-    return ClassReport(metrics["macro_f1"], frequent, rare, frequent - rare, rows)
-
-
 class ClassReportCallback(ReportCallback):
     """
     Sets, at every evaluation, the F1 of each label beside its frequency in training.
@@ -119,9 +84,8 @@ class ClassReportCallback(ReportCallback):
     [`ReportCallback`] says; rare labels gain most from thresholds tuned on the rows that are evaluated.
 
     Args:
-        label_names (`Sequence[str]` of length `num_labels`): At least two, distinct, in the order of the logits.
         train_counts (`ArrayLike` of shape `(num_labels,)`): Training texts with each label, the sum of their rows.
-        output_dir (`str` or `Path`, *optional*): Where the files go; by default to the `output_dir` of the Trainer.
+        label_names, output_dir: As in [`ReportCallback`].
 
     Raises:
         `InputError`: If an argument is out of its range, or `label_names` does not fit the model of the Trainer.
@@ -133,20 +97,25 @@ class ClassReportCallback(ReportCallback):
         self, label_names: Sequence[str], train_counts: npt.ArrayLike, output_dir: str | Path | None = None
     ) -> None:
         super().__init__(label_names, output_dir)
-        self.train_counts = _check_counts(train_counts, len(self.label_names))
+        counts = np.asarray(train_counts, dtype=np.float64)
+        is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))
+        if counts.shape != (len(self.label_names),) or not is_count.all():
+            raise InputError(
+                f"`train_counts` must be {len(self.label_names)} numbers of texts, one per label, got "
+                f"{counts.tolist() if counts.ndim == 1 else f'shape {counts.shape}'}; "
+                "sum the rows of the training labels."
+            )
+        self.train_counts = counts
 
     def report(self, labels: np.ndarray, predictions: np.ndarray) -> ClassReport:
-        """[`class_report`] beside the training counts."""
-        return class_report(labels, predictions, self.train_counts, self.label_names)
-
-
-def _check_counts(train_counts: npt.ArrayLike, num_labels: int) -> npt.NDArray[np.float64]:
-    """One count per label; whole numbers of any type."""
-    counts = np.asarray(train_counts, dtype=np.float64)
-    is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))
-    if counts.shape != (num_labels,) or not is_count.all():
-        raise InputError(
-            f"`train_counts` must be {num_labels} numbers of texts, one per label, got "
-            f"{counts.tolist() if counts.ndim == 1 else f'shape {counts.shape}'}; sum the rows of the training labels."
+        """F1 of every label, and the means of the thirds that [`frequency_groups`] makes by the training counts."""
+        metrics = multilabel_metrics(labels, predictions=predictions, label_names=self.label_names)
+        order, groups = frequency_groups(self.train_counts)
+        rows = []
+        for index, group in zip(order, groups, strict=True):
+            label, count = self.label_names[index], int(self.train_counts[index])
+            rows.append(ClassReportRow(label, group, count, int(metrics[f"support/{label}"]), metrics[f"f1/{label}"]))
+        frequent, rare = (
+            float(np.mean([row.f1 for row in rows if row.group == group])) for group in ("frequent", "rare")
         )
-    return counts
+        return ClassReport(metrics["macro_f1"], frequent, rare, frequent - rare, rows)

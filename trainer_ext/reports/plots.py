@@ -206,7 +206,7 @@ def _free_offsets(
 ) -> npt.NDArray[np.float64]:
     """
     Where the middle of each box goes, from its own centre: one after the other to the place in the frame that covers
-    least of what is taken, then to the nearest. All in pixels; `point` is the size of a typographic point.
+    the least of the taken boxes, then to the nearest. All in pixels; `point` is the size of a typographic point.
     """
     angles = np.arange(16) * np.pi / 8
     directions = np.clip(1.4 * np.stack([np.cos(angles), np.sin(angles)], axis=1), -1.0, 1.0)

@@ -35,7 +35,7 @@ from ..evaluation.results import compute_validation_metrics, labels_and_probabil
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
-from ..reports.callback import EvaluationCallback, EvaluationPredictions
+from ..reports.callback import EvaluationPredictions, ReportCallback
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
 
@@ -174,7 +174,7 @@ class StackedEmotionTrainer(Trainer):
         if TEACHER_COLUMN in inputs:
             terms = self.distillation_loss(hybrid_loss, batch, gather(inputs[TEACHER_COLUMN]))
         else:
-            terms = hybrid_loss(**batch._asdict())
+            terms = hybrid_loss(batch)
         if model.training:
             # As the Trainer averages its own loss: batches within a step, then steps.
             self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
@@ -197,10 +197,10 @@ class StackedEmotionTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
+        """The parent's, with the mean of every term of the loss and the numbers of every [`ReportCallback`]."""
         self.eval_terms.means()
         callbacks = self.callback_handler.callbacks
-        observers = [callback for callback in callbacks if isinstance(callback, EvaluationCallback)]
+        observers = [callback for callback in callbacks if isinstance(callback, ReportCallback)]
         is_observed = bool(observers) and description == "Evaluation"
         if is_observed and self.compute_metrics is None:
             # `evaluate` asks for the loss alone if no function wants the predictions.
