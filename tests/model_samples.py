@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+from conftest import stock_classifier
+from transformers import PreTrainedTokenizerBase
 
 from hub.validation.stranger import python_blocks
 
-LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
 RESULTS = {
     **{"test_macro_f1": 0.51234, "test_macro_f1_at_0.5": 0.25, "test_micro_f1": 0.6, "test_hamming_loss": 0.0625},
     **{"validation_macro_f1": 0.9, "train_runtime": 90.0, "train_samples_per_second": 1234.5},
@@ -45,16 +45,8 @@ def save_classifier(folder: Path, model: Any, tokenizer: Any, **config: Any) -> 
 
 def save_stock_classifier(folder: Path, tokenizer: PreTrainedTokenizerBase, **config: Any) -> Path:
     """A stock multi-label classifier with our thresholds in its configuration."""
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    fields = {
-        "vocab_size": len(tokenizer),
-        "id2label": LABELS,
-        "label2id": {label: index for index, label in LABELS.items()},
-        "problem_type": "multi_label_classification",
-        "thresholds": [0.1, 0.2, 0.9, 0.4],
-        **size,
-    }
-    BertForSequenceClassification(BertConfig(**(fields | config))).save_pretrained(folder)
+    config = {"thresholds": [0.1, 0.2, 0.9, 0.4], **config}
+    stock_classifier(tokenizer, **config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return write_results(folder, RESULTS)
 

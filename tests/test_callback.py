@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import LABELS
+from conftest import LABELS, stock_classifier
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,8 +20,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_trainer import CORPUS, ROWS, Setup, make_trainer
 from transformers import (
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
     TrainerCallback,
     TrainerState,
     TrainingArguments,
@@ -49,19 +46,8 @@ def setup(
     """A model and its tokenizer: ours, and one of transformers that returns its hidden states as well."""
     if request.param == "ours":
         return model, tokenizer
-    torch.manual_seed(0)
     stock_tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
-    config = BertConfig(
-        vocab_size=len(stock_tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        problem_type="multi_label_classification",
-        id2label=LABELS,
-        output_hidden_states=True,
-    )
-    return BertForSequenceClassification(config), stock_tokenizer
+    return stock_classifier(stock_tokenizer, output_hidden_states=True), stock_tokenizer
 
 
 class Recorder(EvaluationCallback):
@@ -199,7 +185,7 @@ def make_figure() -> Figure:
 
 def test_report_is_written_whole_and_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there"
-    report = LabelCorrelationReport(["غضب", "b"], "phi", 1.0, 0.5, [], [])
+    report = LabelCorrelationReport(["غضب", "b"], 1.0, 0.5, [], [])
     write_report(folder / "name_7", report, 6, make_figure())
     write_report(folder / "name_7", report, 7, make_figure())
     assert sorted(path.name for path in folder.iterdir()) == ["name_7.json", "name_7.png"]

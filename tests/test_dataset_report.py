@@ -12,11 +12,11 @@ import numpy as np
 from candidate_samples import ANGER, JOY, REVISION, make_table, sample_candidates
 from huggingface_hub import DatasetCard
 from PIL import Image
-from trainer_ext.reports.figures import figure_png
 
 from hub.dataset.balancing import Pool, select_balanced
 from hub.dataset.build import selected_rows
 from hub.dataset.report import build_report, draw_label_counts, render_card
+from trainer_ext.reports.plots import figure_png
 
 LABELS = ("anger", "grief", "joy", "neutral")
 

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CORPUS
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from conftest import CORPUS, fails, stock_classifier
+from transformers import AutoTokenizer
 
 from hub.demo import app, pages
 from hub.demo.analysis import (
@@ -49,7 +49,7 @@ from hub.demo.pages import (
 )
 from hub.demo.staging import stage_demo
 from hub.demo.text_files import TextFile, read_texts, results_csv, safe_cell
-from hub.validation.python_files import import_problems
+from hub.validation.files import missing_requirements
 from scripts import demo
 
 pytest_plugins = ["served_demo"]
@@ -142,11 +142,9 @@ def test_long_text_says_that_its_end_was_not_read(demo_model: EmotionModel) -> N
 def stock_folder(encoder_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of a stock architecture, as a distilled one is."""
     folder = tmp_path_factory.mktemp("stock")
-    config = BertConfig.from_pretrained(
-        encoder_folders["bert_wp"], problem_type="multi_label_classification", id2label={0: "joy", 1: "fear"}
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(encoder_folders["bert_wp"]).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    stock_classifier(tokenizer, id2label={0: "joy", 1: "fear"}).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -536,7 +534,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     for name in code:
         for word in (r"\.", "hub", "scripts", "trainer_ext", "modeling_stacked_emotion"):
             assert not re.search(rf"^\s*(from|import) {word}", contents[0][name].decode(), flags=re.MULTILINE)
-    assert import_problems(tmp_path / "one", "demo") == []
+    assert list(missing_requirements(tmp_path / "one", "demo")) == []
 
 
 @pytest.mark.parametrize(
@@ -653,9 +651,4 @@ def test_command_serves_the_model(demo_folder: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_command_names_bad_input(capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        demo.main(arguments)
-    assert stopped.value.code == 2
-    output = capfd.readouterr().err
-    assert output.startswith(message)
-    assert output.count("\n") == 1
+    assert fails(demo.main, capfd, *arguments).startswith(message)

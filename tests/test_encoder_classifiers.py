@@ -21,6 +21,8 @@ from trainer_ext.encoders.start import fit_shares, format_shares, mean_state_cla
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.evaluation.prediction import load_classifier, predict_logits
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 PLAIN: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from conftest import LABELS
 from huggingface_hub import ModelCard, parse_eval_result_entries
-from model_samples import LABELS, RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
+from model_samples import RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
 from transformers import AutoTokenizer
 
 from hub.model.staging import stage_model

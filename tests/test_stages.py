@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import fails
 from recipe_samples import LABELS, write_recipe, write_vectors
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, pipeline
@@ -31,6 +32,8 @@ from trainer_ext.stages.stage_folder import StageFolder, load_weights, stage_set
 from trainer_ext.stages.staged_training import assign_folds
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["encoder_bytes", "encoder_words", "head"]
@@ -250,9 +253,9 @@ def test_stages_go_without_the_loss_of_each_encoder_alone(tmp_path: Path) -> Non
 def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longer = {"num_train_epochs": 2, "metric_for_best_model": "macro_average_precision"}
     # So high a rate that every epoch is worse.
-    recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=5.0, calibration="none")
+    worse = {"metric_for_best_model": "loss", "head_learning_rate": 5.0, "calibration": "none"}
+    recipe = write_recipe(tmp_path, **FAST, **worse)
     train.main([str(recipe), "--learning_rate", "5e-3"])
     output = capsys.readouterr().out
     assert "The head starts as the mean of the encoders: bytes 0." in output
@@ -301,10 +304,7 @@ def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFi
     before, after = weights(tmp_path / "single"), weights(tmp_path)
     prefix = "stacked_emotion.encoders.words."
     assert same(*({key: value for key, value in part.items() if key.startswith(prefix)} for part in (before, after)))
-    with pytest.raises(SystemExit) as stopped:
-        train.main([str(recipe), "--num_folds", "2"])
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err.splitlines()[-1]
+    error = fails(train.main, capsys, recipe, "--num_folds", "2")
     assert error.startswith(
         "error: `num_folds` is for encoders that are yet to be trained, but 'words' has been trained"
     )
@@ -490,11 +490,7 @@ def test_disk_that_is_too_small_stops_the_command_with_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(SystemExit):
-        train.main([str(write_recipe(tmp_path, **FAST))])
-    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "The feature cache needs" in errors[0]
+    assert "The feature cache needs" in fails(train.main, capfd, write_recipe(tmp_path, **FAST))
     assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
 
 
