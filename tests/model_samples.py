@@ -16,6 +16,14 @@ from transformers import PreTrainedTokenizerBase
 
 from hub.validation.stranger import python_blocks
 
+# Of many lengths, one of them without a word.
+TEXTS = [
+    "I am so happy today!",
+    "",
+    "she loves him, he loves tea ☕ and I can't believe he said that to her... nothing matters any more",
+    "أنا سعيد جدا اليوم",
+    "the family 👨‍👩‍👧 is together again 🎉",
+]
 RESULTS = {
     **{"test_macro_f1": 0.51234, "test_macro_f1_at_0.5": 0.25, "test_micro_f1": 0.6, "test_hamming_loss": 0.0625},
     **{"validation_macro_f1": 0.9, "train_runtime": 90.0, "train_samples_per_second": 1234.5},
@@ -51,6 +59,24 @@ def save_stock_classifier(folder: Path, tokenizer: PreTrainedTokenizerBase, **co
     return write_results(folder, RESULTS)
 
 
+def run_isolated(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` without a network, in a process with none of the settings of this one; `variables` are added."""
+    hidden = ("PYTHON", "HF_", "TRANSFORMERS_", "PYTEST")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-c", code, *arguments],
+        cwd=cwd,
+        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def run_as_stranger(code: str, folder: Path, repo_id: str, revision: str, home: Path) -> str:
     """
     What `code` prints in a process that cannot import the project and has `repo_id` at `revision` in its Hub cache.
@@ -60,21 +86,7 @@ def run_as_stranger(code: str, folder: Path, repo_id: str, revision: str, home: 
     shutil.copytree(folder, cache / "snapshots" / commit)
     (cache / "refs").mkdir()
     (cache / "refs" / revision).write_text(commit)
-    hidden = ("PYTHON", "HF_", "TRANSFORMERS_", "PYTEST")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    environment |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", "-X", "utf8", "-c", _STRANGER + code],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_isolated(_STRANGER + code, cwd=home, HF_HOME=str(home)).stdout
 
 
 def snippets(card: str) -> str:

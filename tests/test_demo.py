@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +26,7 @@ import yaml
 from conftest import CORPUS, fails, stock_classifier
 from transformers import AutoTokenizer
 
-from hub.demo import app, pages
+from hub.demo import app
 from hub.demo.analysis import (
     Analysis,
     Emotion,
@@ -394,7 +393,7 @@ def test_many_labels_are_folded() -> None:
 def test_words_keep_the_text_and_get_their_shares() -> None:
     text = " so\n<b>happy</b>  !"
     words = [Word(1, 3, 0.2, []), Word(7, 12, 0.8, []), Word(18, 19, 0.0, [])]
-    html = pages._words_html(analysis(text, words=words))
+    html = analysis_html(analysis(text, words=words), [])
     page = Tags(html)
     assert page.counts["mark"] == 3
     assert text in page.text
@@ -403,23 +402,25 @@ def test_words_keep_the_text_and_get_their_shares() -> None:
 
 
 def test_even_attention_is_said_and_not_coloured() -> None:
-    html = pages._words_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]))
+    html = analysis_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]), [])
     assert re.findall(r"--share:([\d.]+)", html) == ["0.000", "0.000"]
     assert "Every word counted the same." in html
-    assert "--share:1.000" in pages._words_html(analysis("so", words=[Word(0, 2, 1.0, [])]))
+    assert "--share:1.000" in analysis_html(analysis("so", words=[Word(0, 2, 1.0, [])]), [])
 
 
 def test_encoder_weights_have_a_row_per_word() -> None:
     words = [Word(0, 2, 0.5, [0.25, 0.75]), Word(3, 8, 0.5, [1.0, 0.001])]
-    page = Tags(pages._encoder_weights_html(analysis("so happy", words=words), ["bert", "<ai>"]))
+    page = Tags(analysis_html(analysis("so happy", words=words), ["bert", "<ai>"]))
     assert page.counts["tr"] == 3
     assert page.counts["td"] == 4
     assert "wordbert<ai>so25%75%happy100%<1%" in page.text
 
 
-@pytest.mark.parametrize("make", [message_html, lambda text: pages._bars([Emotion(text, 0.5, 0.5)])])
-def test_text_of_others_is_escaped(make: Callable[[str], str]) -> None:
-    page = Tags(make(HOSTILE))
+@pytest.mark.parametrize(
+    "html", [message_html(HOSTILE), analysis_html(Analysis("", [Emotion(HOSTILE, 0.5, 0.5)], [], False), [])]
+)
+def test_text_of_others_is_escaped(html: str) -> None:
+    page = Tags(html)
     assert HOSTILE in page.text
     assert not {"img", "script"} & page.counts.keys()
 

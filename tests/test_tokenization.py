@@ -615,6 +615,8 @@ def test_auto_tokenizer(mixed: StackedEmotionTokenizer, tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(tmp_path, max_words=5).max_words == 5
 
 
+# By default, the process of `test_remote_loading` says the same.
+@pytest.mark.slow
 def test_auto_tokenizer_in_a_process_without_the_project(mixed: StackedEmotionTokenizer, tmp_path: Path) -> None:
     mixed.save_pretrained(tmp_path / "saved")
     script = """
