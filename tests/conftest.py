@@ -198,14 +198,16 @@ def model(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassifi
     return built.eval()
 
 
-@pytest.fixture
-def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def blank_figures() -> Iterator[None]:
     """Figures are saved as one pixel: else most of the time of a short training goes into its pictures."""
 
     def save(figure: Figure, file: IO[bytes], **_: Any) -> None:
         Image.new("L", (1, 1)).save(file, "png")
 
-    monkeypatch.setattr(Figure, "savefig", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -388,9 +388,9 @@ MEGABYTES = [
 def test_a_megabyte_takes_no_longer_than_a_page(own: Own, kind: str) -> None:
     text = megabyte(kind)
     tokenizer = StackedEmotionTokenizer(own, {"wp": "arabert", "bpe": "tweet"})
-    start = time.perf_counter()
+    start = time.process_time()
     encoded = tokenizer(text, return_truncated=True)
-    assert time.perf_counter() - start < 8.0
+    assert time.process_time() - start < 8.0
     assert encoded["truncated"]
     assert all(2 <= len(encoded[f"{name}_input_ids"]) <= 128 for name in own)
 
