@@ -132,6 +132,17 @@ def stock_classifier(tokenizer: PreTrainedTokenizerBase, **config: Any) -> BertF
     return BertForSequenceClassification(BertConfig(**(fields | config)))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files in and below a folder, by their paths from there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def fails(main: Callable[[list[str]], object], capture: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """Run a command, which must exit with 2 and write one line to standard error; return that line."""
     capture.readouterr()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from balanced_samples import write_balanced_recipe, write_tweets
-from conftest import fails
+from conftest import contents, fails
 
 from hub.dataset import build as building
 from hub.dataset.candidates import candidate_rows
@@ -35,10 +35,6 @@ RECIPES = sorted((ROOT / "scripts" / "datasets").glob("*.yaml"))
 
 def build(recipe: Path, *arguments: str) -> dict[str, Any]:
     return build_balanced_dataset.main([str(recipe), *arguments])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture

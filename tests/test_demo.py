@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CORPUS, fails, stock_classifier
+from conftest import CORPUS, fails, free_port, stock_classifier
 from transformers import AutoTokenizer
 
 from hub.demo import app
@@ -595,12 +594,6 @@ def test_app_loads_the_model_that_is_named(
     monkeypatch.setattr(app, "launch", served.append)
     app.main()
     assert served == [loaded]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def client_when_ready(process: subprocess.Popen[bytes], port: int) -> gradio_client.Client:

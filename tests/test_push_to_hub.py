@@ -16,13 +16,12 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from conftest import fails
+from conftest import contents, fails
 from hub_client import (
     READ_TOKEN,
     STOCK_AND_CUSTOM,
     TOKEN,
     WRONG_TOKEN,
-    contents,
     run_command,
     run_stranger,
     write_folder,

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,8 @@ pytestmark = pytest.mark.usefixtures("blank_figures")
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["encoder_bytes", "encoder_words", "head"]
+Record = Callable[[str, StackedEmotionTrainer], object]
+OnOptimizer = Callable[[Record], None]
 FAST: dict[str, Any] = {"training_mode": "staged", "num_train_epochs": 1, "head_num_train_epochs": 2}
 
 
@@ -120,21 +123,37 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture
+def on_optimizer(monkeypatch: pytest.MonkeyPatch) -> OnOptimizer:
+    """Have a function called with the name and the Trainer of every stage that has made its optimizer."""
+
+    def register(record: Record) -> None:
+        create_optimizer = StackedEmotionTrainer.create_optimizer
+
+        def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+            optimizer = create_optimizer(self, model)
+            record(Path(str(self.args.output_dir)).name, self)
+            return optimizer
+
+        monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+
+    return register
+
+
 # ---------------------------------------------------------------------------------------------- a whole run
 
 
 def test_staged_run_leaves_a_repository_of_the_trained_parts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_optimizer: OnOptimizer
 ) -> None:
     trained: dict[str, list[str]] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
+    configs: dict[str, Any] = {}
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        stage = Path(str(self.args.output_dir)).name
-        trained[stage] = [name for name, value in self.model.named_parameters() if value.requires_grad]
-        return optimizers(self, model)
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        trained[stage] = [name for name, value in trainer.model.named_parameters() if value.requires_grad]
+        configs[stage] = trainer.model.config
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     recipe = write_recipe(tmp_path, **FAST)
     states, written = run(recipe, capsys)
     assert states == dict.fromkeys(STAGES, "training")
@@ -144,6 +163,12 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
         encoder = [key for key in trained[f"encoder_{name}"] if not key.startswith("classifier.")]
         assert encoder
         assert all(key.startswith(f"stacked_emotion.encoders.{name}.") for key in encoder)
+        # It stands under mean pooling and a linear layer.
+        config = configs[f"encoder_{name}"]
+        assert (config.mixer, config.lstm_num_layers, config.pooling) == ("none", 0, "mean")
+        assert (list(config.encoders), config.skip_connection) == ([name], False)
+        classifier = load_weights(tmp_path / "output" / "checkpoints" / "stages" / f"encoder_{name}")
+        assert classifier["classifier.weight"].shape == (4, 16)
     assert not [key for key in trained["head"] if ".encoders." in key]
     assert {key.split(".")[1] for key in trained["head"]} >= {"mixer", "bilstm", "pooling"}
     # The model has what the stages have made.
@@ -195,17 +220,15 @@ def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_polish_trains_all_with_its_own_rate(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_optimizer: OnOptimizer
 ) -> None:
     rates: dict[str, set[float]] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        optimizer = optimizers(self, model)
-        rates[Path(str(self.args.output_dir)).name] = {group["lr"] for group in optimizer.param_groups}
-        return optimizer
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        assert trainer.optimizer is not None
+        rates[stage] = {group["lr"] for group in trainer.optimizer.param_groups}
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     # The last epoch is kept, be it better than the start or not.
     polish = {"polish_num_train_epochs": 1, "polish_learning_rate": 3e-4, "load_best_model_at_end": False}
     states, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
@@ -217,25 +240,6 @@ def test_polish_trains_all_with_its_own_rate(
     assert not torch.equal(polished["classifier.weight"], head["classifier.weight"])
     key = "stacked_emotion.encoders.words.embeddings.word_embeddings.weight"
     assert not torch.equal(polished[key], load_weights(stages / "encoder_words")[key])
-
-
-@pytest.mark.slow
-def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    make = staged_training.encoder_classifier
-
-    def recorded(*arguments: Any) -> Any:
-        seen.append(make(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(staged_training, "encoder_classifier", recorded)
-    train.main([str(write_recipe(tmp_path, **FAST))])
-    config = seen[0].config
-    assert (config.mixer, config.lstm_num_layers, config.pooling, config.skip_connection) == ("none", 0, "mean", False)
-    assert seen[0].classifier.in_features == 16
-    assert list(config.encoders) == ["bytes"]
 
 
 @pytest.mark.slow
@@ -274,16 +278,10 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
 
 
 def test_an_encoder_with_fewer_layers_is_frozen_as_a_whole_in_its_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, on_optimizer: OnOptimizer
 ) -> None:
     frozen: dict[str, int] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
-
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        frozen[Path(str(self.args.output_dir)).name] = self.args.num_frozen_layers
-        return optimizers(self, model)
-
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(lambda stage, trainer: frozen.update({stage: trainer.args.num_frozen_layers}))
     size = {"vocab_size": 200, "hidden_size": 16, "num_attention_heads": 2}
     static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
     layers = {"bytes": {**size, "num_hidden_layers": 3}, "low": {**size, "num_hidden_layers": 1}, "words": static}
@@ -412,23 +410,22 @@ def test_every_argument_is_known_to_count_or_not(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, on_optimizer: OnOptimizer
 ) -> None:
     trained: dict[str, list[list[int]]] = {}
     encoded: dict[str, list[list[int]]] = {}
-    optimizers, write = StackedEmotionTrainer.create_optimizer, feature_cache.write_features
+    write = feature_cache.write_features
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        if "words_input_ids" in self.train_dataset.column_names:
-            trained[Path(str(self.args.output_dir)).name] = list(self.train_dataset["words_input_ids"])
-        return optimizers(self, model)
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        if "words_input_ids" in trainer.train_dataset.column_names:
+            trained[stage] = list(trainer.train_dataset["words_input_ids"])
 
     def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
         if "words_input_ids" in rows.column_names:
             encoded[file.path.name.rpartition("-")[0]] = list(rows["words_input_ids"])
         write(file, model, rows, *rest)
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     monkeypatch.setattr(staged_training, "write_features", write_file)
     states, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
     encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]

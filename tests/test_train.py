@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from conftest import fails
+from conftest import contents, fails
 from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows, write_vectors
 from safetensors.torch import load_file, save_file
 
@@ -53,10 +53,6 @@ def probabilities_of(trained: Trained, split: str) -> np.ndarray:
     return predict_probabilities(*load_classifier(str(trained.folder), "cpu"), texts)
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 # ---------------------------------------------------------------------------------------------- a whole run
 
 
@@ -70,7 +66,7 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     files |= {f"reports/{report}.{suffix}" for report in reports for suffix in ("json", "png")}
     for name in ("words", "bytes"):
         files |= {f"{name}_tokenizer/tokenizer.json", f"{name}_tokenizer/tokenizer_config.json"}
-    assert set(snapshot(trained.folder)) == files
+    assert set(contents(trained.folder)) == files
     assert not [path for path in trained.folder.parent.iterdir() if path.name.startswith(".")]
 
 
@@ -238,7 +234,7 @@ def test_reports_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
     (output / "reliability.png").write_bytes(b"of an earlier model")
     fields = {"validation_file": None, "test_file": None, "num_train_epochs": 1, "encoders": ONE_ENCODER}
     train.main([str(write_recipe(tmp_path, **fields))])
-    assert not [name for name in snapshot(output) if name.endswith(".png")]
+    assert not [name for name in contents(output) if name.endswith(".png")]
     assert (output / "label_statistics.json").is_file()
 
 
@@ -314,12 +310,12 @@ def test_bad_data_file_leaves_an_older_output_as_it_was(tmp_path: Path, capfd: p
     recipe = str(write_recipe(tmp_path))
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "model.safetensors").write_bytes(b"an older model")
-    before = snapshot(tmp_path / "output")
+    before = contents(tmp_path / "output")
     write_rows(tmp_path / "validation.jsonl", [{"text": "oh", "labels": ["joie"]}])
     said = fails(train.main, capfd, recipe)
     assert f"{tmp_path / 'validation.jsonl'}, row 1, column 'labels'" in said
     assert "'joie' is not among the labels of" in said
-    assert snapshot(tmp_path / "output") == before
+    assert contents(tmp_path / "output") == before
 
 
 def test_missing_data_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
