@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files of all sources of the balanced data set, and a recipe over them."""
+"""Of the balanced data set: small files of all its sources, a recipe over them, and candidates that it is made of."""
 
 from __future__ import annotations
 
 import csv
-import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
+from recipe_samples import write_rows
 
+from hub.dataset.candidates import CANDIDATE_SCHEMA
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 
 WORDS = [
@@ -29,6 +32,9 @@ WORDS = [
     "dog",
 ]
 SPLITS = {"train": 60, "validation": 40, "test": 20}
+
+ANGER, GRIEF, JOY, NEUTRAL = (GOEMOTIONS_LABELS.index(name) for name in ("anger", "grief", "joy", "neutral"))
+REVISION = "0123abcd"
 
 
 def text(generator: random.Random) -> str:
@@ -72,8 +78,7 @@ def write_balanced_recipe(folder: Path, teacher: Path, **fields: Any) -> Path:
     }
     written = [{"text": text(generator), "labels": [GOEMOTIONS_LABELS[index % 28]]} for index in range(30)]
     written += [{"text": texts["test"][0], "labels": ["joy"]}, {"text": texts["train"][1], "labels": ["joy"]}]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in written]
-    (folder / "written.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_rows(folder / "written.jsonl", written)
     tweets = [f"@ann{index} {text(generator)} http://x.org/{index}" for index in range(100)]
     tweets += [f"@bob {line}" for line in (*texts["test"][7:9], texts["validation"][0] + "!!")]
     tweets += [texts["train"][2], str(written[3]["text"]), "@ann", "http://x.org", "...", tweets[0]]
@@ -94,3 +99,36 @@ def write_balanced_recipe(folder: Path, teacher: Path, **fields: Any) -> Path:
     path = folder / "balanced.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return path
+
+
+# Of a human, a written and a tweeted source, with four of 28 labels.
+def make_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Candidates from rows without the columns that are missing or 1.0 or `train` in them."""
+    defaults = {"source": "goemotions", "confidence": 1.0, "split": "train"}
+    return pa.Table.from_pylist([defaults | row for row in rows], schema=CANDIDATE_SCHEMA)
+
+
+def human(number: int, labels: list[int]) -> dict[str, Any]:
+    return {"text": f"human {number}", "labels": labels}
+
+
+def sample_candidates() -> pa.Table:
+    """40 human rows with 3 of grief, 6 written ones, 20 tweets; one of the written ones has votes."""
+    rows = [human(i, [NEUTRAL]) for i in range(20)] + [human(20 + i, [JOY]) for i in range(9)]
+    rows += [human(29 + i, [ANGER]) for i in range(8)] + [human(37 + i, [ANGER, GRIEF]) for i in range(3)]
+    written = [{"text": f"written {i}", "labels": [GRIEF], "source": "written"} for i in range(6)]
+    # As a text that a model wrote and people reviewed.
+    written[0] |= {"human_votes": '{"ann": ["grief"]}', "teacher": "some-writer"}
+    tweets = [
+        {
+            "text": f"tweet {i}",
+            "labels": [GRIEF] if i % 2 else [JOY],
+            "source": "sentiment140",
+            "confidence": i / 20,
+            "teacher": "someone/teacher",
+            "teacher_revision": REVISION,
+            "teacher_scores": [i / 20] * 28,
+        }
+        for i in range(20)
+    ]
+    return make_table([*rows, *written, *tweets])

@@ -11,15 +11,19 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer, split_words
@@ -111,6 +115,47 @@ ENCODERS = {
 }
 
 
+def stock_classifier(tokenizer: PreTrainedTokenizerBase, **config: Any) -> BertForSequenceClassification:
+    """A multi-label BERT of transformers, the same in every test; `config` overrides or adds fields of its config."""
+    torch.manual_seed(0)
+    fields = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        # So large that texts differ.
+        "initializer_range": 0.2,
+        "problem_type": "multi_label_classification",
+        "id2label": LABELS,
+    }
+    return BertForSequenceClassification(BertConfig(**(fields | config)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files in and below a folder, by their paths from there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def fails(main: Callable[[list[str]], object], capture: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run a command, which must exit with 2 and write one line to standard error; return that line."""
+    capture.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments)])
+    assert stopped.value.code == 2
+    # Bars of progress may stand before it.
+    error = re.sub(r"\r[^\r\n]*/s\] *\n?", "", capture.readouterr().err)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error.removesuffix("\n")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on every connection that would leave this machine."""
@@ -162,6 +207,18 @@ def model(encoder_folders: dict[str, Path]) -> StackedEmotionForSequenceClassifi
     torch.manual_seed(0)
     built = StackedEmotionForSequenceClassification.from_encoders(encoder_folders, id2label=LABELS)
     return built.eval()
+
+
+@pytest.fixture(scope="module")
+def blank_figures() -> Iterator[None]:
+    """Figures are saved as one pixel: else most of the time of a short training goes into its pictures."""
+
+    def save(figure: Figure, file: IO[bytes], **_: Any) -> None:
+        Image.new("L", (1, 1)).save(file, "png")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="module")

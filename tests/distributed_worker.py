@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
-from conftest import LABELS
+from conftest import LABELS, stock_classifier
 from test_trainer import encode, without_dropout
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, TrainerCallback
+from transformers import AutoTokenizer, EvalPrediction, TrainerCallback
 from transformers.trainer_utils import set_seed
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
@@ -57,17 +57,7 @@ def build(kind: str, encoders: Path) -> tuple[Any, Any]:
         )
         return model, tokenizer
     tokenizer = AutoTokenizer.from_pretrained(encoders / "bert_wp")
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
-        problem_type="multi_label_classification",
-        id2label=LABELS,
-    )
-    return BertForSequenceClassification(config), tokenizer
+    return stock_classifier(tokenizer), tokenizer
 
 
 class Recorder(TrainerCallback):
@@ -94,7 +84,7 @@ def make_trainer(kind: str, encoders: Path, folder: Path, num_processes: int, **
         "disable_tqdm": True,
         "per_device_train_batch_size": 8 // num_processes,
         "per_device_eval_batch_size": 8 // num_processes,
-        "max_steps": 10,
+        "max_steps": 5,
         "logging_steps": 1,
         "optim": "sgd",
         "learning_rate": 0.1,
@@ -148,14 +138,14 @@ def train(kind: str, terms: str, encoders: Path, folder: Path, num_processes: in
 def resume(kind: str, strategy: str, encoders: Path, folder: Path, num_processes: int) -> Results:
     """The weights of a run with dropout, and of one that goes on from its checkpoint within the second epoch."""
     options: dict[str, Any] = {
-        "max_steps": 12,
+        "max_steps": 10,
         "save_strategy": "steps",
         "save_total_limit": None,
         "optim": "adamw_torch",
     }
     options |= {"train_sampling_strategy": strategy, **TERMS["matching_memory"], "learning_rate": 1e-3}
     found = {}
-    for name, save_steps, checkpoint in (("whole", 9, None), ("resumed", 100, "checkpoint-9")):
+    for name, save_steps, checkpoint in (("whole", 8, None), ("resumed", 100, "checkpoint-8")):
         trainer = make_trainer(kind, encoders, folder / name, num_processes, save_steps=save_steps, **options)
         trainer.train(resume_from_checkpoint=checkpoint and str(folder / "whole" / checkpoint))
         found[name] = {key: value.clone() for key, value in trainer.model.state_dict().items()}

@@ -11,6 +11,10 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from trainer_ext.data.loading import read_file
+from trainer_ext.errors import InputError
 
 LABELS = ["anger", "joy", "sadness"]
 TEXTS = ["so glad, at last", 'he said "no"', "أنا حزين 😢", "nothing"]
@@ -48,6 +52,12 @@ def check(data: datasets.Dataset, texts: list[str] = TEXTS, labels: list[list[fl
     assert data.features["labels"].feature == datasets.Value("float32")
     assert list(data["text"]) == texts
     assert list(data["labels"]) == labels
+
+
+def assert_refused(path: Path, place: str, *parts: str, **options: Any) -> None:
+    """Check that the file is refused with a message of that place and those parts; `options` are of `read_file`."""
+    with pytest.raises(InputError, match=message(path, place, *parts)):
+        read_file(path, **options)
 
 
 def message(path: Path, place: str, *parts: str) -> str:

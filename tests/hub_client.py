@@ -85,10 +85,6 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 def run_stranger(hub: HubServer, home: Path, code: str, *arguments: str) -> str:
     """What `code` prints in a fresh process elsewhere, with an empty cache, that knows only the local Hub."""
     home.mkdir(parents=True, exist_ok=True)

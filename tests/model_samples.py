@@ -11,11 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+from conftest import stock_classifier
+from transformers import PreTrainedTokenizerBase
 
 from hub.validation.stranger import python_blocks
 
-LABELS = {0: "anger", 1: "joy", 2: "sadness", 3: "fear"}
+# Of many lengths, one of them without a word.
+TEXTS = [
+    "I am so happy today!",
+    "",
+    "she loves him, he loves tea ☕ and I can't believe he said that to her... nothing matters any more",
+    "أنا سعيد جدا اليوم",
+    "the family 👨‍👩‍👧 is together again 🎉",
+]
 RESULTS = {
     **{"test_macro_f1": 0.51234, "test_macro_f1_at_0.5": 0.25, "test_micro_f1": 0.6, "test_hamming_loss": 0.0625},
     **{"validation_macro_f1": 0.9, "train_runtime": 90.0, "train_samples_per_second": 1234.5},
@@ -45,18 +53,28 @@ def save_classifier(folder: Path, model: Any, tokenizer: Any, **config: Any) -> 
 
 def save_stock_classifier(folder: Path, tokenizer: PreTrainedTokenizerBase, **config: Any) -> Path:
     """A stock multi-label classifier with our thresholds in its configuration."""
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    fields = {
-        "vocab_size": len(tokenizer),
-        "id2label": LABELS,
-        "label2id": {label: index for index, label in LABELS.items()},
-        "problem_type": "multi_label_classification",
-        "thresholds": [0.1, 0.2, 0.9, 0.4],
-        **size,
-    }
-    BertForSequenceClassification(BertConfig(**(fields | config))).save_pretrained(folder)
+    config = {"thresholds": [0.1, 0.2, 0.9, 0.4], **config}
+    stock_classifier(tokenizer, **config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return write_results(folder, RESULTS)
+
+
+def run_isolated(code: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` without a network, in a process with none of the settings of this one; `variables` are added."""
+    hidden = ("PYTHON", "HF_", "TRANSFORMERS_", "PYTEST")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-c", code, *arguments],
+        cwd=cwd,
+        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def run_as_stranger(code: str, folder: Path, repo_id: str, revision: str, home: Path) -> str:
@@ -68,21 +86,7 @@ def run_as_stranger(code: str, folder: Path, repo_id: str, revision: str, home: 
     shutil.copytree(folder, cache / "snapshots" / commit)
     (cache / "refs").mkdir()
     (cache / "refs" / revision).write_text(commit)
-    hidden = ("PYTHON", "HF_", "TRANSFORMERS_", "PYTEST")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    environment |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", "-X", "utf8", "-c", _STRANGER + code],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_isolated(_STRANGER + code, cwd=home, HF_HOME=str(home)).stdout
 
 
 def snippets(card: str) -> str:

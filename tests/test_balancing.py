@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from candidate_samples import make_table
+from balanced_samples import make_table
 
 from hub.dataset.balancing import Pool, Selection, co_occurrence, select_balanced
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import fails
 
 from scripts import benchmark
 from scripts.benchmarks import timing
@@ -29,14 +30,7 @@ from scripts.benchmarks.timing import take_turns
     ],
 )
 def test_mistake_is_one_line(capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        benchmark.main(arguments)
-    assert stopped.value.code == 2
-    printed = capfd.readouterr().err
-    assert printed.startswith("error: ")
-    assert printed.count("\n") == 1
-    assert part in printed
+    assert part in fails(benchmark.main, capfd, *arguments)
 
 
 @pytest.mark.parametrize("name", benchmark.COMMANDS)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from balanced_samples import write_balanced_recipe, write_tweets
+from conftest import contents, fails
 
 from hub.dataset import build as building
 from hub.dataset.candidates import candidate_rows
@@ -36,10 +37,6 @@ def build(recipe: Path, *arguments: str) -> dict[str, Any]:
     return build_balanced_dataset.main([str(recipe), *arguments])
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.fixture
 def candidates(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The rows that a data set was selected from, once it is built."""
@@ -52,16 +49,6 @@ def candidates(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(building, "write_balanced_dataset", record)
     return rows
-
-
-def fails(capfd: pytest.CaptureFixture[str], recipe: Path, *arguments: str) -> str:
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        build(recipe, *arguments)
-    assert stopped.value.code == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -252,41 +239,50 @@ def test_generated_candidates_are_a_source(tmp_path: Path, candidates: list[dict
     assert [row["text"] for row in candidates][-2:] == table["text"].to_pylist()
 
 
-def test_bad_input_is_one_line(roberta_teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tweet_file", "x"], "unknown field `tweet_file`; did you mean `tweets_file`?"),
+        (["--acceptance", "none"], "`acceptance` must be one of precision, flat, got 'none'"),
+        (["--precision", "fp8"], "`precision` must be one of auto, fp32, bf16, fp16, got 'fp8'"),
+        (["--shard_size", "0"], "`shard_size` must be at least 1, got 0"),
+        (["--tokens_per_batch", "0"], "`tokens_per_batch` must be at least 1, got 0"),
+        (["--target", "0"], "`target` must be at least 1, got 0"),
+        (["--max_copies", "0"], "`max_copies` must be at least 1, got 0"),
+        (["--min_support", "0"], "`min_support` must be at least 1, got 0"),
+        (["--tolerance", "-0.5"], "`tolerance` must be at least 0, got -0.5"),
+        (["--seed", "-1"], "`seed` must be at least 0, got -1"),
+        (["--near_duplicate_threshold", "0.69"], "`near_duplicate_threshold` must be from 0.7 to 1, got"),
+        (["--near_duplicate_threshold", "1.01"], "`near_duplicate_threshold` must be from 0.7 to 1, got"),
+        (["--near_duplicate_threshold", ".nan"], "`near_duplicate_threshold` must be from 0.7 to 1, got"),
+        (["--wanted_precision", "0.3"], "`wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35, 0.3 and 0.9."),
+        (["--flat_cut_off", "1"], "`wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35, 0.6 and 1.0."),
+        (["--tweets_dataset_name", "some/tweets", "--tweets_file", "no.csv"], "both given"),
+        (["--tweets_file", "no.csv"], "There is no file no.csv of tweets"),
+        (["--generated_files", "[no.parquet]"], "There is no file no.parquet of candidates"),
+        (["--generated_files", "[torn.parquet]"], "expected a Parquet file with the columns text, labels"),
+        (["--generated_files", "[narrow.parquet]"], "expected a Parquet file with the columns text, labels"),
+        (["--test_file", "null"], "GoEmotions needs its test split, which stays as it is: set `test_file`"),
+    ],
+)
+def test_bad_input_is_one_line(
+    roberta_teacher: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
     recipe = write_balanced_recipe(tmp_path, roberta_teacher)
-    assert "There is no recipe no.yaml" in fails(capfd, Path("no.yaml"))
-    assert "unknown field `tweet_file`; did you mean `tweets_file`?" in fails(capfd, recipe, "--tweet_file", "x")
-    assert "`acceptance` must be one of precision, flat, got 'none'" in fails(capfd, recipe, "--acceptance", "none")
-    assert "`precision` must be one of auto, fp32, bf16, fp16, got 'fp8'" in fails(capfd, recipe, "--precision", "fp8")
-    assert "`shard_size` must be at least 1, got 0" in fails(capfd, recipe, "--shard_size", "0")
-    assert "`tokens_per_batch` must be at least 1, got 0" in fails(capfd, recipe, "--tokens_per_batch", "0")
-    for name, value, least in (
-        ("target", "0", 1),
-        ("max_copies", "0", 1),
-        ("tolerance", "-0.5", 0),
-        ("seed", "-1", 0),
-    ):
-        message = f"`{name}` must be at least {least}, got {value}"
-        assert message in fails(capfd, recipe, f"--{name}", value)
-    for threshold in ("0.69", "1.01", ".nan"):
-        message = "`near_duplicate_threshold` must be from 0.7 to 1, got"
-        assert message in fails(capfd, recipe, "--near_duplicate_threshold", threshold)
-    assert "`min_support` must be at least 1, got 0" in fails(capfd, recipe, "--min_support", "0")
-    expected = "Expected 0 < `least_precision` <= `wanted_precision` < 1 and 0 < `flat_cut_off` < 1, got 0.35,"
-    assert f"{expected} 0.3 and 0.9." in fails(capfd, recipe, "--wanted_precision", "0.3")
-    assert f"{expected} 0.6 and 1.0." in fails(capfd, recipe, "--flat_cut_off", "1")
-    both = ("--tweets_dataset_name", "some/tweets", "--tweets_file", "no.csv")
-    assert "both given" in fails(capfd, recipe, *both)
-    assert "There is no file no.csv of tweets" in fails(capfd, recipe, "--tweets_file", "no.csv")
-    assert "There is no file no.parquet of candidates" in fails(capfd, recipe, "--generated_files", "[no.parquet]")
-    (tmp_path / "other.parquet").write_bytes(b"x")
-    other = json.dumps([str(tmp_path / "other.parquet")])
-    assert "expected a Parquet file with the columns text, labels" in fails(capfd, recipe, "--generated_files", other)
-    pq.write_table(pa.table({"text": ["x"]}), tmp_path / "other.parquet")
-    assert "expected a Parquet file with the columns text, labels" in fails(capfd, recipe, "--generated_files", other)
-    incomplete = write_balanced_recipe(tmp_path, roberta_teacher, test_file=None)
-    assert "GoEmotions needs its test split, which stays as it is: set `test_file`" in fails(capfd, incomplete)
+    monkeypatch.chdir(tmp_path)
+    Path("torn.parquet").write_bytes(b"x")
+    pq.write_table(pa.table({"text": ["x"]}), "narrow.parquet")
+    assert message in fails(build_balanced_dataset.main, capfd, recipe, *arguments)
     assert not list((tmp_path / "output").rglob("*.parquet"))
+
+
+def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "There is no recipe no.yaml" in fails(build_balanced_dataset.main, capfd, "no.yaml")
 
 
 def test_broken_tweets_leave_nothing(roberta_teacher: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -294,10 +290,10 @@ def test_broken_tweets_leave_nothing(roberta_teacher: Path, tmp_path: Path, capf
     tweets = tmp_path / "tweets.csv"
     whole = tweets.read_bytes()
     tweets.write_bytes(whole + b'"4","5","Mon"\n')
-    message = fails(capfd, recipe)
+    message = fails(build_balanced_dataset.main, capfd, recipe)
     assert "tweets.csv, row 110: expected 6 columns" in message
     write_tweets(tweets, [], 0)
-    assert "tweets.csv: has no rows, expected tweets" in fails(capfd, recipe)
+    assert "tweets.csv: has no rows, expected tweets" in fails(build_balanced_dataset.main, capfd, recipe)
     assert not (tmp_path / "output").exists()
     tweets.write_bytes(whole)
     assert build(recipe)["sources"]["sentiment140"]["kept"] == 100

@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import LABELS
+from conftest import LABELS, stock_classifier
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_trainer import CORPUS, ROWS, Setup, make_trainer
 from transformers import (
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
     TrainerCallback,
     TrainerState,
     TrainingArguments,
@@ -48,19 +45,8 @@ def setup(
     """A model and its tokenizer: ours, and one of transformers that returns its hidden states as well."""
     if request.param == "ours":
         return model, tokenizer
-    torch.manual_seed(0)
     stock_tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
-    config = BertConfig(
-        vocab_size=len(stock_tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        problem_type="multi_label_classification",
-        id2label=LABELS,
-        output_hidden_states=True,
-    )
-    return BertForSequenceClassification(config), stock_tokenizer
+    return stock_classifier(stock_tokenizer, output_hidden_states=True), stock_tokenizer
 
 
 class Recorder(ReportCallback):

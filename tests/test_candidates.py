@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import GRIEF, JOY, make_table, sample_candidates
+from balanced_samples import GRIEF, JOY, make_table, sample_candidates
 
 from hub.dataset.candidates import (
     CANDIDATE_SCHEMA,

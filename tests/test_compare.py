@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from conftest import fails
 from PIL import Image
 from recipe_samples import write_recipe
 from run_samples import make_variants
@@ -57,16 +58,6 @@ def write_finished_runs(folder: Path) -> tuple[list[str], dict[str, list[RunPred
             file = "cell.npz" if name == "same" else "predictions.npz"
             run.save(folder / "runs" / name / f"seed_{seed}" / file)
     return [str(path), "--no_train", "--output_dir", str(folder / "runs")], variants
-
-
-def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        compare.main(list(arguments))
-    assert stopped.value.code == 2
-    error = capfd.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
@@ -138,7 +129,7 @@ def test_missing_runs_are_named_and_left_out(tmp_path: Path, capfd: pytest.Captu
     counts = {name: entry["num_runs"] for name, entry in summary["variants"].items()}
     assert counts == {"plain": 3, "same": 2, "mean": 2}
     shutil.rmtree(tmp_path / "runs" / "plain")
-    assert "No run of plain is finished, with which the others are compared" in fails(capfd, *arguments)
+    assert "No run of plain is finished, with which the others are compared" in fails(compare.main, capfd, *arguments)
 
 
 def test_runs_of_other_settings_are_refused_before_any_is_trained(
@@ -147,7 +138,7 @@ def test_runs_of_other_settings_are_refused_before_any_is_trained(
     arguments, _ = write_finished_runs(tmp_path)
     (tmp_path / "runs" / "plain" / "seed_1" / "settings.json").write_text("{}", encoding="utf-8")
     arguments.remove("--no_train")
-    assert "plain/seed_1 was begun with other settings" in fails(capfd, *arguments, "--seeds", "4")
+    assert "plain/seed_1 was begun with other settings" in fails(compare.main, capfd, *arguments, "--seeds", "4")
     assert not (tmp_path / "runs" / "plain" / "seed_4").exists()
 
 
@@ -266,9 +257,9 @@ def test_killed_comparison_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_pat
 
 def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"correlation_los": "lca"}})
-    assert "did you mean `correlation_loss`" in fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    assert "did you mean `correlation_loss`" in fails(compare.main, capfd, path, "--output_dir", tmp_path / "runs")
     path = write_comparison(tmp_path, variants={"plain": {}, "bad": {"only_encoders": ["other"]}})
-    error = fails(capfd, str(path), "--output_dir", str(tmp_path / "runs"))
+    error = fails(compare.main, capfd, path, "--output_dir", tmp_path / "runs")
     assert "`only_encoders` must name some of words, bytes, got ['other']" in error
     assert not (tmp_path / "runs").exists()
 
@@ -292,13 +283,13 @@ def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.Cap
 def test_a_bad_comparison_is_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, Any], message: str
 ) -> None:
-    assert message in fails(capfd, str(write_comparison(tmp_path, **values)))
+    assert message in fails(compare.main, capfd, write_comparison(tmp_path, **values))
 
 
 def test_a_comparison_without_a_test_split_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = str(write_comparison(tmp_path))
-    error = fails(capfd, path, "--test_file", "null", "--output_dir", str(tmp_path / "runs"))
-    assert error == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`.\n"
+    error = fails(compare.main, capfd, path, "--test_file", "null", "--output_dir", tmp_path / "runs")
+    assert error == "error: A comparison needs a test split: give a `test_file` or a `test_ratio`."
     assert not (tmp_path / "runs").exists()
 
 
@@ -340,14 +331,14 @@ def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.C
     plan = load_plan(path)
     assert [*plan.only(["stack"]).variants] == ["stack", "middle", "last"]
     assert plan.only([*variants]) == plan
-    error = fails(capfd, str(path), "--variants", "stack", "stakc")
-    assert error == f"error: {path} has no variant 'stakc'; there are plain, lone, stack, middle, last.\n"
+    error = fails(compare.main, capfd, path, "--variants", "stack", "stakc")
+    assert error == f"error: {path} has no variant 'stakc'; there are plain, lone, stack, middle, last."
 
 
 def test_other_bad_input_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert "There is no comparison nowhere.yaml" in fails(capfd, "nowhere.yaml")
+    assert "There is no comparison nowhere.yaml" in fails(compare.main, capfd, "nowhere.yaml")
     path = str(write_comparison(tmp_path))
-    assert "`--seeds` must be an integer of at least 1, got 0" in fails(capfd, path, "--seeds", "0")
-    assert "`--jobs` must be an integer of at least 1, got 0" in fails(capfd, path, "--jobs", "0")
+    assert "`--seeds` must be an integer of at least 1, got 0" in fails(compare.main, capfd, path, "--seeds", "0")
+    assert "`--jobs` must be an integer of at least 1, got 0" in fails(compare.main, capfd, path, "--jobs", "0")
     for seed in (["--seed", "42"], ["--seed=42"]):
-        assert "--seed is that of one run, and a comparison has several" in fails(capfd, path, *seed)
+        assert "--seed is that of one run, and a comparison has several" in fails(compare.main, capfd, path, *seed)

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import ANGER, GRIEF, human, make_table, sample_candidates
+from balanced_samples import ANGER, GRIEF, human, make_table, sample_candidates
+from conftest import contents
 
 from hub.dataset import build
 from hub.dataset.arguments import BalancedDatasetArguments
@@ -33,10 +34,6 @@ def select_and_write(folder: Path, candidates: pa.Table | None = None, **setting
     }
     table = sample_candidates() if candidates is None else candidates
     return write_balanced_dataset(table, EVALUATION, arguments, **numbers)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from candidate_samples import ANGER, JOY, REVISION, make_table, sample_candidates
+from balanced_samples import ANGER, JOY, REVISION, make_table, sample_candidates
 from huggingface_hub import DatasetCard
 from PIL import Image
 

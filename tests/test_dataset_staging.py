@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from candidate_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, make_table, sample_candidates
+from balanced_samples import ANGER, GRIEF, JOY, NEUTRAL, REVISION, make_table, sample_candidates
+from conftest import contents
 
 from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.build import write_balanced_dataset
@@ -58,10 +59,6 @@ def stage(source: Path, folder: Path) -> Path:
 
 def load(folder: Path, config: str | None, cache: Path) -> datasets.DatasetDict:
     return datasets.load_dataset(str(folder), config, cache_dir=str(cache))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def write(folder: Path, number: int = 0) -> None:

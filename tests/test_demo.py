@@ -8,11 +8,9 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +22,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CORPUS
+from conftest import CORPUS, fails, free_port, stock_classifier
 from required_packages import SPACE, lacking_packages
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import AutoTokenizer
 
-from hub.demo import app, pages
+from hub.demo import app
 from hub.demo.analysis import (
     Analysis,
     Emotion,
@@ -142,11 +140,9 @@ def test_long_text_says_that_its_end_was_not_read(demo_model: EmotionModel) -> N
 def stock_folder(encoder_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of a stock architecture, as a distilled one is."""
     folder = tmp_path_factory.mktemp("stock")
-    config = BertConfig.from_pretrained(
-        encoder_folders["bert_wp"], problem_type="multi_label_classification", id2label={0: "joy", 1: "fear"}
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(encoder_folders["bert_wp"]).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
+    stock_classifier(tokenizer, id2label={0: "joy", 1: "fear"}).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -396,7 +392,7 @@ def test_many_labels_are_folded() -> None:
 def test_words_keep_the_text_and_get_their_shares() -> None:
     text = " so\n<b>happy</b>  !"
     words = [Word(1, 3, 0.2, []), Word(7, 12, 0.8, []), Word(18, 19, 0.0, [])]
-    html = pages._words_html(analysis(text, words=words))
+    html = analysis_html(analysis(text, words=words), [])
     page = Tags(html)
     assert page.counts["mark"] == 3
     assert text in page.text
@@ -405,23 +401,25 @@ def test_words_keep_the_text_and_get_their_shares() -> None:
 
 
 def test_even_attention_is_said_and_not_coloured() -> None:
-    html = pages._words_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]))
+    html = analysis_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]), [])
     assert re.findall(r"--share:([\d.]+)", html) == ["0.000", "0.000"]
     assert "Every word counted the same." in html
-    assert "--share:1.000" in pages._words_html(analysis("so", words=[Word(0, 2, 1.0, [])]))
+    assert "--share:1.000" in analysis_html(analysis("so", words=[Word(0, 2, 1.0, [])]), [])
 
 
 def test_encoder_weights_have_a_row_per_word() -> None:
     words = [Word(0, 2, 0.5, [0.25, 0.75]), Word(3, 8, 0.5, [1.0, 0.001])]
-    page = Tags(pages._encoder_weights_html(analysis("so happy", words=words), ["bert", "<ai>"]))
+    page = Tags(analysis_html(analysis("so happy", words=words), ["bert", "<ai>"]))
     assert page.counts["tr"] == 3
     assert page.counts["td"] == 4
     assert "wordbert<ai>so25%75%happy100%<1%" in page.text
 
 
-@pytest.mark.parametrize("make", [message_html, lambda text: pages._bars([Emotion(text, 0.5, 0.5)])])
-def test_text_of_others_is_escaped(make: Callable[[str], str]) -> None:
-    page = Tags(make(HOSTILE))
+@pytest.mark.parametrize(
+    "html", [message_html(HOSTILE), analysis_html(Analysis("", [Emotion(HOSTILE, 0.5, 0.5)], [], False), [])]
+)
+def test_text_of_others_is_escaped(html: str) -> None:
+    page = Tags(html)
     assert HOSTILE in page.text
     assert not {"img", "script"} & page.counts.keys()
 
@@ -583,12 +581,6 @@ def test_app_loads_the_model_that_is_named(
     assert served == [loaded]
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def client_when_ready(process: subprocess.Popen[bytes], port: int) -> gradio_client.Client:
     for _ in range(240):
         assert process.poll() is None, "the app ended"
@@ -638,9 +630,4 @@ def test_command_serves_the_model(demo_folder: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_command_names_bad_input(capfd: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        demo.main(arguments)
-    assert stopped.value.code == 2
-    output = capfd.readouterr().err
-    assert output.startswith(message)
-    assert output.count("\n") == 1
+    assert fails(demo.main, capfd, *arguments).startswith(message)

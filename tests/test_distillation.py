@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import fails
 from recipe_samples import LABELS, make_rows, write_recipe, write_rows
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
@@ -37,6 +38,8 @@ from trainer_ext.stages.distillation import (
 )
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 STUDENT = ScratchEncoder(
     vocab_size=200, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, max_tokens=128, dropout=0.0
@@ -363,19 +366,12 @@ def test_bad_input_is_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     recipe = write_distillation(tmp_path, teacher_folder, student_folder, **fields)
-    with pytest.raises(SystemExit) as stopped:
-        distill.main([str(recipe)])
-    assert stopped.value.code == 2
-    said = capfd.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ")
-    assert message in said
+    assert message in fails(distill.main, capfd, recipe)
 
 
 def test_teacher_must_be_a_classifier(student_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = write_distillation(tmp_path, student_folder, student_folder)
-    with pytest.raises(SystemExit):
-        distill.main([str(recipe)])
-    assert "cannot be loaded" in capfd.readouterr().err
+    assert "cannot be loaded" in fails(distill.main, capfd, recipe)
 
 
 def test_the_recipe_has_known_fields() -> None:
@@ -421,8 +417,4 @@ def test_a_stack_learns_from_several_teachers(
 def test_bad_teacher_of_a_stack_is_one_line(
     fields: dict[str, Any], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        train.main([str(write_recipe(tmp_path, **fields))])
-    said = capfd.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ")
-    assert message in said
+    assert message in fails(train.main, capfd, write_recipe(tmp_path, **fields))

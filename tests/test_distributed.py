@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CORPUS
+from conftest import CORPUS, free_port
 from distributed_worker import Results, run
 from recipe_samples import write_recipe
 from test_trainer import largest_difference
@@ -29,12 +28,6 @@ SLOW = [
     *(f"train-stock-{terms}" for terms in ("matching_memory", "lca_weighted", "accumulated", "no_base")),
     *("resume-ours-random", "resume-stock-group_by_length", "fsdp-ours-none"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def run_two_processes(encoders: Path, folder: Path, names: list[str]) -> list[Results]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from recipe_samples import LABELS, make_rows, write_recipe
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from torch import nn
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
@@ -20,6 +20,8 @@ from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.encoders.start import fit_shares, format_shares, mean_state_classifier, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.evaluation.prediction import load_classifier, predict_logits
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 PLAIN: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
 
@@ -68,11 +70,14 @@ def test_shares_are_those_of_the_highest_likelihood() -> None:
     scores = noisy_logits(generator, gold, 1.5, 2.5)
 
     def loss(share: float) -> float:
-        """Of the best slope and intercept for this share, by brute force."""
-        mixed = share * scores[0] + (1 - share) * scores[1]
-        slopes, intercepts = np.linspace(0.2, 3, 141)[:, None, None], np.linspace(-1.5, 1.5, 101)[None, :, None]
-        logits = slopes * mixed[:, 0] + intercepts
-        return (np.logaddexp(0, logits) - gold[:, 0] * logits).mean(axis=2).min()
+        """Of the best slope and intercept for this share."""
+        mixed = (share * scores[0] + (1 - share) * scores[1])[:, 0]
+
+        def loss_of_line(line: np.ndarray) -> float:
+            logits = line[0] * mixed + line[1]
+            return float((np.logaddexp(0, logits) - gold[:, 0] * logits).mean())
+
+        return float(minimize(loss_of_line, [1.0, 0.0]).fun)
 
     expected = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
     assert fit_shares(gold, scores)[0] == pytest.approx(expected, abs=0.03)

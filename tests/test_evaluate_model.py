@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from conftest import fails
 from recipe_samples import LABELS, make_rows, write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -20,18 +21,6 @@ if TYPE_CHECKING:
     from trained_model import Trained
 
 pytest_plugins = ["trained_model"]
-
-
-def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run the command, which must exit with 2 and say one line; return that line."""
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        evaluate_model.main(list(arguments))
-    assert stopped.value.code == 2
-    output = capfd.readouterr().err
-    assert output.startswith("error: ")
-    assert output.count("\n") == 1
-    return output
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -125,7 +114,7 @@ def test_bad_file_is_named_with_row_and_column(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     out = tmp_path / "out.json"
-    output = fails(capfd, "--model", str(trained.folder), "--data", str(tmp_path / name), "--json", str(out))
+    output = fails(evaluate_model.main, capfd, "--model", trained.folder, "--data", tmp_path / name, "--json", out)
     assert output.startswith(f"error: {tmp_path / name}")
     for part in parts:
         assert part in output
@@ -141,9 +130,9 @@ def test_bad_file_is_named_with_row_and_column(
     ],
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], options: list[str], part: str) -> None:
-    assert part in fails(capfd, "--model", str(trained.folder), *options)
+    assert part in fails(evaluate_model.main, capfd, "--model", trained.folder, *options)
 
 
 def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], trained: Trained) -> None:
-    output = fails(capfd, "--model", "no_such_folder", "--data", str(trained.data / "test.jsonl"))
+    output = fails(evaluate_model.main, capfd, "--model", "no_such_folder", "--data", trained.data / "test.jsonl")
     assert output.startswith("error: --model no_such_folder cannot be loaded: ")

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_samples import LABELS, save_classifier
+from conftest import LABELS
+from model_samples import save_classifier
 
 from hub.model.staging import stage_model
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from candidate_samples import ANGER, GRIEF, JOY, make_table
+from balanced_samples import ANGER, GRIEF, JOY, make_table
 
 from hub.dataset.human_review import export_for_review, import_reviews
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CORPUS, LABELS
+from conftest import CORPUS, LABELS, fails
 from peft import PeftModel
 from recipe_samples import write_recipe
 from safetensors.torch import load_file
@@ -324,6 +324,7 @@ def test_activation_checkpointing_and_bf16(setup: Setup, folders: dict[str, Path
 # ------------------------------------------------------------------------------------------------------ scripts.train
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_command_publishes_an_ordinary_model_and_keeps_the_adapter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,6 +343,4 @@ def test_command_publishes_an_ordinary_model_and_keeps_the_adapter(
 
 def test_command_refuses_early_stopping_without_validation(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, early_stopping_patience=2, validation_file=None)
-    with pytest.raises(SystemExit):
-        train.main([str(recipe)])
-    assert "error: `early_stopping_patience` needs an `eval_strategy`" in capfd.readouterr().err
+    assert "`early_stopping_patience` needs an `eval_strategy`" in fails(train.main, capfd, recipe)

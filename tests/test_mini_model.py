@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import fails
 from safetensors import safe_open
 
 from hub.demo import app
@@ -232,12 +233,8 @@ def test_missing_folder_is_named(
     command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(mini, "MINI_MODEL", tmp_path / "stacked-emotion-mini")
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["text"] if command is predict else [])
-    assert stopped.value.code == 2
-    output = capsys.readouterr().err
-    assert output.startswith(f"error: There is no model in {tmp_path / 'stacked-emotion-mini'}, which comes with a ")
-    assert output.count("\n") == 1
+    error = fails(command.main, capsys, *(["text"] if command is predict else []))
+    assert error.startswith(f"error: There is no model in {tmp_path / 'stacked-emotion-mini'}, which comes with a ")
     with pytest.raises(FileNotFoundError, match="name another model with --model"):
         mini_model()
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from conftest import LABELS, contents
 from huggingface_hub import ModelCard, parse_eval_result_entries
-from model_samples import LABELS, RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
+from model_samples import RESULTS, run_as_stranger, save_classifier, save_stock_classifier, snippets
 from required_packages import MODEL, lacking_packages
 from transformers import AutoTokenizer
 
@@ -48,10 +49,6 @@ LEFT_BEHIND = (
     *("checkpoint-3/optimizer.pt", "adapter/adapter_model.safetensors", "runs/events.out", ".cache/x", "notes.ipynb"),
     *("words_tokenizer/old.bin", "other_stacked_emotion.py", "own.env"),
 )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def stage(source: Path, folder: Path, **options: Any) -> Path:

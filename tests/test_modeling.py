@@ -730,15 +730,9 @@ def test_calibration_is_computed_in_fp32(model: Classifier, calibrated: Classifi
 
 
 @pytest.mark.slow
-def test_calibrated_model_compiles(calibrated: Classifier, batch: Batch) -> None:
-    torch._dynamo.reset()
-    compiled = torch.compile(calibrated, backend="eager")
-    assert_near(logits_of(compiled, batch), logits_of(calibrated, batch), atol=1e-6)
-    torch._dynamo.reset()
-
-
-@pytest.mark.slow
-def test_torch_compile_gives_equal_logits(model: Classifier, batch: Batch) -> None:
+@pytest.mark.parametrize("kind", ["model", "calibrated"])
+def test_torch_compile_gives_equal_logits(request: pytest.FixtureRequest, kind: str, batch: Batch) -> None:
+    model = request.getfixturevalue(kind)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
     assert_near(logits_of(compiled, batch), logits_of(model, batch), atol=1e-6)

@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import fails
 from recipe_samples import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -196,16 +197,9 @@ def test_graph_reads_its_weights_from_the_file_beside_it(exported: Path, tmp_pat
 
 
 def test_export_into_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        export_command.main([str(tmp_path / "nowhere")])
-    assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said == f"error: {tmp_path / 'nowhere'} is no folder; give that of a trained model.\n"
-    with pytest.raises(SystemExit):
-        export_command.main([str(tmp_path)])
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {tmp_path} cannot be exported: ")
-    assert said.count("\n") == 1
+    error = fails(export_command.main, capsys, tmp_path / "nowhere")
+    assert error == f"error: {tmp_path / 'nowhere'} is no folder; give that of a trained model."
+    assert fails(export_command.main, capsys, tmp_path).startswith(f"error: {tmp_path} cannot be exported: ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,6 +218,7 @@ def test_benchmark_runs_all_four_on_the_same_texts(
     assert "8 texts in batches of 3 on the CPU" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stock_classifier_and_its_example(tmp_path: Path, encoder_folders: dict[str, Path], corpus: list[str]) -> None:
     save_stock(tmp_path, encoder_folders["bert_wp"])
     export_onnx(tmp_path, tmp_path)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from model_samples import TEXTS
 from transformers import pipeline
 
 from modeling_stacked_emotion import (
@@ -19,13 +20,6 @@ from modeling_stacked_emotion import (
 )
 from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
 
-TEXTS = [
-    "I am so happy today!",
-    "",
-    "she loves him, he loves tea ☕ and I can't believe he said that to her... nothing matters any more",
-    "أنا سعيد جدا اليوم",
-    "the family 👨‍👩‍👧 is together again 🎉",
-]
 LABELS = ["anger", "joy", "sadness", "fear"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import fails
 from recipe_samples import LABELS, make_rows
 
 from scripts import predict
@@ -32,18 +33,6 @@ def run_json(capfd: pytest.CaptureFixture[str], trained: Trained, *arguments: st
     output = capfd.readouterr()
     assert "Traceback" not in output.err
     return [json.loads(line) for line in output.out.split("\n")[:-1]]
-
-
-def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run the command, which must exit with 2 and say one line; return that line."""
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        predict.main(list(arguments))
-    assert stopped.value.code == 2
-    output = capfd.readouterr().err
-    assert output.startswith("error: ")
-    assert output.count("\n") == 1
-    return output
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -227,10 +216,10 @@ def test_line_that_is_not_utf8_names_its_row(
 ) -> None:
     content = "so happy\nso sad\ntrès\n".encode("latin-1")
     (tmp_path / "texts.txt").write_bytes(content)
-    output = fails(capfd, "--model", str(trained.folder), "--input", str(tmp_path / "texts.txt"))
+    output = fails(predict.main, capfd, "--model", trained.folder, "--input", tmp_path / "texts.txt")
     assert output.startswith(f"error: {tmp_path / 'texts.txt'}, row 3: not UTF-8 (byte 3 of the line)")
     feed(monkeypatch, content)
-    assert "standard input, row 3: not UTF-8" in fails(capfd, "--model", str(trained.folder), "--json")
+    assert "standard input, row 3: not UTF-8" in fails(predict.main, capfd, "--model", trained.folder, "--json")
 
 
 @pytest.mark.parametrize(
@@ -245,16 +234,18 @@ def test_line_that_is_not_utf8_names_its_row(
     ],
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
-    assert part in fails(capfd, "--model", str(trained.folder), *arguments)
+    assert part in fails(predict.main, capfd, "--model", trained.folder, *arguments)
 
 
 @pytest.mark.parametrize("model", ["no_such_folder", "/no/such/folder"])
 def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], model: str) -> None:
-    assert fails(capfd, "--model", model, "text").startswith(f"error: --model {model} cannot be loaded: ")
+    assert fails(predict.main, capfd, "--model", model, "text").startswith(
+        f"error: --model {model} cannot be loaded: "
+    )
 
 
 def test_folder_that_is_no_classifier(capfd: pytest.CaptureFixture[str], encoder_folders: dict[str, Path]) -> None:
-    output = fails(capfd, "--model", str(encoder_folders["bert_wp"]), "text")
+    output = fails(predict.main, capfd, "--model", encoder_folders["bert_wp"], "text")
     assert "is no multi-label classifier" in output
 
 
@@ -265,7 +256,7 @@ def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_p
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(path.read_bytes())
     (tmp_path / "model.safetensors").write_bytes((trained.folder / "model.safetensors").read_bytes()[:5000])
-    output = fails(capfd, "--model", str(tmp_path), "text")
+    output = fails(predict.main, capfd, "--model", tmp_path, "text")
     assert output.startswith(f"error: --model {tmp_path} cannot be loaded: ")
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CORPUS, LABELS
+from conftest import CORPUS, LABELS, stock_classifier
 from tokenizers import normalizers
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedModel
+from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.evaluation.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
@@ -26,19 +26,7 @@ Setup = tuple[PreTrainedModel, Any]
 @pytest.fixture(scope="module")
 def stock(encoder_folders: dict[str, Path]) -> Setup:
     tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        initializer_range=0.2,
-        problem_type="multi_label_classification",
-        id2label=LABELS,
-    )
-    return BertForSequenceClassification(config).eval(), tokenizer
+    return stock_classifier(tokenizer, max_position_embeddings=128).eval(), tokenizer
 
 
 @pytest.fixture

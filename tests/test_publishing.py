@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_client import OTHER_TOKEN, READ_TOKEN, TOKEN, WRONG_TOKEN, contents, run_stranger
+from conftest import contents
+from hub_client import OTHER_TOKEN, READ_TOKEN, TOKEN, WRONG_TOKEN, run_stranger
 from hub_repos import GITATTRIBUTES
 from hub_server import Fault, HubServer
 from huggingface_hub import HfApi

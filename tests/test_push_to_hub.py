@@ -16,12 +16,12 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from conftest import contents, fails
 from hub_client import (
     READ_TOKEN,
     STOCK_AND_CUSTOM,
     TOKEN,
     WRONG_TOKEN,
-    contents,
     run_command,
     run_stranger,
     write_folder,
@@ -95,17 +95,6 @@ def played(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     return play
 
 
-def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that a command ends with."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        push_to_hub.main(argv)
-    assert caught.value.code == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: ")
-    return error
-
-
 def test_a_model(hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (made,) = push_to_hub.main(MODEL)
 
@@ -164,12 +153,12 @@ def test_english_examples_are_said_to_be_a_guess(played: Played, capsys: pytest.
     ],
 )
 def test_a_wrong_name(played: Played, capsys: pytest.CaptureFixture[str], argv: list[str], message: str) -> None:
-    assert message in fails(argv, capsys)
+    assert message in fails(push_to_hub.main, capsys, *argv)
     assert played.calls == []
 
 
 def test_a_wrong_encoder(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--encoder must be NAME=ID, got a" in fails([*MODEL, "--encoder", "a"], capsys)
+    assert "--encoder must be NAME=ID, got a" in fails(push_to_hub.main, capsys, *MODEL, "--encoder", "a")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +227,7 @@ def test_nothing_is_published_when_one_cannot_be_staged(
         raise FileNotFoundError("There is no config.json in trained.")
 
     monkeypatch.setitem(sys.modules, "hub.model.staging", SimpleNamespace(stage_model=refuses))
-    assert fails(ALL, capsys) == "error: There is no config.json in trained."
+    assert fails(push_to_hub.main, capsys, *ALL) == "error: There is no config.json in trained."
     assert not hub.requests
 
 
@@ -303,7 +292,7 @@ class TestDryRun:
         self, hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HF_TOKEN", WRONG_TOKEN)
-        assert "does not accept the token" in fails([*MODEL, "--dry_run"], capsys)
+        assert "does not accept the token" in fails(push_to_hub.main, capsys, *MODEL, "--dry_run")
 
 
 class TestFaults:
@@ -326,7 +315,7 @@ class TestFaults:
     ) -> None:
         fault.skip = 1 if fault.method == "PUT" else 0
         hub.faults = [fault]
-        assert f"error: dataset user/balanced: {said}" in fails(ALL, capsys)
+        assert f"error: dataset user/balanced: {said}" in fails(push_to_hub.main, capsys, *ALL)
         assert len(hub.repo("user/balanced", "dataset").history()) == 1
         hub.faults = []
 
@@ -347,7 +336,7 @@ class TestFaults:
         said: str,
     ) -> None:
         monkeypatch.setenv("HF_TOKEN", token)
-        error = fails(MODEL, capsys)
+        error = fails(push_to_hub.main, capsys, *MODEL)
         assert said in error
         assert token not in error
         assert not hub.repos
@@ -358,7 +347,7 @@ class TestFaults:
         self, played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("hub.publish.get_token", lambda: None)
-        assert "There is no token for the Hub" in fails(MODEL, capsys)
+        assert "There is no token for the Hub" in fails(push_to_hub.main, capsys, *MODEL)
 
 
 def test_a_pull_request(hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,7 +357,7 @@ def test_a_pull_request(hub: HubServer, played: Played, capsys: pytest.CaptureFi
     assert made.pull_request == f"{hub.url}/user/repo/discussions/1"
     assert made.pull_request in capsys.readouterr().out
     assert hub.repo("user/repo").head.title == "Theirs"
-    assert "A pull request gets no tag" in fails([*MODEL, "--create_pr", "--tag", "v1"], capsys)
+    assert "A pull request gets no tag" in fails(push_to_hub.main, capsys, *MODEL, "--create_pr", "--tag", "v1")
 
 
 def test_another_branch(hub: HubServer, played: Played) -> None:

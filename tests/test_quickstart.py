@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import fails
 
 from scripts import quickstart
 
@@ -110,8 +111,5 @@ def test_the_model_that_ships_reads_the_same_sentences(monkeypatch: pytest.Monke
 
 def test_output_dir_that_is_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SystemExit) as stopped:
-        quickstart.main(["--output_dir", str(tmp_path / "file")])
-    assert stopped.value.code == 2
-    said = f"error: `output_dir` must be a folder, but {tmp_path / 'file'} is a file.\n"
-    assert capfd.readouterr().err == said
+    error = fails(quickstart.main, capfd, "--output_dir", tmp_path / "file")
+    assert error == f"error: `output_dir` must be a folder, but {tmp_path / 'file'} is a file."

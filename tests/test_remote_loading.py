@@ -4,26 +4,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from model_samples import TEXTS, run_isolated
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 
-TEXTS = [
-    "I am so happy today!",
-    "",
-    "she loves him, he loves tea ☕ and I can't believe he said that to her... nothing matters any more",
-    "أنا سعيد جدا اليوم",
-    "the family 👨‍👩‍👧 is together again 🎉",
-]
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
@@ -150,20 +141,8 @@ def stranger(
     output, work = root / "output", root / "work"
     output.mkdir()
     work.mkdir()
-    hidden = ("PYTHON", "HF_", "TRANSFORMERS_", "PYTEST")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    environment |= {"HF_HOME": str(root / "hf"), "HF_MODULES_CACHE": str(root / "modules"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", "-X", "utf8", "-c", STRANGER, str(folder), str(output), json.dumps(TEXTS)],
-        cwd=work,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    caches = {"HF_HOME": str(root / "hf"), "HF_MODULES_CACHE": str(root / "modules")}
+    done = run_isolated(STRANGER, str(folder), str(output), json.dumps(TEXTS), cwd=work, **caches)
     found = json.loads((output / "found.json").read_text())
     return Stranger(found, done.stdout + done.stderr, folder, output, tokenizer)
 

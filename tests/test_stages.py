@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import fails
 from recipe_samples import LABELS, write_recipe, write_vectors
 from safetensors.torch import load_file
 from transformers import PreTrainedConfig, pipeline
@@ -32,8 +34,12 @@ from trainer_ext.stages.staged_training import assign_folds
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["encoder_bytes", "encoder_words", "head"]
+Record = Callable[[str, StackedEmotionTrainer], object]
+OnOptimizer = Callable[[Record], None]
 FAST: dict[str, Any] = {"training_mode": "staged", "num_train_epochs": 1, "head_num_train_epochs": 2}
 
 
@@ -117,21 +123,37 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.fixture
+def on_optimizer(monkeypatch: pytest.MonkeyPatch) -> OnOptimizer:
+    """Have a function called with the name and the Trainer of every stage that has made its optimizer."""
+
+    def register(record: Record) -> None:
+        create_optimizer = StackedEmotionTrainer.create_optimizer
+
+        def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
+            optimizer = create_optimizer(self, model)
+            record(Path(str(self.args.output_dir)).name, self)
+            return optimizer
+
+        monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+
+    return register
+
+
 # ---------------------------------------------------------------------------------------------- a whole run
 
 
 def test_staged_run_leaves_a_repository_of_the_trained_parts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_optimizer: OnOptimizer
 ) -> None:
     trained: dict[str, list[str]] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
+    configs: dict[str, Any] = {}
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        stage = Path(str(self.args.output_dir)).name
-        trained[stage] = [name for name, value in self.model.named_parameters() if value.requires_grad]
-        return optimizers(self, model)
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        trained[stage] = [name for name, value in trainer.model.named_parameters() if value.requires_grad]
+        configs[stage] = trainer.model.config
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     recipe = write_recipe(tmp_path, **FAST)
     states, written = run(recipe, capsys)
     assert states == dict.fromkeys(STAGES, "training")
@@ -141,6 +163,12 @@ def test_staged_run_leaves_a_repository_of_the_trained_parts(
         encoder = [key for key in trained[f"encoder_{name}"] if not key.startswith("classifier.")]
         assert encoder
         assert all(key.startswith(f"stacked_emotion.encoders.{name}.") for key in encoder)
+        # It stands under mean pooling and a linear layer.
+        config = configs[f"encoder_{name}"]
+        assert (config.mixer, config.lstm_num_layers, config.pooling) == ("none", 0, "mean")
+        assert (list(config.encoders), config.skip_connection) == ([name], False)
+        classifier = load_weights(tmp_path / "output" / "checkpoints" / "stages" / f"encoder_{name}")
+        assert classifier["classifier.weight"].shape == (4, 16)
     assert not [key for key in trained["head"] if ".encoders." in key]
     assert {key.split(".")[1] for key in trained["head"]} >= {"mixer", "bilstm", "pooling"}
     # The model has what the stages have made.
@@ -192,17 +220,15 @@ def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_polish_trains_all_with_its_own_rate(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_optimizer: OnOptimizer
 ) -> None:
     rates: dict[str, set[float]] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        optimizer = optimizers(self, model)
-        rates[Path(str(self.args.output_dir)).name] = {group["lr"] for group in optimizer.param_groups}
-        return optimizer
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        assert trainer.optimizer is not None
+        rates[stage] = {group["lr"] for group in trainer.optimizer.param_groups}
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     # The last epoch is kept, be it better than the start or not.
     polish = {"polish_num_train_epochs": 1, "polish_learning_rate": 3e-4, "load_best_model_at_end": False}
     states, _ = run(write_recipe(tmp_path, **(FAST | polish), learning_rate=2e-3), capsys)
@@ -214,25 +240,6 @@ def test_polish_trains_all_with_its_own_rate(
     assert not torch.equal(polished["classifier.weight"], head["classifier.weight"])
     key = "stacked_emotion.encoders.words.embeddings.word_embeddings.weight"
     assert not torch.equal(polished[key], load_weights(stages / "encoder_words")[key])
-
-
-@pytest.mark.slow
-def test_encoder_stage_is_the_encoder_under_mean_pooling_and_a_linear_layer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    make = staged_training.encoder_classifier
-
-    def recorded(*arguments: Any) -> Any:
-        seen.append(make(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(staged_training, "encoder_classifier", recorded)
-    train.main([str(write_recipe(tmp_path, **FAST))])
-    config = seen[0].config
-    assert (config.mixer, config.lstm_num_layers, config.pooling, config.skip_connection) == ("none", 0, "mean", False)
-    assert seen[0].classifier.in_features == 16
-    assert list(config.encoders) == ["bytes"]
 
 
 @pytest.mark.slow
@@ -250,9 +257,9 @@ def test_stages_go_without_the_loss_of_each_encoder_alone(tmp_path: Path) -> Non
 def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longer = {"num_train_epochs": 2, "metric_for_best_model": "macro_average_precision"}
     # So high a rate that every epoch is worse.
-    recipe = write_recipe(tmp_path, **(FAST | longer), head_learning_rate=50.0, calibration="none")
+    worse = {"metric_for_best_model": "loss", "head_learning_rate": 5.0, "calibration": "none"}
+    recipe = write_recipe(tmp_path, **FAST, **worse)
     train.main([str(recipe), "--learning_rate", "5e-3"])
     output = capsys.readouterr().out
     assert "The head starts as the mean of the encoders: bytes 0." in output
@@ -271,16 +278,10 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
 
 
 def test_an_encoder_with_fewer_layers_is_frozen_as_a_whole_in_its_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, on_optimizer: OnOptimizer
 ) -> None:
     frozen: dict[str, int] = {}
-    optimizers = StackedEmotionTrainer.create_optimizer
-
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        frozen[Path(str(self.args.output_dir)).name] = self.args.num_frozen_layers
-        return optimizers(self, model)
-
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(lambda stage, trainer: frozen.update({stage: trainer.args.num_frozen_layers}))
     size = {"vocab_size": 200, "hidden_size": 16, "num_attention_heads": 2}
     static = {"architecture": "static_words", "word_vectors": str(write_vectors(tmp_path / "words.vec"))}
     layers = {"bytes": {**size, "num_hidden_layers": 3}, "low": {**size, "num_hidden_layers": 1}, "words": static}
@@ -301,10 +302,7 @@ def test_trained_encoders_have_no_stage(tmp_path: Path, capsys: pytest.CaptureFi
     before, after = weights(tmp_path / "single"), weights(tmp_path)
     prefix = "stacked_emotion.encoders.words."
     assert same(*({key: value for key, value in part.items() if key.startswith(prefix)} for part in (before, after)))
-    with pytest.raises(SystemExit) as stopped:
-        train.main([str(recipe), "--num_folds", "2"])
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err.splitlines()[-1]
+    error = fails(train.main, capsys, recipe, "--num_folds", "2")
     assert error.startswith(
         "error: `num_folds` is for encoders that are yet to be trained, but 'words' has been trained"
     )
@@ -412,23 +410,22 @@ def test_every_argument_is_known_to_count_or_not(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, on_optimizer: OnOptimizer
 ) -> None:
     trained: dict[str, list[list[int]]] = {}
     encoded: dict[str, list[list[int]]] = {}
-    optimizers, write = StackedEmotionTrainer.create_optimizer, feature_cache.write_features
+    write = feature_cache.write_features
 
-    def recorded(self: StackedEmotionTrainer, model: Any = None) -> Any:
-        if "words_input_ids" in self.train_dataset.column_names:
-            trained[Path(str(self.args.output_dir)).name] = list(self.train_dataset["words_input_ids"])
-        return optimizers(self, model)
+    def record(stage: str, trainer: StackedEmotionTrainer) -> None:
+        if "words_input_ids" in trainer.train_dataset.column_names:
+            trained[stage] = list(trainer.train_dataset["words_input_ids"])
 
     def write_file(file: Any, model: Any, rows: Any, *rest: Any) -> None:
         if "words_input_ids" in rows.column_names:
             encoded[file.path.name.rpartition("-")[0]] = list(rows["words_input_ids"])
         write(file, model, rows, *rest)
 
-    monkeypatch.setattr(StackedEmotionTrainer, "create_optimizer", recorded)
+    on_optimizer(record)
     monkeypatch.setattr(staged_training, "write_features", write_file)
     states, written = run(write_recipe(tmp_path, num_folds=3, **FAST), capsys)
     encoders = [f"encoder_{name}{end}" for name in ("bytes", "words") for end in ("-fold_0", "-fold_1", "-fold_2", "")]
@@ -490,11 +487,7 @@ def test_disk_that_is_too_small_stops_the_command_with_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(SystemExit):
-        train.main([str(write_recipe(tmp_path, **FAST))])
-    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "The feature cache needs" in errors[0]
+    assert "The feature cache needs" in fails(train.main, capfd, write_recipe(tmp_path, **FAST))
     assert not list((tmp_path / "output" / "checkpoints").glob("features/*"))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_samples import LABELS, save_classifier
+from conftest import LABELS
+from model_samples import save_classifier
 from recipe_samples import write_recipe, write_vectors
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification

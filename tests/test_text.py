@@ -220,10 +220,10 @@ def test_arabert_leaves_single_spaces_and_no_diacritics(text: str) -> None:
 def test_long_texts_take_linear_time(unit: str, normalization: str) -> None:
     # The "@" of an address at the end makes every search for one look at the whole text.
     text = unit * (40_000 // len(unit)) + "@"
-    start = time.perf_counter()
+    start = time.process_time()
     normalize(text, normalization)
     split_words(text)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @given(st.text(st.characters(max_codepoint=127)))

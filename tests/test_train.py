@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from conftest import contents, fails
 from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows, write_vectors
 from safetensors.torch import load_file, save_file
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trained_model import Trained
 
 pytest_plugins = ["trained_model"]
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 METRICS = [
     *("macro_f1", "micro_f1", "weighted_f1", "samples_jaccard", "hamming_loss", "subset_accuracy"),
@@ -51,22 +53,6 @@ def probabilities_of(trained: Trained, split: str) -> np.ndarray:
     return predict_probabilities(*load_classifier(str(trained.folder), "cpu"), texts)
 
 
-def fails(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run the command, which must exit with 2 and say one line; return that line."""
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        train.main(list(arguments))
-    assert stopped.value.code == 2
-    said = capfd.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 # ---------------------------------------------------------------------------------------------- a whole run
 
 
@@ -80,7 +66,7 @@ def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -
     files |= {f"reports/{report}.{suffix}" for report in reports for suffix in ("json", "png")}
     for name in ("words", "bytes"):
         files |= {f"{name}_tokenizer/tokenizer.json", f"{name}_tokenizer/tokenizer_config.json"}
-    assert set(snapshot(trained.folder)) == files
+    assert set(contents(trained.folder)) == files
     assert not [path for path in trained.folder.parent.iterdir() if path.name.startswith(".")]
 
 
@@ -248,7 +234,7 @@ def test_reports_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
     (output / "reliability.png").write_bytes(b"of an earlier model")
     fields = {"validation_file": None, "test_file": None, "num_train_epochs": 1, "encoders": ONE_ENCODER}
     train.main([str(write_recipe(tmp_path, **fields))])
-    assert not [name for name in snapshot(output) if name.endswith(".png")]
+    assert not [name for name in contents(output) if name.endswith(".png")]
     assert (output / "label_statistics.json").is_file()
 
 
@@ -313,7 +299,7 @@ def test_bad_data_file_is_named_and_nothing_is_written(
     recipe = write_recipe(tmp_path, label_names=LABELS, **{field: str(tmp_path / name)})
     if name == "named.csv":
         arguments = [*arguments, "--train_file", str(tmp_path / name)]
-    said = fails(capfd, str(recipe), *arguments)
+    said = fails(train.main, capfd, recipe, *arguments)
     assert str(tmp_path / name) in said
     for part in parts:
         assert part in said
@@ -324,24 +310,24 @@ def test_bad_data_file_leaves_an_older_output_as_it_was(tmp_path: Path, capfd: p
     recipe = str(write_recipe(tmp_path))
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "model.safetensors").write_bytes(b"an older model")
-    before = snapshot(tmp_path / "output")
+    before = contents(tmp_path / "output")
     write_rows(tmp_path / "validation.jsonl", [{"text": "oh", "labels": ["joie"]}])
-    said = fails(capfd, recipe)
+    said = fails(train.main, capfd, recipe)
     assert f"{tmp_path / 'validation.jsonl'}, row 1, column 'labels'" in said
     assert "'joie' is not among the labels of" in said
-    assert snapshot(tmp_path / "output") == before
+    assert contents(tmp_path / "output") == before
 
 
 def test_missing_data_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, test_file=str(tmp_path / "nothing.csv"))
-    assert f"{tmp_path / 'nothing.csv'}: no such file" in fails(capfd, str(recipe))
+    assert f"{tmp_path / 'nothing.csv'}: no such file" in fails(train.main, capfd, recipe)
 
 
 # ---------------------------------------------------------------------------------------------- bad recipes
 
 
 def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
-    assert "There is no recipe nothing.yaml" in fails(capfd, "nothing.yaml")
+    assert "There is no recipe nothing.yaml" in fails(train.main, capfd, "nothing.yaml")
 
 
 @pytest.mark.parametrize(
@@ -368,7 +354,7 @@ def test_missing_recipe(capfd: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_bad_field(tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
-    assert part in fails(capfd, str(write_recipe(tmp_path)), *arguments)
+    assert part in fails(train.main, capfd, write_recipe(tmp_path), *arguments)
     assert not (tmp_path / "output").exists()
 
 
@@ -376,7 +362,7 @@ def test_bad_field(tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments:
 def test_output_dir_that_cannot_be_one(tmp_path: Path, capfd: pytest.CaptureFixture[str], below: str) -> None:
     blocking = tmp_path / "file"
     blocking.write_text("in the way")
-    said = fails(capfd, str(write_recipe(tmp_path, output_dir=str(blocking / below))))
+    said = fails(train.main, capfd, write_recipe(tmp_path, output_dir=str(blocking / below)))
     assert f"`output_dir` must be a folder, but {blocking} is a file." in said
     assert blocking.read_text() == "in the way"
 
@@ -428,7 +414,7 @@ def test_damaged_encoder(
     for path in encoder_folders["bert_wp"].iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     damage(folder)
-    said = fails(capfd, str(write_recipe(tmp_path, encoders={"a": str(folder)})))
+    said = fails(train.main, capfd, write_recipe(tmp_path, encoders={"a": str(folder)}))
     for part in parts:
         assert part.replace("FOLDER", str(folder)) in said
     assert not (tmp_path / "output").exists()
@@ -436,7 +422,7 @@ def test_damaged_encoder(
 
 @pytest.mark.parametrize("origin", ["no_such_folder", "nobody/nothing", "/no/such/folder"])
 def test_missing_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str], origin: str) -> None:
-    said = fails(capfd, str(write_recipe(tmp_path, encoders={"a": origin})))
+    said = fails(train.main, capfd, write_recipe(tmp_path, encoders={"a": origin}))
     assert f"encoder 'a', {origin}, cannot be loaded: " in said
     assert not (tmp_path / "output").exists()
 
@@ -452,5 +438,5 @@ def test_missing_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str], orig
 def test_word_vectors_that_cannot_be(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], encoder: Any, part: str
 ) -> None:
-    assert part in fails(capfd, str(write_recipe(tmp_path, encoders={"a": encoder})))
+    assert part in fails(train.main, capfd, write_recipe(tmp_path, encoders={"a": encoder}))
     assert not (tmp_path / "output").exists()

@@ -18,6 +18,8 @@ from trainer_ext.encoders.static_words import StaticWords
 from trainer_ext.encoders.trained import TrainedEncoder
 from trainer_ext.evaluation.prediction import load_classifier
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, encoder_folders: dict[str, Path]) -> Path:

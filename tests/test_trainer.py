@@ -12,9 +12,9 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import CORPUS, LABELS
+from conftest import CORPUS, LABELS, stock_classifier
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, PreTrainedModel
+from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
@@ -57,18 +57,7 @@ def ours(encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer) -
 @pytest.fixture
 def stock(encoder_folders: dict[str, Path]) -> Setup:
     tokenizer = AutoTokenizer.from_pretrained(encoder_folders["bert_wp"])
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
-        problem_type="multi_label_classification",
-        id2label=LABELS,
-    )
-    return BertForSequenceClassification(config), tokenizer
+    return stock_classifier(tokenizer), tokenizer
 
 
 @pytest.fixture(params=["ours", "stock"])

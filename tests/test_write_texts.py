@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from chat_server import ChatServer
+from conftest import fails
 from huggingface_hub import constants
 
 from scripts.write_texts import main
@@ -60,8 +61,7 @@ def test_texts_are_generated_exported_and_reviewed(
 
 def test_bad_input_ends_with_one_line(generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "reviewed.parquet"
-    with pytest.raises(SystemExit) as stopped:
-        main(["review", "--candidates", str(generated), "--votes", "a.csv", "b.csv", "--output", str(output)])
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: a.csv: no such file, expected an annotator's CSV file.")
+    options = ["--candidates", generated, "--votes", "a.csv", "b.csv", "--output", output]
+    error = fails(main, capsys, "review", *options)
+    assert error.startswith("error: a.csv: no such file, expected an annotator's CSV file.")
     assert not output.exists()
