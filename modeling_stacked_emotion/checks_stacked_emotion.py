@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The largest size of each kind that a configuration or tokenizer may name: whatever is beyond would hang the machine or
-# fill its memory before anything could tell that the weights are not there.
+# The largest size of each kind that a configuration or tokenizer may name: one beyond would hang the machine or fill
+# its memory before the missing weights could be noticed.
 MAX_SIZES = {
     **dict.fromkeys(("num_labels", "hidden_size", "embedding_size", "dim", "d_model", "n_embd"), 65_536),
     **dict.fromkeys(("meta_hidden_size", "convolution_hidden_size", "lstm_hidden_size"), 65_536),
