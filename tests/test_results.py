@@ -60,6 +60,8 @@ def test_values_are_those_of_the_metrics() -> None:
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=NAMES)
     default = multilabel_metrics(labels, probabilities, label_names=NAMES)
     calibration = calibration_metrics(labels, probabilities, NAMES)
+    spread = max(np.log(column / (1 - column)).std() for column in probabilities.T)
+    assert results.pop("test_logit_spread") == pytest.approx(spread, rel=1e-6)
     assert results == {f"test_{key}": value for key, value in (tuned | calibration).items()} | {
         f"test_{key}_at_0.5": value for key, value in default.items()
     }
