@@ -14,7 +14,7 @@ MAX_SIZES = {
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer"), 1_024),
     "lstm_num_layers": 16,
     **dict.fromkeys(("intermediate_size", "hidden_dim", "max_words", "max_tokens"), 1_000_000),
-    **dict.fromkeys(("vocab_size", "max_position_embeddings"), 10_000_000),
+    **dict.fromkeys(("vocab_size", "num_ngrams", "max_position_embeddings"), 10_000_000),
     **dict.fromkeys(("min_ngram", "max_ngram"), 40),
 }
 # An encoder's name becomes a module name, a folder name and the prefix of its batch keys.

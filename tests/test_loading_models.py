@@ -34,6 +34,7 @@ from modeling_stacked_emotion import (
 )
 from scripts import demo, evaluate_model, predict
 from trainer_ext.encoders.source import BuildContext, PretrainedEncoder
+from trainer_ext.encoders.stack import encoder_source
 from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import load_classifier
 from trainer_ext.loading import check_finite, load_config, load_model
@@ -356,6 +357,14 @@ def test_index_of_weights_stays_in_its_folder(folder: Path, tmp_path: Path, shar
         load_classifier(str(folder), "cpu")
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": ["a.safetensors"]}'])
+def test_index_of_weights_is_an_object(folder: Path, content: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=r"index\.json must hold an object with a `weight_map` of weights to files"):
+        load_classifier(str(folder), "cpu")
+
+
 def test_shards_load(folder: Path, model: Model) -> None:
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="50KB")
@@ -397,6 +406,19 @@ def test_sizes_have_an_end(tmp_path: Path, fields: dict[str, Any], message: str)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "stacked_emotion", **fields}))
     with pytest.raises(InputError, match=rf"config\.json: {message}"):
         load_config(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ({"architecture": "bert", "num_hidden_layers": 10**9}, "`num_hidden_layers` must be at most 1,024"),
+        ({"architecture": "bert", "hidden_size": 4 * 10**9}, "`hidden_size` must be at most 65,536"),
+        ({"architecture": "static_words", "num_ngrams": 10**9}, "`num_ngrams` must be at most 10,000,000"),
+    ],
+)
+def test_sizes_of_a_recipe_have_an_end(origin: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}, got "):
+        encoder_source("one", origin)
 
 
 def test_sizes_of_others_have_an_end(folder: Path) -> None:

@@ -154,8 +154,11 @@ def _check_files(source: str, revision: str | None) -> None:
     index = folder / SAFE_WEIGHTS_INDEX_NAME
     if index.is_file():
         with reading(str(index)):
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        if outside := [name for name in shards if Path(str(name)).name != name]:
+            content = json.loads(index.read_text(encoding="utf-8"))
+        shards = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(shards, dict):
+            raise InputError(f"{index} must hold an object with a `weight_map` of weights to files.")
+        if outside := [name for name in shards.values() if Path(str(name)).name != name]:
             raise InputError(f"{index} must name files of its folder, got {outside[0]!r}.")
     elif pickles := [name for name in (WEIGHTS_NAME, WEIGHTS_INDEX_NAME) if (folder / name).is_file()]:
         raise InputError(
