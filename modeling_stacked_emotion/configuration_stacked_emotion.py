@@ -2,7 +2,6 @@
 """Configuration of the stacked multi-label emotion classifier."""
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .checks_stacked_emotion import check_choice, check_flag, check_integer
+from .checks_stacked_emotion import check_choice, check_encoder_name, check_flag, check_integer, check_sizes
 from .static_words_stacked_emotion import StaticWordsConfig
 
 MIXERS = ("meta_learner", "convolutions", "none")
@@ -35,8 +34,6 @@ _LABEL_FIELDS = (
     *("id2label", "label2id", "thresholds", "class_weights", "label_correlation"),
     *("calibration_scale", "calibration_bias"),
 )
-# An encoder's name becomes a module name, a folder name and the prefix of its batch keys.
-_ENCODER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class StackedEmotionConfig(PreTrainedConfig):
@@ -123,6 +120,8 @@ class StackedEmotionConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
+        # The base class makes a label of each.
+        check_sizes({"num_labels": kwargs.get("num_labels") or len(self.id2label or ())})
         _check_id2label(self.id2label, kwargs.get("num_labels"))
         super().__post_init__(**kwargs)
         self.label2id = {label: index for index, label in self.id2label.items()}
@@ -158,6 +157,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     def validate(self) -> None:
         """Check every field; raises `ValueError` or `TypeError` with the expected value and the one got."""
         super().validate()
+        check_sizes({**vars(self), "num_labels": len(self.id2label)})
         if self.encoders is not None:
             _check_encoders(self.encoders)
         check_choice("mixer", self.mixer, MIXERS)
@@ -240,10 +240,7 @@ def _check_encoders(encoders: Any) -> None:
     if not encoders:
         raise ValueError("`encoders` must name at least one encoder, got an empty dict.")
     for name, entry in encoders.items():
-        if not isinstance(name, str) or not _ENCODER_NAME.fullmatch(name):
-            raise ValueError(
-                f"An encoder's name must be letters, digits and underscores, starting with a letter, got {name!r}."
-            )
+        check_encoder_name(name)
         if hasattr(ModuleDict, name):
             raise ValueError(f"An encoder cannot be called {name!r}: torch.nn.ModuleDict has a member of that name.")
         if not isinstance(entry, dict):

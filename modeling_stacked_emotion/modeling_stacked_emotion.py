@@ -25,7 +25,7 @@ from .layers_stacked_emotion import (
     average_words,
 )
 from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
-from .storage_stacked_emotion import stored_weights
+from .storage_stacked_emotion import not_finite, stored_weights
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 
@@ -142,7 +142,8 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
             attn_implementation (`str`, *optional*): Passed to every encoder.
             config_fields: Fields of [`StackedEmotionConfig`], such as `id2label` and `mixer`.
         """
-        hub = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        hub: dict[str, Any] = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        hub["trust_remote_code"] = False
         configs = {name: AutoConfig.from_pretrained(path, **hub) for name, path in encoders.items()}
         entries = {name: _portable_dict(config) for name, config in configs.items()}
         config = StackedEmotionConfig(encoders=entries, attn_implementation=attn_implementation, **config_fields)
@@ -442,7 +443,9 @@ def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> 
     # The report of transformers lists the heads left out as a warning; missing weights are checked here.
     logging.set_verbosity_error()
     try:
-        encoder, report = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)
+        encoder, report = AutoModel.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **arguments
+        )
     except (RuntimeError, OSError) as error:
         raise ValueError(f"Encoder {name!r}: {path} cannot be loaded: {error}") from error
     finally:
@@ -451,6 +454,8 @@ def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> 
         raise ValueError(
             f"Encoder {name!r}: {path} lacks {len(missing)} weights of a {type(encoder).__name__}, e.g. {missing[0]}."
         )
+    if (weight := not_finite(encoder.state_dict())) is not None:
+        raise ValueError(f"Encoder {name!r}: {path} has weights that are not finite, e.g. {weight}.")
     return encoder
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 
-from .checks_stacked_emotion import check_flag, check_integer
+from .checks_stacked_emotion import check_flag, check_integer, check_sizes
 
 
 class StaticWordsConfig(PreTrainedConfig):
@@ -23,7 +23,7 @@ class StaticWordsConfig(PreTrainedConfig):
         kwargs: Fields of [`PreTrainedConfig`].
 
     Raises:
-        `ValueError`: If a size is below 1.
+        `ValueError`: If a size is below 1 or beyond its maximum.
         `TypeError`: If a size is not an integer, or `frozen` not a bool.
     """
 
@@ -37,6 +37,7 @@ class StaticWordsConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         for field in ("vocab_size", "hidden_size"):
             check_integer(field, getattr(self, field), minimum=1)
+        check_sizes(vars(self))
         check_flag("frozen", self.frozen)
 
 

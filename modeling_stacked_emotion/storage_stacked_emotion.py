@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights in fewer bits on disk: rounded while the model is in memory, so that saving it loses nothing."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -53,6 +55,17 @@ def stored_weights(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> dic
     tables = [f"{name}.table" for name, module in model.named_modules() if isinstance(module, StaticWordsModel)]
     exact = [name for name in tables if name in state_dict and _is_exact(state_dict[name], torch.float16)]
     return state_dict | {name: state_dict[name].to(torch.float16) for name in exact}
+
+
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the first of the weights that holds NaN or an infinite number; `None` where all are finite."""
+    for name, weight in weights.items():
+        if weight.device.type == "meta" or not weight.is_floating_point():
+            continue
+        # Numbers in 8 bits have no test of their own (torch 2.13).
+        if not torch.isfinite(weight.float() if weight.element_size() == 1 else weight).all():
+            return name
+    return None
 
 
 def _is_matrix(weight: torch.Tensor) -> bool:

@@ -18,7 +18,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import PushToHubMixin, logging
 
 from .alignment_stacked_emotion import FlatRows, Span
-from .checks_stacked_emotion import check_integer
+from .checks_stacked_emotion import check_encoder_name, check_integer, check_sizes
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
 from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates
@@ -88,6 +88,8 @@ class StackedEmotionTokenizer(PushToHubMixin):
     def _validate(self) -> None:
         if not self.tokenizers:
             raise ValueError("`tokenizers` must name at least one tokenizer, got none.")
+        for name in self.tokenizers:
+            check_encoder_name(name)
         if unknown := set(self.normalizations) - set(self.tokenizers):
             raise ValueError(
                 f"`normalizations` names {sorted(unknown)}, but the encoders are {list(self.tokenizers)}."
@@ -98,6 +100,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
                     f"`normalizations[{name!r}]` must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}."
                 )
         check_integer("max_words", self.max_words, minimum=1)
+        check_sizes({"max_words": self.max_words, "max_tokens": self.max_tokens})
         self._check_limit("max_tokens", self.max_tokens)
 
     def _check_limit(self, field: str, limit: int) -> None:
@@ -309,6 +312,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
             normalizations, max_words, max_tokens: As for the class.
             hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, passed to [`AutoTokenizer`].
         """
+        hub_kwargs["trust_remote_code"] = False
         tokenizers = {name: AutoTokenizer.from_pretrained(path, **hub_kwargs) for name, path in encoders.items()}
         return cls(tokenizers, normalizations, max_words, max_tokens)
 
@@ -361,6 +365,10 @@ class StackedEmotionTokenizer(PushToHubMixin):
         config = json.loads(config_file.read_text(encoding="utf-8"))
         if config.get("tokenizer_class") != cls.__name__:
             raise ValueError(f"{config_file} is of a {config.get('tokenizer_class')}, expected {cls.__name__}.")
+        # Before a folder is named by them.
+        for name in config["encoders"]:
+            check_encoder_name(name)
+        check_sizes(config)
         tokenizers = {name: _load_tokenizer(folder / f"{name}_tokenizer") for name in config["encoders"]}
         return cls(
             tokenizers,

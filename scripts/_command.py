@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from trainer_ext.errors import InputError
+from trainer_ext.errors import InputError, printable
 
 EXIT_BAD_INPUT = 2
 
@@ -35,7 +35,7 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
         try:
             return main(*args, **kwargs)
         except (InputError, OSError) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_INPUT) from error
 
     return run

@@ -5,15 +5,14 @@ The demo of a trained model, on this machine.
 Usage:
     python -m scripts.demo [--model DIR] [--port 7860] [--share false]
 
-Without --model it is the small English one that comes with this repository. The code that is stored with a model is
-run; where there is none, the model is loaded by the classes of this project, or by those of transformers.
+Without --model it is the small English one that comes with this repository. A model is loaded by the classes of this
+project, or by those of transformers; code that is stored with it is run with --trust_remote_code only.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from hub.model.mini import mini_model
 from trainer_ext.errors import InputError, MissingPackageError, reading
@@ -26,6 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("demo", __doc__)
     parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
     parser.add_argument("--revision", help="commit, tag or branch of a model on the Hub")
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="run the code of a model that is of no known architecture"
+    )
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument(
         "--share", choices=["true", "false"], default="false", help="a public link through Gradio (default: false)"
@@ -45,11 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from hub.demo.app import launch
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'The demo needs {error.name}: pip install "stacked-emotion[demo]".') from error
-    has_code = not Path(name).is_dir() or any(Path(name).glob("modeling_*.py"))
-    if not has_code:
-        import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+    from trainer_ext.loading import load_config
+
     with reading(f"--model {name} cannot be loaded"):
-        model = EmotionModel(name, options.revision, trust_remote_code=has_code)
+        if not options.trust_remote_code:
+            load_config(name, options.revision)
+        model = EmotionModel(name, options.revision, trust_remote_code=options.trust_remote_code)
     launch(model, server_port=options.port, share=options.share == "true")
 
 

@@ -17,7 +17,6 @@ import argparse
 import io
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hub.model.mini import mini_model
 from hub.model.quick import quick_classifier
-from trainer_ext.errors import InputError, check_integer, reading
+from trainer_ext.errors import InputError, check_integer, printable, reading
 
 from ._command import command, command_parser
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _BAR_WIDTH = 20
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -162,8 +160,8 @@ class _Printer:
     def __call__(self, answer: dict[str, Any]) -> None:
         from rich.text import Text
 
-        # One for one, so that the spans stay right: control characters of a text would command the terminal.
-        text = Text(_CONTROLS.sub(" ", answer["text"]))
+        # One for one, so that the spans stay right.
+        text = Text(printable(answer["text"]))
         for rank, word in enumerate(answer["words"]):
             text.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
         self.console.print(text)
@@ -174,11 +172,11 @@ class _Printer:
             filled = round(emotion["score"] * _BAR_WIDTH)
             bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
             self.console.print(
-                Text.assemble(f"  {emotion['label']:<{width}} ", (bar, "cyan"), f" {emotion['score']:.2f}")
+                Text.assemble(f"  {printable(emotion['label']):<{width}} ", (bar, "cyan"), f" {emotion['score']:.2f}")
             )
         if answer["words"]:
             words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in answer["words"])
-            self.console.print(f"  words: {_CONTROLS.sub(' ', words)}", style="dim")
+            self.console.print(f"  words: {printable(words)}", style="dim")
         self.console.print()
 
 

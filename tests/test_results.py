@@ -8,15 +8,20 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
+from transformers import EvalPrediction
 
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.calibration import CALIBRATION_METHODS, calibration_metrics, fit_calibration
 from trainer_ext.evaluation.metrics import always_frequent_baseline, multilabel_metrics
 from trainer_ext.evaluation.results import (
+    SAME_ANSWER,
     THRESHOLD_STRATEGIES,
     choose_calibration,
     choose_thresholds,
+    compute_validation_metrics,
     evaluate_split,
     results_table,
+    says_the_same,
     uncalibrated_errors,
 )
 from trainer_ext.evaluation.thresholds import tune_thresholds
@@ -60,6 +65,8 @@ def test_values_are_those_of_the_metrics() -> None:
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=NAMES)
     default = multilabel_metrics(labels, probabilities, label_names=NAMES)
     calibration = calibration_metrics(labels, probabilities, NAMES)
+    spread = max(np.log(column / (1 - column)).std() for column in probabilities.T)
+    assert results.pop("test_logit_spread") == pytest.approx(spread, rel=1e-6)
     assert results == {f"test_{key}": value for key, value in (tuned | calibration).items()} | {
         f"test_{key}_at_0.5": value for key, value in default.items()
     }
@@ -168,3 +175,25 @@ def test_table_without_a_baseline() -> None:
     labels, probabilities = make_data(5)
     results = evaluate_split("test", labels, probabilities, np.full(3, 0.2), NAMES)
     assert results_table("test", results, NAMES).splitlines()[0].split() == ["metric", "tuned", "at", "0.5"]
+
+
+@pytest.mark.parametrize(("spread", "is_same"), [(0.0, True), (9e-4, True), (2e-3, False)])
+def test_a_table_warns_of_a_model_that_says_the_same_of_every_text(spread: float, is_same: bool) -> None:
+    labels, _ = make_data(0)
+    logits = np.full(labels.shape, [-1.0, 0.5, 2.0])
+    logits[::2, 1] += 2 * spread
+    results = evaluate_split("test", labels, 1 / (1 + np.exp(-logits)), np.full(3, 0.5), NAMES)
+    assert results["test_logit_spread"] == pytest.approx(spread, abs=1e-9)
+    assert results_table("test", results, NAMES).endswith(SAME_ANSWER) == is_same
+    assert says_the_same((logits, labels)) == is_same
+    assert not says_the_same(None)
+    assert not says_the_same(logits[:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_have_no_metrics(value: float) -> None:
+    labels, _ = make_data(0)
+    logits = np.zeros(labels.shape)
+    logits[3, 1] = value
+    with pytest.raises(InputError, match=r"^The logits of an evaluation are not finite: training has diverged"):
+        compute_validation_metrics(EvalPrediction(predictions=logits, label_ids=labels))

@@ -440,3 +440,26 @@ def test_word_vectors_that_cannot_be(
 ) -> None:
     assert part in fails(train.main, capfd, write_recipe(tmp_path, encoders={"a": encoder}))
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"validation_file": None, "eval_strategy": "no", "load_best_model_at_end": False},
+        {},
+        {"training_mode": "staged", "head_num_train_epochs": 2},
+    ],
+)
+def test_training_that_diverges_ends_in_one_line_and_leaves_no_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], fields: dict[str, Any]
+) -> None:
+    recipe = write_recipe(tmp_path, learning_rate=1e9, head_learning_rate=1e9, num_train_epochs=4, **fields)
+    with pytest.raises(SystemExit) as stopped:
+        train.main([str(recipe)])
+    assert stopped.value.code == 2
+    said = capfd.readouterr().err.splitlines()
+    # Behind the bar of the texts that were tokenised.
+    assert said[-1].startswith("error: The loss of step ")
+    assert said[-1].endswith("Try a lower `learning_rate` and `head_learning_rate`, or `precision` fp32.")
+    assert not (tmp_path / "output" / "config.json").exists()
+    assert not (tmp_path / "output" / "model.safetensors").exists()

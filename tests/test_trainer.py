@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.label_statistics import compute_class_weights, label_correlation
 from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import predict_probabilities
-from trainer_ext.evaluation.results import VALIDATION_METRICS, compute_validation_metrics
+from trainer_ext.evaluation.results import SAME_ANSWER, VALIDATION_METRICS, compute_validation_metrics
 from trainer_ext.evaluation.thresholds import tune_thresholds
 from trainer_ext.losses.hybrid import LossInputs
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
@@ -254,6 +256,45 @@ def test_memory_is_filled_in_training_alone(setup: Setup, tmp_path: Path) -> Non
     assert len(trainer.hybrid_loss.contrastive.memory_states) == 0
     trainer.train()
     assert len(trainer.hybrid_loss.contrastive.memory_states) == 8
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_training_stops_at_the_first_loss_that_is_not_finite(setup: Setup, tmp_path: Path, value: float) -> None:
+    trainer = make_trainer(setup, tmp_path, 24, num_train_epochs=1, learning_rate=1e-3, warmup_steps=0)
+    steps: list[dict[str, torch.Tensor]] = []
+    compute_loss = trainer.compute_loss
+
+    def break_the_second(*args: Any, **options: Any) -> Any:
+        loss = compute_loss(*args, **options)
+        steps.append(weights(setup[0]))
+        if len(steps) == 2:
+            trainer.last_terms["base"] = torch.tensor(value)
+            return loss * value
+        return loss
+
+    trainer.compute_loss = break_the_second  # type: ignore[method-assign]
+    expected = rf"^The loss of step 2 is not finite \(base {value}.*\): training stops\. Try a lower `learning_rate`"
+    with pytest.raises(InputError, match=expected):
+        trainer.train()
+    # Its gradient has changed nothing.
+    assert largest_difference(weights(setup[0]), steps[1]) == 0.0
+    assert largest_difference(steps[0], steps[1]) > 0.0
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_model_that_says_the_same_of_every_text_is_called_so(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_same: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("trainer_ext.training.trainer.logger.warning_once", said.append)
+    if is_same:
+        torch.nn.init.zeros_(setup[0].classifier.weight)
+    rates = {"learning_rate": 1e-12, "head_learning_rate": 1e-12}
+    trainer = make_trainer(setup, tmp_path, 16, num_train_epochs=1, eval_strategy="epoch", **rates)
+    trainer.evaluate()
+    assert said == []
+    trainer.train()
+    assert said == ([SAME_ANSWER] if is_same else [])
 
 
 def test_statistics_of_the_training_set_are_the_loss_s(setup: Setup, tmp_path: Path) -> None:

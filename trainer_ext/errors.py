@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes from outside and cannot be used: one kind of error, raised where it is read."""
+"""What comes from outside: one kind of error where it cannot be used, and how it is shown on a terminal."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -10,6 +11,8 @@ from typing import Any
 
 # A field, whether a value is in its range, and the range in words.
 Range = tuple[str, Callable[[Any], bool], str]
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class InputError(ValueError):
@@ -21,6 +24,11 @@ class InputError(ValueError):
 
 class MissingPackageError(InputError, ImportError):
     """An optional package is not installed; the message has the pip line."""
+
+
+def printable(text: str) -> str:
+    """A text of the same length with a blank for every control character, which would command the terminal."""
+    return _CONTROLS.sub(" ", text)
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 from trainer_ext.data.batching import length_batches
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.digests import settings_digest, weights_digest
 from trainer_ext.errors import InputError
 from trainer_ext.files import replacing
+from trainer_ext.loading import load_config, load_model, load_tokenizer
 from trainer_ext.precision import autocast
 
 from .candidates import saving
@@ -109,8 +109,7 @@ def load_teacher(
     Load a teacher.
 
     Args:
-        teacher (`str`): Folder or Hub id of a text-classification model, one of ours or any of transformers. Remote
-            code is not run.
+        teacher (`str`): Folder or Hub id of a text-classification model, one of ours or any of transformers.
         revision (`str`, *optional*): Git revision on the Hub.
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it runs.
         precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, or `"bf16"` or `"fp16"` by autocast.
@@ -120,10 +119,10 @@ def load_teacher(
         `OSError`: If there is no such model.
         `InputError`: If it is no multi-label classifier, or its labels are not the 28 of GoEmotions.
     """
-    config = AutoConfig.from_pretrained(teacher, revision=revision)
+    config = load_config(teacher, revision)
     columns = _label_columns(teacher, config)
-    tokenizer = AutoTokenizer.from_pretrained(teacher, revision=revision)
-    model = AutoModelForSequenceClassification.from_pretrained(teacher, revision=revision, dtype=torch.float32)
+    tokenizer = load_tokenizer(teacher, revision)
+    model = load_model(teacher, revision=revision, dtype=torch.float32)
     is_local = Path(teacher).is_dir()
     # A folder's place on this disk means nothing to others.
     name = Path(teacher).resolve().name if is_local else teacher

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -67,20 +67,23 @@ class EmotionModel:
     A multi-label classifier with its tokenizer, loaded with the code that is stored with it.
 
     Args:
-        source (`str`): Folder or Hub id. Its code is run.
+        source (`str`): Folder or Hub id.
         revision (`str`, *optional*): Commit, tag or branch of weights, code and tokenizer on the Hub.
-        trust_remote_code (`bool`, *optional*, defaults to `True`): Whether its code is run; classes that transformers
-            knows are used otherwise.
+        trust_remote_code (`bool`, *optional*, defaults to `True`): Whether its code is run; otherwise classes are used
+            that transformers knows or that have been registered with it.
 
     Raises:
         `OSError`: If there is no such model.
-        [`InputError`]: If it is not a multi-label classifier.
+        [`InputError`]: If it is not a multi-label classifier, or its weights are not whole or not finite.
     """
 
     def __init__(self, source: str, revision: str | None = None, trust_remote_code: bool = True) -> None:
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
         self.source = source
-        self.model = AutoModelForSequenceClassification.from_pretrained(source, **options).eval()
+        self.model, report = AutoModelForSequenceClassification.from_pretrained(
+            source, use_safetensors=True, output_loading_info=True, **options
+        )
+        _check_weights(source, self.model.eval(), report["missing_keys"])
         self.config = self.model.config
         if self.config.problem_type != "multi_label_classification":
             raise InputError(
@@ -140,6 +143,15 @@ class EmotionModel:
                 texts, probabilities, words, attention, encoder_weights, truncated, strict=True
             )
         ]
+
+
+def _check_weights(source: str, model: Any, missing: Iterable[str]) -> None:
+    """Refuse a model that would answer by chance, or NaN."""
+    if first := min(missing, default=None):
+        raise InputError(f"{source} lacks weights of a {type(model).__name__}, e.g. {first}.")
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise InputError(f"{source} has weights that are not finite, e.g. {name}.")
 
 
 def _rows(outputs: Any, name: str, num_texts: int) -> list[list[Any]]:

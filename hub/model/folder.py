@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer_ext.files import scratch_folder
+from trainer_ext.loading import check_finite
 
 # Files that training leaves beside the model where it has the data for them.
 REPORTS = ("label_statistics.json", "reliability.png")
@@ -33,7 +34,11 @@ def write_model_folder(
 
     Returns:
         `Path`: The folder.
+
+    Raises:
+        `InputError`: If weights of the model are not finite; nothing is written then.
     """
+    check_finite(model, "The model")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     with scratch_folder(target.resolve()) as scratch:

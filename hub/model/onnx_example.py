@@ -102,6 +102,9 @@ def _stacked_tokenizer(folder: Path, load: Callable[[str], Any]) -> Tokenize:
     settings = _read_json(folder / "tokenizer_config.json")
     tokenizers: dict[str, Any] = {}
     for name in settings["encoders"]:
+        # It names a folder, which must not lie elsewhere.
+        if not str(name).isidentifier():
+            raise ValueError(f"An encoder's name must be letters, digits and underscores, got {name!r}.")
         own = folder / f"{name}_tokenizer"
         if static.StaticWordsTokenizer.is_saved_in(own):
             tokenizers[name] = static.StaticWordsTokenizer.from_pretrained(own)

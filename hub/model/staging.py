@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.utils import yaml_dump
-from transformers import AutoConfig
 
 import modeling_stacked_emotion
 from trainer_ext.errors import InputError, reading
 from trainer_ext.files import write_file
+from trainer_ext.loading import load_config
 
 from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
@@ -130,7 +130,7 @@ def _copy_files(source: Path, folder: Path, config: Any, with_code: bool) -> Non
 def _read_source(source: Path) -> tuple[Any, dict[str, float]]:
     _check_files(source, _NEEDED)
     with reading(f"{source} is not the folder of a trained model"):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = load_config(str(source))
         results = json.loads((source / "eval_results.json").read_text(encoding="utf-8"))
     if config.problem_type != "multi_label_classification":
         raise InputError(

@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import pipeline
 
-import modeling_stacked_emotion  # registers its classes
+from modeling_stacked_emotion import decision_thresholds
+from trainer_ext.evaluation.prediction import load_classifier
 
 TEXTS = {
     "en": (
@@ -48,9 +49,10 @@ def widget_examples(folder: Path, languages: Sequence[str], top_k: int = 5) -> l
     texts = [text for language in known for text in TEXTS[language][: 5 if len(known) == 1 else 3]]
     if not texts:
         return []
-    classifier = pipeline("text-classification", model=str(folder), top_k=None, device="cpu", trust_remote_code=False)
+    model, tokenizer = load_classifier(str(folder), "cpu")
+    classifier = pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None, device="cpu")
     config = classifier.model.config
-    limits = dict(zip(config.id2label.values(), modeling_stacked_emotion.decision_thresholds(config), strict=True))
+    limits = dict(zip(config.id2label.values(), decision_thresholds(config), strict=True))
     examples = []
     for text, scores in zip(texts, classifier(texts), strict=True):
         rounded = [{"label": entry["label"], "score": round(entry["score"], 3)} for entry in scores]

@@ -114,7 +114,14 @@ def _load_model(repo_id: str) -> None:
     AutoTokenizer.from_pretrained(repo_id, trust_remote_code=True)
     written = json.loads(Path(repo_id, "config.json").read_text(encoding="utf-8"))
     for name in {"AutoModelForSequenceClassification", *written.get("auto_map", {})} - {"AutoConfig"}:
-        getattr(transformers, name).from_pretrained(repo_id, trust_remote_code=True)
+        model, report = getattr(transformers, name).from_pretrained(
+            repo_id, trust_remote_code=True, use_safetensors=True, output_loading_info=True
+        )
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"the weights lack {len(missing)} of a {type(model).__name__}, e.g. {missing[0]}")
+        for weight, values in model.state_dict().items():
+            if not values.isfinite().all():
+                raise ValueError(f"the weights of {weight} are not finite")
     for task in ("text-classification", *getattr(config, "custom_pipelines", {})):
         pipeline(task, model=repo_id, trust_remote_code=True)("thank you so much!")
 

@@ -13,7 +13,6 @@ import datasets
 import numpy as np
 import torch
 import transformers
-from transformers import AutoTokenizer
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, length_batches, tokenize_dataset
@@ -21,6 +20,7 @@ from trainer_ext.data.loading import read_file
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 from trainer_ext.errors import InputError, reading
+from trainer_ext.loading import load_tokenizer
 from trainer_ext.precision import autocast
 from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, plan_features, write_features
 from trainer_ext.stages.staged_training import encoder_classifier, without_encoders
@@ -83,7 +83,7 @@ def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[
 def _load(encoders: dict[str, str]) -> tuple[list[Any], Any, Any]:
     """The encoders' own tokenizers, and the tokenizer and the model of the stack."""
     with reading("the encoders cannot be loaded"):
-        own = [AutoTokenizer.from_pretrained(folder) for folder in encoders.values()]
+        own = [load_tokenizer(folder) for folder in encoders.values()]
         tokenizer = StackedEmotionTokenizer.from_encoders(encoders)
         model = StackedEmotionForSequenceClassification.from_encoders(encoders, num_labels=_NUM_LABELS)
     return own, tokenizer, model

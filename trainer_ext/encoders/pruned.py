@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
 from ..errors import InputError, check_integer
-from .source import BuildContext, save_encoder, without_report
+from ..loading import load_config, load_model, load_tokenizer
+from .source import BuildContext, save_encoder
 
 _TEXTS_AT_A_TIME = 1024
 
@@ -68,7 +69,7 @@ class PrunedEncoder:
         """
         encoder = self._load_layers(context)
         with context.loading(self.pruned):
-            tokenizer = AutoTokenizer.from_pretrained(self.pruned)
+            tokenizer = load_tokenizer(self.pruned)
         if self.vocab_size is not None:
             fast = _check_wordpiece(tokenizer, self.pruned)
             normalized = (normalize(clean_surrogates(text), context.normalization).text for text in context.texts)
@@ -80,17 +81,17 @@ class PrunedEncoder:
     def _load_layers(self, context: BuildContext) -> PreTrainedModel:
         """The encoder with its lowest layers only, in fp32."""
         with context.loading(self.pruned):
-            config = AutoConfig.from_pretrained(self.pruned)
+            config = load_config(self.pruned)
         if self.num_hidden_layers is not None:
             _cut_config(config, self.num_hidden_layers, self.pruned)
-        with context.loading(self.pruned), without_report():
-            encoder, report = AutoModel.from_pretrained(
-                self.pruned, config=config, dtype=torch.float32, output_loading_info=True
-            )
-        # A pooler, which the stack leaves out, is new in encoders that came without one.
-        if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-            raise InputError(
-                f"{self.pruned} lacks {len(missing)} weights of a {type(encoder).__name__}, e.g. {missing[0]}."
+        with context.loading(self.pruned):
+            # A pooler, which the stack leaves out, is new in encoders that came without one.
+            encoder: PreTrainedModel = load_model(
+                self.pruned,
+                AutoModel,
+                may_lack=lambda _, weight: "pooler" in weight,
+                config=config,
+                dtype=torch.float32,
             )
         # Saved as such with the config.
         encoder.config.dtype = torch.float32

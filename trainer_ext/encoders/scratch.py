@@ -12,7 +12,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
 
-from ..errors import InputError, check_integer
+from modeling_stacked_emotion.checks_stacked_emotion import check_sizes
+
+from ..errors import InputError, check_integer, reading
 from .source import BuildContext, save_encoder
 
 SPECIAL_TOKENS = {
@@ -92,6 +94,8 @@ class ScratchEncoder:
         }
         for name, minimum in smallest.items():
             check_integer(name, getattr(self, name), minimum)
+        with reading():
+            check_sizes(vars(self))
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"`hidden_size` must be divisible by `num_attention_heads`, "

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors.torch import save_model
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME, logging
+from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..errors import reading
+from ..loading import load_config, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,9 @@ class PretrainedEncoder:
     def build(self, context: BuildContext) -> Path:
         """Check that configuration and tokenizer can be loaded; see [`EncoderSource`]."""
         with context.loading(self.origin):
-            AutoConfig.from_pretrained(self.origin)
-            AutoTokenizer.from_pretrained(self.origin)
+            load_config(self.origin)
+            load_tokenizer(self.origin)
         return Path(self.origin)
-
-
-@contextmanager
-def without_report() -> Iterator[None]:
-    """Without the report of transformers that lists weights left out of a model, or new in it, as a warning."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def save_encoder(encoder: PreTrainedModel, tokenizer: Any, folder: str | os.PathLike[str]) -> Path:

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling_stacked_emotion import (
     StackedEmotionForSequenceClassification,
@@ -19,10 +18,11 @@ from modeling_stacked_emotion import (
 )
 
 from ..errors import InputError, reading
+from ..loading import load_model, load_tokenizer
 from ..training.layers import num_positions
 from .pruned import PrunedEncoder
 from .scratch import ScratchEncoder
-from .source import BuildContext, EncoderSource, PretrainedEncoder, without_report
+from .source import BuildContext, EncoderSource, PretrainedEncoder
 from .static_words import VECTOR_FILES, StaticWords
 from .trained import TrainedEncoder
 
@@ -131,10 +131,12 @@ def build_single(
         raise InputError(f"The student must be an encoder of transformers, got {source}.")
     with TemporaryDirectory() as scratch:
         folder = str(source.build(BuildContext(texts, scratch, "student", seed=seed)))
-        with reading(f"student {source} cannot be loaded"), without_report():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForSequenceClassification.from_pretrained(
+        with reading(f"student {source} cannot be loaded"):
+            tokenizer = load_tokenizer(folder)
+            model = load_model(
                 folder,
+                # The head is new.
+                may_lack=lambda model, weight: not weight.startswith(f"{model.base_model_prefix}."),
                 dtype=torch.float32,
                 problem_type="multi_label_classification",
                 id2label=dict(enumerate(label_names)),

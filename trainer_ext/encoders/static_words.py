@@ -19,11 +19,12 @@ from huggingface_hub.errors import HFValidationError
 from scipy.sparse import csr_matrix
 
 from modeling_stacked_emotion import StaticWordsConfig, StaticWordsModel, StaticWordsTokenizer, split_words
+from modeling_stacked_emotion.checks_stacked_emotion import check_sizes
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 
 from ..data.loading import read_texts
-from ..errors import InputError, MissingPackageError, check_integer
+from ..errors import InputError, MissingPackageError, check_integer, reading
 from .source import BuildContext, save_encoder
 
 VECTOR_FILES = (".vec", ".vec.gz", ".bin")
@@ -87,6 +88,8 @@ class StaticWords:
     def __post_init__(self) -> None:
         for name, minimum in {"hidden_size": 1, "num_epochs": 1, "vocab_size": 1, "num_ngrams": 0}.items():
             check_integer(name, getattr(self, name), minimum)
+        with reading():
+            check_sizes(vars(self))
         if self.word_vectors is not None and self.texts_file is not None:
             raise InputError(
                 "Word vectors are trained on `texts_file`, those of `word_vectors` are trained already: "

@@ -333,7 +333,9 @@ def format_metrics_table(
         values = [metrics.get(f"{key}/{label}") for key in LABEL_METRICS]
         values += [result.get(f"f1/{label}") for result in others.values()]
         support = f"{metrics[f'support/{label}']:.0f}"
-        per_label.append([label, support, *(_format_value(value, num_digits) for value in values)])
+        # Control characters would command the terminal.
+        shown = "".join(" " if unicodedata.category(char) == "Cc" else char for char in label)
+        per_label.append([shown, support, *(_format_value(value, num_digits) for value in values)])
     return "\n".join([*_align(summary), "", *_align(per_label)])
 
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
-
-import modeling_stacked_emotion  # noqa: F401  (registers its classes)
+from transformers import PreTrainedModel
 
 from ..data.batching import length_batches
 from ..errors import InputError
+from ..loading import load_config, load_model, load_tokenizer
 from .calibration import calibrated_probabilities
 
 # Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
@@ -109,22 +108,23 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
     A saved multi-label classifier and its tokenizer, ready to predict.
 
     Args:
-        model (`str`): Folder or Hub id; one of ours or any `AutoModelForSequenceClassification`. Remote code is not
-            run: our classes are those of this installation.
+        model (`str`): Folder or Hub id; one of ours or any `AutoModelForSequenceClassification`.
         device (`str`, *optional*): Such as `"cpu"`; the accelerator if there is one, by default.
 
     Raises:
         `OSError`: If there is no such model.
-        `InputError`: If it is not a multi-label classifier.
+        `InputError`: If it is not a multi-label classifier, is not whole or cannot be trusted; see
+            [`~trainer_ext.loading.load_model`].
     """
     # First of all: other models have a tokenizer and weights that fail in less telling ways.
-    problem_type = AutoConfig.from_pretrained(model).problem_type
+    config = load_config(model)
+    problem_type = config.problem_type
     if problem_type != "multi_label_classification":
         raise InputError(
             f"{model} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
             f"got {problem_type!r}."
         )
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model)
+    tokenizer = load_tokenizer(model)
+    classifier = load_model(model, config=config)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return classifier.to(device or accelerator or "cpu").eval(), tokenizer

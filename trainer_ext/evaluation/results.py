@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
+from ..errors import InputError
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .metrics import format_metrics_table, multilabel_metrics
 from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
@@ -18,13 +20,43 @@ from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresh
 AT_DEFAULT = "_at_0.5"
 VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 THRESHOLD_STRATEGIES = (*TUNED_STRATEGIES, "none")
+# Logits that differ by less from text to text say nothing of the text.
+_MIN_SPREAD = 1e-3
+SAME_ANSWER = (
+    "Warning: the model says the same of every text. An encoder that has collapsed does not recover: train again with "
+    "a lower learning rate, with warm-up, or with another seed."
+)
 
 
 def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tuple[np.ndarray, np.ndarray]:
-    """Gold labels, `int64`, and the sigmoid of the logits, `float64`, both `(num_samples, num_labels)`."""
-    predictions = prediction.predictions
-    logits = predictions[0] if isinstance(predictions, tuple) else predictions
-    return np.asarray(prediction.label_ids).astype(np.int64), expit(np.asarray(logits, dtype=np.float64))
+    """
+    Gold labels, `int64`, and the sigmoid of the logits, `float64`, both `(num_samples, num_labels)`.
+
+    Raises:
+        `InputError`: If a logit is not finite.
+    """
+    logits = _logits(prediction.predictions)
+    if not np.isfinite(logits).all():
+        raise InputError(
+            "The logits of an evaluation are not finite: training has diverged. Try a lower `learning_rate` and "
+            "`head_learning_rate`, or `precision` fp32."
+        )
+    return np.asarray(prediction.label_ids).astype(np.int64), expit(logits)
+
+
+def says_the_same(predictions: Any) -> bool:
+    """Whether the logits of an evaluation, alone or the first of several outputs, are those of a collapsed model."""
+    logits = None if predictions is None else _logits(predictions)
+    return logits is not None and len(logits) > 1 and logit_spread(logits) < _MIN_SPREAD
+
+
+def logit_spread(logits: np.ndarray) -> float:
+    """How much logits `(num_samples, num_labels)` differ: the standard deviation of the label where it is largest."""
+    return float(logits.std(axis=0).max()) if len(logits) else 0.0
+
+
+def _logits(predictions: Any) -> np.ndarray:
+    return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions, dtype=np.float64)
 
 
 def compute_validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -71,12 +103,14 @@ def evaluate_split(
 
     Returns:
         `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; all of them again at
-        0.5, with the suffix `_at_0.5`; and `<split>_macro_calibration_error`, ... of [`calibration_metrics`].
+        0.5, with the suffix `_at_0.5`; `<split>_macro_calibration_error`, ... of [`calibration_metrics`]; and
+        `<split>_logit_spread` of [`logit_spread`].
     """
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=label_names)
     default = multilabel_metrics(labels, probabilities, thresholds=0.5, label_names=label_names)
     metrics = tuned | {f"{key}{AT_DEFAULT}": value for key, value in default.items()}
     metrics |= calibration_metrics(labels, probabilities, label_names)
+    metrics["logit_spread"] = logit_spread(logit(np.clip(np.asarray(probabilities, np.float64), 1e-12, 1 - 1e-12)))
     return {f"{split}_{key}": value for key, value in metrics.items()}
 
 
@@ -112,4 +146,5 @@ def results_table(
     error = f"Expected calibration error, mean over the labels: {metrics['macro_calibration_error']:.3f}"
     uncalibrated = metrics.get("macro_calibration_error_uncalibrated")
     before = "" if uncalibrated is None else f", {uncalibrated:.3f} before calibration"
-    return f"{table}\n\n{error}{before}."
+    warning = f"\n\n{SAME_ANSWER}" if metrics["logit_spread"] < _MIN_SPREAD else ""
+    return f"{table}\n\n{error}{before}.{warning}"

@@ -31,7 +31,7 @@ from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
 from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
 from ..errors import InputError
-from ..evaluation.results import compute_validation_metrics, labels_and_probabilities
+from ..evaluation.results import SAME_ANSWER, compute_validation_metrics, labels_and_probabilities, says_the_same
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
@@ -118,6 +118,7 @@ class StackedEmotionTrainer(Trainer):
         self.hybrid_loss = self.create_loss()
         self.distillation_loss = distillation_loss or DistillationLoss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
+        self.last_terms: dict[str, torch.Tensor] = {}
         if self.args.num_frozen_layers:
             freeze_layers(self.model, self.args.num_frozen_layers)
         if self.args.early_stopping_patience:
@@ -178,10 +179,33 @@ class StackedEmotionTrainer(Trainer):
         if model.training:
             # As the Trainer averages its own loss: batches within a step, then steps.
             self.train_terms.add(terms, 1.0 / self.current_gradient_accumulation_steps)
+            self.last_terms = {name: value.detach() for name, value in terms.items()}
         else:
             self.eval_terms.add(terms, len(batch.labels))
         loss = torch.stack(list(terms.values())).sum()
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """
+        The parent's; the weights stay as they are when the loss is not finite.
+
+        Raises:
+            `InputError`: At the first loss that is not finite.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        # Costs nothing: the parent asks the same of the loss next (`logging_nan_inf_filter`, transformers 5.23).
+        if not torch.isfinite(loss):
+            terms = ", ".join(f"{name} {value.item():.3g}" for name, value in self.last_terms.items())
+            raise InputError(
+                f"The loss of step {self.state.global_step + 1} is not finite ({terms}): training stops. Try a lower "
+                "`learning_rate` and `head_learning_rate`, or `precision` fp32."
+            )
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The parent's, with the mean of every term since the last line of log."""
@@ -209,6 +233,9 @@ class StackedEmotionTrainer(Trainer):
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
         )
         output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
+        # Before the first step nothing has been learnt that could be lost.
+        if self.state.global_step and says_the_same(output.predictions):
+            logger.warning_once(SAME_ANSWER)
         if not is_observed or output.predictions is None or output.label_ids is None:
             return output
         predictions = EvaluationPredictions(*labels_and_probabilities(output), metric_key_prefix)
