@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback."""
+"""
+Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback. A warning is
+one line as well.
+"""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -12,15 +16,18 @@ from trainer_ext.errors import InputError
 
 EXIT_BAD_INPUT = 2
 
+_format_in_two_lines = warnings.formatwarning
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
 def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """The `main` of a script, whose [`InputError`] and `OSError` become one line on standard error."""
+    """The `main` of a script, whose [`InputError`], `OSError` and `UserWarning` become one line on standard error."""
 
     @wraps(main)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        warnings.formatwarning = _format_warning
         try:
             return main(*args, **kwargs)
         except (InputError, OSError) as error:
@@ -28,3 +35,12 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             raise SystemExit(EXIT_BAD_INPUT) from error
 
     return run
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A plain `UserWarning`, which is meant for the user, without the line of code that it comes from."""
+    if category is UserWarning:
+        return f"warning: {' '.join(str(message).split())}\n"
+    return _format_in_two_lines(message, category, filename, lineno, line)

@@ -106,6 +106,34 @@ def test_ratio_leaves_a_given_split_alone(tmp_path: Path) -> None:
     assert {split: len(data) for split, data in result.splits.items()} == {"train": 3, "validation": 4, "test": 1}
 
 
+def test_equal_texts_are_never_divided(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"so happy {index}" for index in range(200)]
+    variants = [text.upper().replace(" ", "  ") for text in texts[:30]] + texts[:10]
+    labels = (rng.random((240, 2)) < 0.4).astype(float).tolist()
+    path = write_jsonl(tmp_path, "a.jsonl", text=texts + variants, labels=labels)
+    with pytest.warns(
+        UserWarning, match=message(path, "", "30 texts recur; all rows of a text go to the same split.")
+    ):
+        result = load_emotion_data(train_file=path, label_names=["a", "b"], validation_ratio=0.2, test_ratio=0.2)
+    sides = [{" ".join(text.lower().split()) for text in split["text"]} for split in result.splits.values()]
+    assert [len(side) for side in sides] == [120, 40, 40]
+    assert len(set.union(*sides)) == 200
+    assert sum(map(len, result.splits.values())) == 240
+
+
+def test_settings_of_labels_hold_for_every_split(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.csv", "text,labels\na,Joy/love\nb,fear\nc,joy\n")
+    test = write(tmp_path, "test.csv", "text,labels\nd,Joy\ne,love/fear\n")
+    result = load_emotion_data(train_file=train, test_file=test, label_separator="/", label_map={"Joy": "joy"})
+    assert result.label_names == ["fear", "joy", "love"]
+    check(result.splits["train"], ["a", "b", "c"], [[0, 1, 1], [1, 0, 0], [0, 1, 0]])
+    check(result.splits["test"], ["d", "e"], [[0, 1, 0], [1, 0, 1]])
+    columns = write(tmp_path, "columns.csv", "text,fear,Joy,love\nf,1,1,0\n")
+    result = load_emotion_data(train_file=train, test_file=columns, label_separator="/", label_map={"Joy": "joy"})
+    check(result.splits["test"], ["f"], [[1, 1, 0]])
+
+
 @pytest.mark.parametrize(("validation_ratio", "test_ratio"), [(-0.1, 0.0), (0.5, 0.5), (float("nan"), 0.0)])
 def test_ratios_out_of_range(tmp_path: Path, validation_ratio: float, test_ratio: float) -> None:
     path = write(tmp_path, "a.csv", COLUMNS_CSV)
