@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from emotion_samples import (
 )
 
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
-from trainer_ext.data.loading import EmotionData, load_emotion_data, read_file, read_texts
+from trainer_ext.data.loading import EmotionData, iter_texts, load_emotion_data, read_file, read_texts
 from trainer_ext.errors import InputError
 
 
@@ -273,6 +275,45 @@ def test_texts_alone_of_a_named_column(tmp_path: Path) -> None:
     pattern = message(tmp_path / "posts.csv", ", row 1", "no text column", "name it with text_column", "'id', 'body'")
     with pytest.raises(InputError, match=pattern):
         read_texts(tmp_path / "posts.csv")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.csv.gz"])
+def test_texts_one_by_one(tmp_path: Path, name: str) -> None:
+    texts = [f"so happy, {index}" for index in range(2500)]
+    columns: dict[str, list[Any]] = {"id": list(range(2500)), "Tweet": texts, "other": texts[::-1]}
+    rows = list(zip(*columns.values(), strict=True))
+    if name == "a.parquet":
+        path = write_parquet(tmp_path, name, **columns)
+    elif name == "a.jsonl":
+        path = write_jsonl(tmp_path, name, **columns)
+    elif name == "a.json":
+        path = write(tmp_path, name, json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+    else:
+        lines = "".join("\t".join(map(str, row)) + "\n" for row in [tuple(columns), *rows])
+        path = write(tmp_path, name, gzip.compress(lines.encode()) if name.endswith(".gz") else lines)
+    assert list(iter_texts(path)) == texts
+    assert list(iter_texts(path, "other")) == texts[::-1]
+    with pytest.raises(InputError, match="no such column, expected it for text_column"):
+        next(iter_texts(path, "post"))
+
+
+def test_column_of_texts_is_that_of_the_first_piece(tmp_path: Path) -> None:
+    lines = ['{"tweet": "a"}\n'] * 1000 + ['{"text": "b", "tweet": "c"}\n', '{"text": "d"}\n']
+    path = write(tmp_path, "a.jsonl", "".join(lines))
+    texts = iter_texts(path)
+    assert [next(texts) for _ in range(1000)] == ["a"] * 1000
+    with pytest.raises(InputError, match=message(path, ", row 1002, column 'tweet'", "expected a text, got null")):
+        next(texts)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_memory_does_not_grow_with_the_number_of_texts(tmp_path: Path, name: str, separator: str) -> None:
+    path = write(tmp_path, name, f"id{separator}text\n" + f'1{separator}"so happy about ""qahwa"""\n' * 100_000)
+    tracemalloc.start()
+    assert sum(text == 'so happy about "qahwa"' for text in iter_texts(path)) == 100_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize(("name", "problem"), [("gone.txt", "no such file"), ("blank.txt", "the file is empty")])

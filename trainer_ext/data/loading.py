@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
 from .layouts import LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts
-from .tables import Table, error_at, first_duplicate, read_table, read_text, short, table_from_arrow
+from .tables import Table, error_at, first_duplicate, iter_tables, read_table, read_text, short, table_from_arrow
+
+_ROWS_IN_MEMORY = 1000
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,22 @@ def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> 
         if lines and not _is_header(lines[0], text_column):
             return lines
     return find_texts(read_table(path), text_column)[0]
+
+
+def iter_texts(path: str | os.PathLike[str], text_column: str | None = None) -> Iterator[str]:
+    """
+    The texts of a table one by one, in the memory that [`iter_tables`] takes.
+
+    Args:
+        path (`str` or `os.PathLike`): A file as of [`read_table`].
+        text_column (`str`, *optional*): Column of the texts, by default found by its name.
+
+    Raises:
+        `InputError`: If the file is missing or malformed, or has no such column.
+    """
+    for table in iter_tables(path, _ROWS_IN_MEMORY):
+        texts, text_column = find_texts(table, text_column)
+        yield from texts
 
 
 def _is_header(line: str, text_column: str | None) -> bool:
