@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback. A warning is
-one line as well.
-"""
+"""Bad input ends a command with one clear line and a non-zero exit; a defect of ours shows its traceback."""
 
 from __future__ import annotations
 
