@@ -142,6 +142,7 @@ def test_one_column_of_yes_and_no_is_one_label(tmp_path: Path) -> None:
     data, names = read_file(write(tmp_path, "a.csv", "text,joy\na,yes\nb,no\n"))
     assert names == ["joy"]
     check(data, ["a", "b"], [[1], [0]])
+    check(read_file(write(tmp_path, "a.csv", "text,joy\na,no\nb,no\n"))[0], ["a", "b"], [[0], [0]])
 
 
 def test_columns_that_differ_by_case_are_counted_and_joined(tmp_path: Path) -> None:

@@ -166,20 +166,21 @@ def _is_mostly_binary(table: Table, column: str, notation: Notation) -> bool:
 
 
 def _worded_columns(table: Table, columns: list[str]) -> list[str]:
-    """The columns that say yes and no, or have an x or nothing; where no column has an x, nothing says nothing."""
+    """The columns that say yes and no, or have an x or nothing."""
     for notation in (WORDS, MARKS):
         worded = [column for column in columns if _is_mostly_binary(table, column, notation)]
-        if any((to_binary(table.values(column), notation) == 1).any() for column in worded):
+        if worded and _find_notation(table, worded) is notation:
             return worded
     return []
 
 
 def _find_notation(table: Table, columns: list[str]) -> Notation:
-    """The notation in which most values of all columns are written; numbers in a tie."""
+    """The first notation that some value of the columns is written in; nothing is a mark only beside an x."""
     values = [value for column in columns for value in table.values(column)]
-    if (to_binary(values) >= 0).any():
-        return NUMBERS
-    return max((NUMBERS, WORDS, MARKS), key=lambda notation: int(np.sum(to_binary(values, notation) == 1)))
+    for notation, least in ((NUMBERS, 0), (WORDS, 0), (MARKS, 1)):
+        if (to_binary(values, notation) >= least).any():
+            return notation
+    return NUMBERS
 
 
 def _read_binary_columns(
