@@ -222,8 +222,8 @@ def _columns_of(notation: Notation) -> str:
 
 def _check_not_ambiguous(table: Table, label_column: str, binary: list[str]) -> None:
     if binary:
-        problem = f"stands beside the 0/1 column {binary[0]!r}, expected one layout"
-        remedy = f"give label_column={label_column!r}, or the 0/1 columns as label_names"
+        problem = f"stands beside the 0/1 column {short(binary[0])}, expected one layout"
+        remedy = f"give label_column={short(label_column)}, or the 0/1 columns as label_names"
         raise table.header_error(f"{problem}; {remedy}", column=label_column)
 
 
@@ -238,7 +238,7 @@ def _check_label_columns(table: Table, columns: list[str], others: list[str], op
         return
     for column in others:
         if options.rename(column) not in names and _is_mostly_binary(table, column, NUMBERS):
-            problem = f"label {column!r} is not among {options.origin}; remove the column or name the labels"
+            problem = f"label {short(column)} is not among {options.origin}; remove the column or name the labels"
             raise table.header_error(f"{problem} with label_names", column=column)
 
 

@@ -57,7 +57,7 @@ def error_at(source: str, problem: str, *, row: int | None = None, column: str |
         column (`str`, *optional*): The column's name.
     """
     place = source + (f", row {row}" if row is not None else "")
-    place += f", column {column!r}" if column is not None else ""
+    place += f", column {short(column)}" if column is not None else ""
     return InputError(f"{place}: {problem}")
 
 
@@ -101,7 +101,7 @@ class Table:
 
     def header_error(self, problem: str, *, column: str | None = None) -> InputError:
         """The error for a column that is missing, superfluous or ambiguous."""
-        present = ", ".join(map(repr, self.columns))
+        present = ", ".join(map(short, self.columns))
         return error_at(self.source, f"{problem} (columns present: {present})", row=self.header_row, column=column)
 
 
