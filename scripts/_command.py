@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -12,6 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 from trainer_ext.errors import InputError, printable
 
 EXIT_BAD_INPUT = 2
+
+_format_in_two_lines = warnings.formatwarning
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -28,10 +31,11 @@ def command_parser(name: str, description: str | None, **options: Any) -> argpar
 
 
 def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """The `main` of a script, whose [`InputError`] and `OSError` become one line on standard error."""
+    """The `main` of a script, whose [`InputError`], `OSError` and `UserWarning` become one line on standard error."""
 
     @wraps(main)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        warnings.formatwarning = _format_warning
         try:
             return main(*args, **kwargs)
         except (InputError, OSError) as error:
@@ -39,3 +43,12 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             raise SystemExit(EXIT_BAD_INPUT) from error
 
     return run
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A plain `UserWarning`, which is meant for the user, without the line of code that it comes from."""
+    if category is UserWarning:
+        return f"warning: {' '.join(str(message).split())}\n"
+    return _format_in_two_lines(message, category, filename, lineno, line)

@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", metavar="OUT", help="write the results to this file")
     parser.add_argument("--text_column", help="column of the texts (default: found by name)")
     parser.add_argument("--label_column", help="column of the labels (default: found by name)")
+    parser.add_argument("--label_separator", help="divides the labels of a cell (default: found)")
     parser.add_argument("--split", default="test", help="first word of the keys (default: test)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
     parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
@@ -53,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         model, tokenizer = load_classifier(options.model, options.device)
     names = label_names(model.config)
     rows, _ = read_file(
-        options.data, text_column=options.text_column, label_column=options.label_column, label_names=names
+        options.data,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        label_names=names,
+        label_separator=options.label_separator,
     )
     texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)

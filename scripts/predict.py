@@ -5,10 +5,13 @@ Emotions of texts, with the words that decided.
 Usage:
     python -m scripts.predict "first text" "second text"
     python -m scripts.predict --model DIR --input texts.txt --json > emotions.jsonl
+    python -m scripts.predict --model DIR --input posts.csv --text_column post
     cat texts.txt | python -m scripts.predict --model DIR --json
 
-Without --model it is the small English one that comes with this repository, and no network is needed. A file or
-standard input holds one text per line and may be of any length: it is read as it is classified.
+Without --model it is the small English one that comes with this repository, and no network is needed. Standard input
+and a .txt file hold one text per line; in a csv, tsv, jsonl, json or parquet file the texts are a column, which is
+found as in training. Files of any length are read as they are classified, except json arrays, parquet and compressed
+files, which are read as a whole.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("predict", __doc__)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of --input or stdin")
     parser.add_argument("--model", help="folder of a trained model, or Hub id (default: the one of this repository)")
-    parser.add_argument("--input", metavar="FILE", help="text file, UTF-8, one text per line")
+    parser.add_argument("--input", metavar="FILE", help="txt (a text per line), csv, tsv, jsonl, json or parquet file")
+    parser.add_argument("--text_column", help="column of the texts in that file (default: found by name)")
     parser.add_argument("--json", action="store_true", help="JSON lines, UTF-8, instead of bars and colours")
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
     parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             # Where the terminal cannot show a character, its code is better than no answer.
             sys.stdout.reconfigure(errors="backslashreplace")
-    with _lines(options.input) as lines:
+    with _lines(None if _is_table(options) else options.input) as lines:
         texts, are_few = _texts(options, lines)
         # More than a batch is worth the seconds that torch takes to start.
         classifier = quick_classifier(name) if are_few and options.device is None else None
@@ -80,10 +84,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _check(options: argparse.Namespace) -> None:
     if options.texts and options.input:
         raise InputError("Give texts as arguments or a file with --input, not both.")
+    if options.text_column and not _is_table(options):
+        raise InputError("--text_column is for a table with --input: there is one text per line.")
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
     check_integer("--batch_size", options.batch_size, 1)
     check_integer("--top_words", options.top_words, 0)
+
+
+def _is_table(options: argparse.Namespace) -> bool:
+    return options.input is not None and Path(options.input).suffix.lower() != ".txt"
 
 
 def _lines(file: str | None) -> AbstractContextManager[BinaryIO]:
@@ -94,6 +104,12 @@ def _texts(options: argparse.Namespace, lines: BinaryIO) -> tuple[Iterable[str],
     """The texts, and whether they are few: given as arguments, typed on a terminal, or no more than a batch."""
     if options.texts:
         return options.texts, True
+    if _is_table(options):
+        from trainer_ext.data.loading import iter_texts
+
+        texts = iter_texts(options.input, options.text_column)
+        beginning = list(islice(texts, options.batch_size + 1))
+        return chain(beginning, texts), len(beginning) <= options.batch_size
     first = [] if lines.isatty() else list(islice(lines, options.batch_size + 1))
     return _decode(chain(first, lines), options.input or "standard input"), len(first) <= options.batch_size
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what all commands have in common: how long their threads spin."""
+"""Tests of what all commands have in common: how long their threads spin, and how they warn."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
+
+from scripts._command import command
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,16 @@ def test_threads_spin_briefly_unless_told_otherwise(given: dict[str, str], expec
     said = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True).stdout
     # Before torch is loaded: later it would be too late.
     assert said.split() == [expected, "False"]
+
+
+def test_warning_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A command replaces it for good.
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+
+    @command
+    def main() -> str:
+        return warnings.formatwarning("two\n texts recur", UserWarning, "loading.py", 7) + warnings.formatwarning(
+            "old", DeprecationWarning, "other.py", 8, "code()"
+        )
+
+    assert main() == "warning: two texts recur\nother.py:8: DeprecationWarning: old\n  code()\n"

@@ -251,6 +251,8 @@ def test_bad_list_of_texts(texts: Any, message: str) -> None:
         ("a.csv", "text\nso happy\n", ["so happy"], "text"),
         ("a.csv", "id,Text ,source\r\n1,so happy,x\r\n2,sad,y\r\n", ["so happy", "sad"], "Text "),
         ("a.CSV", "comment,id\nso happy,1\n", ["so happy"], "comment"),
+        ("a.csv", "id,tweet\n1,so happy\n2,sad\n", ["so happy", "sad"], "tweet"),
+        ("a.csv", "post\nso happy\n", ["so happy"], "post"),
         ("a.csv", "id;text\n1;so, happy\n2;sad\n", ["so, happy", "sad"], "text"),
         ("a.csv", "id\ttext\n1\tso, happy\n", ["so, happy"], "text"),
         ("a.csv", 'text,id\n"two\nlines, ""quoted""",1\n', ['two\nlines, "quoted"'], "text"),
@@ -278,6 +280,8 @@ def test_texts_of_a_file(tmp_path: Path, name: str, content: str, texts: list[st
         ("a.csv", "text\nhappy\n".encode("utf-16"), "“a.csv” is not UTF-8 text"),
         ("a.txt", b"PK\x03\x04\x00\x00", "“a.txt” is not a text file: it holds zero bytes"),
         ("a.csv", b'text\n"never closed\n', "“a.csv”, line 2 is no valid CSV"),
+        ("a.csv", b"id,post\n1,so happy\n", "“a.csv” has no column of texts: call it text or tweet or sentence"),
+        ("a.csv", b"text\n" + b"x" * 140_000, "“a.csv”, text 1 has 140,000 characters: at most 5,000"),
         ("a.csv", b"text\nso happy\nso, happy\n", "“a.csv”, text 2 has 2 cells, the header has 1: put texts"),
         ("a.txt", b"happy\n" * 1001, "“a.txt” has 1,001 texts: at most 1,000 are accepted"),
         ("a.txt", b"ok\n" + b"x" * 5001, "“a.txt”, text 2 has 5,001 characters: at most 5,000"),
@@ -517,7 +521,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     code = {name for name in contents[0] if name.endswith(".py")}
-    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", "label_order.py"}
+    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", "headers.py", "label_order.py"}
     assert set(contents[0]) - code == {"README.md", "style.css", "demo.json", "requirements.txt"}
     assert json.loads(contents[0]["demo.json"]) == {"model_id": "user/model", "model_revision": "v1.0"}
     card = contents[0]["README.md"].decode()

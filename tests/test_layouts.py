@@ -36,7 +36,13 @@ def test_label_columns_in_jsonl_and_parquet(tmp_path: Path, kind: type) -> None:
         check(data)
 
 
-@pytest.mark.parametrize(("zero", "one"), [("False", "True"), ("0.0", "1.0"), (" 0", "1 "), ("false", "TRUE")])
+@pytest.mark.parametrize(
+    ("zero", "one"),
+    [
+        *(("False", "True"), ("0.0", "1.0"), (" 0", "1 "), ("false", "TRUE"), ("0.00", "1.000"), ("0.", "1.")),
+        *(("no", "yes"), ("No ", "YES"), ("n", "y"), ("", "x"), (" ", "X"), ("", "✓")),
+    ],
+)
 def test_spellings_of_zero_and_one(tmp_path: Path, zero: str, one: str) -> None:
     content = f"text,anger,joy\na,{zero},{one}\nb,{one},{zero}\n"
     data, names = read_file(write(tmp_path, "a.csv", content))
@@ -78,6 +84,12 @@ def test_label_column_is_chosen(tmp_path: Path) -> None:
         ("text,joy,likes\nx,1,17\n", {}, ", row 2, column 'likes'", ["got '17'", "name the columns", "label_names"]),
         ("text,joy,label\nx,1,fear\n", {}, ", row 1, column 'label'", ["beside the 0/1 column 'joy'"]),
         ('text,joy\n"x\ny",1\nz,no\n', {}, ", row 4, column 'joy'", ["expected 0 or 1, got 'no'"]),
+        ("text,joy\nx,yes\ny,no\nz,maybe\n", {}, ", row 4, column 'joy'", ["expected yes or no, got 'maybe'"]),
+        ("text,joy,note\nx,x,hm\n", {}, ", row 2, column 'note'", ["x or nothing, got 'hm'", "label_names"]),
+        ("text,joy,fear\nx,x,?\ny,,x\n", {}, ", row 2, column 'fear'", ["expected x or nothing, got '?'"]),
+        ("text,joy,note\nx,1,yes\n", {}, ", row 2, column 'note'", ["expected 0 or 1, got 'yes'", "label_names"]),
+        ("text,joy,note\nx,1,\n", {}, ", row 2, column 'note'", ["expected 0 or 1, got ''", "label_names"]),
+        ("text,joy,fear\nx,,\n", {}, ", row 1", ["no labels, expected 0/1 columns"]),
     ],
 )
 def test_broken_columns_in_csv(
@@ -129,3 +141,33 @@ def test_label_names_of_a_model_that_the_columns_do_not_match(tmp_path: Path) ->
         "'c27')",
         label_names=["joy", "anger", *(f"c{i}" for i in range(28))],
     )
+
+
+def test_yes_and_no_do_not_stand_beside_a_column_of_labels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,verified,labels\na,yes,joy\nb,no,fear\n")
+    data, names = read_file(path)
+    assert names == ["fear", "joy"]
+    check(data, ["a", "b"], [[0, 1], [1, 0]])
+
+
+def test_one_column_of_yes_and_no_is_one_label(tmp_path: Path) -> None:
+    data, names = read_file(write(tmp_path, "a.csv", "text,joy\na,yes\nb,no\n"))
+    assert names == ["joy"]
+    check(data, ["a", "b"], [[1], [0]])
+    check(read_file(write(tmp_path, "a.csv", "text,joy\na,no\nb,no\n"))[0], ["a", "b"], [[0], [0]])
+
+
+def test_columns_that_differ_by_case_are_counted_and_joined(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,Joy,fear,joy\na,1,0,0\nb,0,0,1\nc,0,1,1\n")
+    with pytest.warns(UserWarning, match=r"case or blanks only: 'Joy' \(1\), 'joy' \(2\); join them with label_map"):
+        assert read_file(path)[1] == ["Joy", "fear", "joy"]
+    data, names = read_file(path, label_map={"Joy": "joy"})
+    assert names == ["joy", "fear"]
+    check(data, ["a", "b", "c"], [[1, 0], [1, 0], [1, 1]])
+    check(
+        read_file(path, label_map={"Joy": "joy"}, label_names=["fear", "joy"])[0],
+        list("abc"),
+        [[0, 1], [0, 1], [1, 1]],
+    )
+    with pytest.raises(InputError, match="label_map renames 'glee', which is none of its labels"):
+        read_file(path, label_map={"glee": "joy"})

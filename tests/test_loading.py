@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import gzip
+import json
+import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from emotion_samples import (
 )
 
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
-from trainer_ext.data.loading import EmotionData, load_emotion_data, read_file, read_texts
+from trainer_ext.data.loading import EmotionData, iter_texts, load_emotion_data, read_file, read_texts
 from trainer_ext.errors import InputError
 
 
@@ -104,6 +107,34 @@ def test_ratio_leaves_a_given_split_alone(tmp_path: Path) -> None:
     result = load_emotion_data(train_file=path, validation_file=path, validation_ratio=0.25, test_ratio=0.25)
     check(result.splits["validation"])
     assert {split: len(data) for split, data in result.splits.items()} == {"train": 3, "validation": 4, "test": 1}
+
+
+def test_equal_texts_are_never_divided(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"so happy {index}" for index in range(200)]
+    variants = [text.upper().replace(" ", "  ") for text in texts[:30]] + texts[:10]
+    labels = (rng.random((240, 2)) < 0.4).astype(float).tolist()
+    path = write_jsonl(tmp_path, "a.jsonl", text=texts + variants, labels=labels)
+    with pytest.warns(
+        UserWarning, match=message(path, "", "30 texts recur; all rows of a text go to the same split.")
+    ):
+        result = load_emotion_data(train_file=path, label_names=["a", "b"], validation_ratio=0.2, test_ratio=0.2)
+    sides = [{" ".join(text.lower().split()) for text in split["text"]} for split in result.splits.values()]
+    assert [len(side) for side in sides] == [120, 40, 40]
+    assert len(set.union(*sides)) == 200
+    assert sum(map(len, result.splits.values())) == 240
+
+
+def test_settings_of_labels_hold_for_every_split(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.csv", "text,labels\na,Joy/love\nb,fear\nc,joy\n")
+    test = write(tmp_path, "test.csv", "text,labels\nd,Joy\ne,love/fear\n")
+    result = load_emotion_data(train_file=train, test_file=test, label_separator="/", label_map={"Joy": "joy"})
+    assert result.label_names == ["fear", "joy", "love"]
+    check(result.splits["train"], ["a", "b", "c"], [[0, 1, 1], [1, 0, 0], [0, 1, 0]])
+    check(result.splits["test"], ["d", "e"], [[0, 1, 0], [1, 0, 1]])
+    columns = write(tmp_path, "columns.csv", "text,fear,Joy,love\nf,1,1,0\n")
+    result = load_emotion_data(train_file=train, test_file=columns, label_separator="/", label_map={"Joy": "joy"})
+    check(result.splits["test"], ["f"], [[1, 1, 0]])
 
 
 @pytest.mark.parametrize(("validation_ratio", "test_ratio"), [(-0.1, 0.0), (0.5, 0.5), (float("nan"), 0.0)])
@@ -247,8 +278,92 @@ def test_texts_alone_of_a_named_column(tmp_path: Path) -> None:
         read_texts(tmp_path / "posts.csv")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.csv.gz"])
+def test_texts_one_by_one(tmp_path: Path, name: str) -> None:
+    texts = [f"so happy, {index}" for index in range(2500)]
+    columns: dict[str, list[Any]] = {"id": list(range(2500)), "Tweet": texts, "other": texts[::-1]}
+    rows = list(zip(*columns.values(), strict=True))
+    if name == "a.parquet":
+        path = write_parquet(tmp_path, name, **columns)
+    elif name == "a.jsonl":
+        path = write_jsonl(tmp_path, name, **columns)
+    elif name == "a.json":
+        path = write(tmp_path, name, json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+    else:
+        lines = "".join("\t".join(map(str, row)) + "\n" for row in [tuple(columns), *rows])
+        path = write(tmp_path, name, gzip.compress(lines.encode()) if name.endswith(".gz") else lines)
+    assert list(iter_texts(path)) == texts
+    assert list(iter_texts(path, "other")) == texts[::-1]
+    with pytest.raises(InputError, match="no such column, expected it for text_column"):
+        next(iter_texts(path, "post"))
+
+
+def test_column_of_texts_is_that_of_the_first_piece(tmp_path: Path) -> None:
+    lines = ['{"tweet": "a"}\n'] * 1000 + ['{"text": "b", "tweet": "c"}\n', '{"text": "d"}\n']
+    path = write(tmp_path, "a.jsonl", "".join(lines))
+    texts = iter_texts(path)
+    assert [next(texts) for _ in range(1000)] == ["a"] * 1000
+    with pytest.raises(InputError, match=message(path, ", row 1002, column 'tweet'", "expected a text, got null")):
+        next(texts)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_memory_does_not_grow_with_the_number_of_texts(tmp_path: Path, name: str, separator: str) -> None:
+    path = write(tmp_path, name, f"id{separator}text\n" + f'1{separator}"so happy about ""qahwa"""\n' * 100_000)
+    tracemalloc.start()
+    assert sum(text == 'so happy about "qahwa"' for text in iter_texts(path)) == 100_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
 @pytest.mark.parametrize(("name", "problem"), [("gone.txt", "no such file"), ("blank.txt", "the file is empty")])
 def test_no_texts_at_all(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "blank.txt").write_text("\n \n")
     with pytest.raises(InputError, match=message(tmp_path / name, "", problem)):
         read_texts(tmp_path / name)
+
+
+# ---------------------------------------------------------------------------------------------- damaged files
+
+SOUND = {
+    "a.csv": 'text,joy,fear\n"so, at last",1,0\nb,0,1\n',
+    "b.csv": "text;labels\na;joy|fear\nb;{'joy': 1}\n",
+    "a.tsv": "text\tlabels\n\"a\tb\"\t['joy']\nb\tset()\n",
+    "b.tsv": "a\t0,1\tx\nb\t1\ty\n",
+    "a.jsonl": '{"text": "a", "accept": ["joy"], "answer": "accept"}\n{"text": "b", "answer": "ignore"}\n',
+    "a.json": '[{"text": "a", "labels": ["joy"]}, {"text": "b", "labels": null}]',
+}
+DAMAGE = (
+    *(b"[", b"{", b"}", b"'", b'"', b",", b";", b"\t", b"\n", b"\r", b"\0", b"\xff", b"\xed\xa0\x80", b"|", b"#"),
+    *(b"nan", b"null", b"none", b"yes", b"x", b"-1", b"1e999", b"9" * 5000, b"set(", b"[" * 5000, b"\\ud800", b"NaN"),
+)
+
+
+@pytest.mark.parametrize("name", [*SOUND, "a.parquet", "a.jsonl.gz"])
+def test_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    if name == "a.parquet":
+        write_parquet(tmp_path, name, text=TEXTS, labels=NAMES)
+    elif name == "a.jsonl.gz":
+        write(tmp_path, name, gzip.compress(SOUND["a.jsonl"].encode() * 20))
+    else:
+        write(tmp_path, name, SOUND[name])
+    sound = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(list(name.encode()))
+    refusals = []
+    for _ in range(70):
+        content = bytearray(sound)
+        for _ in range(rng.integers(1, 5)):
+            start = int(rng.integers(len(content) + 1))
+            end = start + int(rng.integers(4))
+            content[start:end] = DAMAGE[rng.integers(len(DAMAGE))] if rng.random() < 0.8 else b""
+        path = write(tmp_path, name, bytes(content))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for read in (read_file, lambda path: list(iter_texts(path))):
+                try:
+                    read(path)
+                except InputError as error:
+                    refusals.append(str(error))
+    assert 10 < len(refusals) < 140
+    assert [refusal for refusal in refusals if "\n" in refusal or len(refusal) > 2000] == []

@@ -154,6 +154,35 @@ def test_standard_output_that_is_not_utf8(
     assert (json.loads(output)["text"] if form == "json" else output.splitlines()[0]) == shown
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("posts.csv", 'id,text\n7,"so happy, at last"\n8,what a bad day\n'),
+        ("posts.csv", "id;Tweet\n7;so happy, at last\n8;what a bad day\n"),
+        ("posts.tsv", "id\tcomment\n7\tso happy, at last\n8\twhat a bad day\n"),
+        ("posts.jsonl", '{"id": 7, "text": "so happy, at last"}\n{"id": 8, "text": "what a bad day"}\n'),
+        ("posts.json", '[{"id": 7, "text": "so happy, at last"},\n{"id": 8, "text": "what a bad day"}]'),
+    ],
+)
+@pytest.mark.parametrize("batch_size", ["1", "64"])
+def test_texts_of_a_table(
+    trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: str, batch_size: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    results = run_json(capfd, trained, "--input", str(tmp_path / name), "--batch_size", batch_size)
+    expected = run_json(capfd, trained, "so happy, at last", "what a bad day")
+    assert [result["text"] for result in results] == ["so happy, at last", "what a bad day"]
+    assert [result["emotions"] for result in results] == [
+        [pytest.approx(emotion, abs=1e-5) for emotion in result["emotions"]] for result in expected
+    ]
+
+
+def test_texts_of_a_named_column(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "posts.csv").write_text("text,post\nshort,so happy\n", encoding="utf-8")
+    arguments = ["--input", str(tmp_path / "posts.csv"), "--text_column", "post"]
+    assert [result["text"] for result in run_json(capfd, trained, *arguments)] == ["so happy"]
+
+
 # ---------------------------------------------------------------------------------------------- hard texts
 
 HARD = {
@@ -227,6 +256,8 @@ def test_line_that_is_not_utf8_names_its_row(
     [
         (["text", "--input", "file.txt"], "Give texts as arguments or a file with --input, not both."),
         (["--input", "no/such/file.txt"], "no/such/file.txt"),
+        (["text", "--text_column", "post"], "--text_column is for a table with --input"),
+        (["--input", "texts.txt", "--text_column", "post"], "--text_column is for a table with --input"),
         (["text", "--threshold", "1.5"], "--threshold must be in [0, 1], got 1.5"),
         (["text", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1"),
         (["text", "--top_words", "-1"], "`--top_words` must be an integer of at least 0"),
@@ -235,6 +266,23 @@ def test_line_that_is_not_utf8_names_its_row(
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
     assert part in fails(predict.main, capfd, "--model", trained.folder, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("posts.xlsx", b"PK", "posts.xlsx: expected a file in .csv, .tsv, .txt, .jsonl, .json"),
+        ("posts", b"so happy\n", "posts: expected a file in .csv, .tsv, .txt, .jsonl, .json"),
+        ("posts.csv", b"id,words\n1,so happy\n", "no text column, expected one of text, tweet"),
+        ("posts.csv", b"id,text\n1,caf\xe9\n", "posts.csv, row 2: expected UTF-8, got byte 0xe9"),
+        ("posts.jsonl", b'{"text": null}\n', "posts.jsonl, row 1, column 'text': expected a text, got null"),
+    ],
+)
+def test_tables_that_cannot_be_read(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes, part: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert part in fails(capfd, "--input", str(tmp_path / name))
 
 
 @pytest.mark.parametrize("model", ["no_such_folder", "/no/such/folder"])

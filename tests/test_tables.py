@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from emotion_samples import COLUMNS_CSV, LABELS, check, message, write, write_parquet
 
+from trainer_ext.data import tables
 from trainer_ext.data.loading import read_file
-from trainer_ext.data.tables import read_table, short_list
+from trainer_ext.data.tables import iter_tables, read_table, short_list
 from trainer_ext.errors import InputError
 
 
@@ -101,6 +103,133 @@ def test_broken_files(tmp_path: Path, name: str, content: str | bytes, place: st
     path = write(tmp_path, name, content)
     with pytest.raises(InputError, match=message(path, place, *parts)):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place", "parts"),
+    [
+        ("a.json", "[]", "", ["the array is empty, expected at least one object"]),
+        ("a.json", '[{"text": "a"}, 5]', "", ["expected a JSON array of objects, got 5 as entry 2"]),
+        ("a.json", '[\n{"text": "a"},\n{"text" "b"}]', ", row 3", ["JSON array of objects: Expecting ':' delimiter"]),
+        ("a.json", '[{"text": "a", "text": "b"}]', "", ["JSON array of objects: key 'text' occurs twice"]),
+        ("a.json", "[" * 100_000, "", ["expected a JSON array of objects"]),
+        ("a.csv", "text;joy;fear\na;1\n", ", row 2", ["expected 3 fields, got 2"]),
+        ("a.csv", b"\xff\xfet\x00e", "", ["UTF-16 by its first bytes"]),
+        ("a.csv", "text,joy\na,1\n".encode("utf-16-le") + b"\x00", "", ["UTF-16-LE by its first bytes, got trunc"]),
+    ],
+)
+def test_broken_arrays_delimiters_and_encodings(
+    tmp_path: Path, name: str, content: str | bytes, place: str, parts: list[str]
+) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message(path, place, *parts)):
+        read_table(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_encoding_is_known_by_the_first_bytes(tmp_path: Path, encoding: str, is_compressed: bool) -> None:
+    raw = COLUMNS_CSV.encode(encoding)
+    check(read_file(write(tmp_path, *(("a.csv.gz", gzip.compress(raw)) if is_compressed else ("a.csv", raw))))[0])
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_csv_with_other_delimiters(tmp_path: Path, delimiter: str) -> None:
+    rows = [["id", "text", "joy", "fear"], ["1", '"we won, at; last\t!"', "1", "0"]]
+    path = write(tmp_path, "a.csv", "".join(delimiter.join(row) + "\n" for row in rows))
+    data, names = read_file(path)
+    assert names == ["joy", "fear"]
+    check(data, ["we won, at; last\t!"], [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])
+def test_json_array(tmp_path: Path, name: str) -> None:
+    text = json.dumps([{"text": "a", "labels": ["joy"]}, {"text": "b\u2028", "labels": []}], indent=2)
+    raw = text.encode()
+    path = write(tmp_path, name, gzip.compress(raw) if name.endswith(".gz") else raw)
+    table = read_table(path)
+    assert list(table.rows) == [1, 2]
+    assert (table.values("text"), table.values("labels")) == (["a", "b\u2028"], [["joy"], []])
+
+
+def test_large_fields(tmp_path: Path) -> None:
+    text = "so happy, " * 20_000
+    check(read_file(write(tmp_path, "a.csv", f'text,joy\n"{text}",1\n'))[0], [text], [[1.0]])
+
+
+def test_compressed_file_that_grows_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_MAX_BYTES", 3_000_000)
+    path = write(tmp_path, "a.jsonl.gz", gzip.compress(b"0" * 100_000_000))
+    with pytest.raises(
+        InputError, match=message(path, "", "holds more than 3,000,000 bytes of text", "decompress it")
+    ):
+        read_table(path)
+    check(read_file(write(tmp_path, "a.csv.gz", gzip.compress(COLUMNS_CSV.encode())))[0])
+
+
+def test_parquet_whose_texts_are_not_utf8(tmp_path: Path) -> None:
+    texts = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.array([0, 4], pa.int32()).buffers()[1], pa.py_buffer(b"caf\xe9")]
+    )
+    path = write_parquet(tmp_path, "a.parquet", text=texts, joy=[1])
+    with pytest.raises(InputError, match=message(path, "", "expected texts in UTF-8", "write it again")):
+        read_table(path)
+
+
+def test_parquet_whose_features_are_broken(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"], "joy": [1]}).replace_schema_metadata({"huggingface": '{"info": {"features": 5}}'})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet: the features in its metadata cannot be read: "):
+        read_table(tmp_path / "a.parquet")
+
+
+PIECES = {
+    "a.csv": NEWLINE_CSV + "b,0\nc,1\n",
+    "b.csv": "text;joy\na;1\nb;0\nc;1\n",
+    "a.tsv": 'text\tjoy\n"a\n2"\t1\nb\t0\nc\t1\n',
+    "b.tsv": 'text\tjoy\n"a" b\t1\nb\t0\nc\t1\n',
+    "c.tsv": "a\t1\tx\nb\t0\ty\nc\t1,0\tz\n",
+    "a.jsonl": '{"text": "a", "joy": 1}\n\n{"text": "b", "joy": 0}\n{"text": "c", "joy": 1}\n',
+    "a.json": '[{"text": "a", "joy": 1}, {"text": "b", "joy": 0}, {"text": "c", "joy": 1}]',
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_pieces_are_the_whole(tmp_path: Path, name: str, encoding: str) -> None:
+    path = write(tmp_path, name, PIECES[name].encode(encoding))
+    whole = read_table(path)
+    pieces = list(iter_tables(path, 2))
+    assert [len(piece.rows) for piece in pieces] == [2, 1]
+    assert [row for piece in pieces for row in piece.rows] == list(whole.rows)
+    assert {piece.header_row for piece in pieces} == {whole.header_row}
+    for column in whole.columns:
+        assert [value for piece in pieces for value in piece.values(column)] == whole.values(column)
+
+
+def test_files_that_are_not_read_in_pieces(tmp_path: Path) -> None:
+    (piece,) = iter_tables(write_parquet(tmp_path, "a.parquet", text=["a", "b", "c"]), 2)
+    assert piece.values("text") == ["a", "b", "c"]
+    (piece,) = iter_tables(write(tmp_path, "a.csv.gz", gzip.compress(b"text\na\nb\nc\n")), 2)
+    assert piece.values("text") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place", "part"),
+    [
+        ("a.csv", b"text,joy\nok,1\nok,1\ncaf\xe9,0\n", ", row 4", "expected UTF-8, got byte 0xe9 at offset 22"),
+        ("a.csv", b"text,joy\nok,1\nok,1\na\n", ", row 4", "expected 2 fields, got 1"),
+        ("a.csv", b"", "", "the file is empty"),
+        ("a.tsv", b"\n", "", "the file is empty"),
+        ("a.jsonl", b" \n", "", "the file is empty"),
+        ("a.csv", b"text,joy\n", ", row 1", "has a header but no rows"),
+        ("a.xlsx", b"PK", "", "got '.xlsx'; convert or rename it"),
+    ],
+)
+def test_broken_files_in_pieces(tmp_path: Path, name: str, content: bytes, place: str, part: str) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message(path, place, part)):
+        list(iter_tables(path, 2))
 
 
 def test_field_that_swallows_the_file(tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ class DataArguments:
     label_names: list[str] | str | None = field(
         default=None, metadata={"help": "Labels in order, or a text file with one a line."}
     )
+    label_separator: str | None = field(
+        default=None,
+        metadata={"help": "Divides the labels of a cell; a comma, semicolon, bar or hash is found if unset."},
+    )
+    label_map: dict[str, str] = field(
+        default_factory=dict, metadata={"help": "Label of the data to its name in the model; equal names become one."}
+    )
     train_split: str = field(default="train", metadata={"help": "Name of the training split on the Hub."})
     validation_split: str = field(default="validation", metadata={"help": "Name of the validation split on the Hub."})
     test_split: str = field(default="test", metadata={"help": "Name of the test split on the Hub."})

@@ -18,6 +18,7 @@ from ..templates import render_template
 HERE = Path(__file__).resolve().parent
 _CODE = (
     *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
+    HERE.parent.parent / "trainer_ext" / "data" / "headers.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
 )
 # An import of one of these files, which lie beside each other in the Space.

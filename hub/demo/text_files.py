@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from trainer_ext.data.headers import TEXT_COLUMNS, find_column, find_delimiter
+
 from .analysis import Analysis, InputError, check_number, check_text
 
 # Characters that a spreadsheet takes for the beginning of a formula, in both widths.
@@ -24,7 +26,8 @@ class TextFile(NamedTuple):
 
 def read_texts(path: str | Path | None) -> TextFile:
     """
-    Read a .csv file (header row; column `text` in any case, or the first) or a .txt file (one text per line).
+    Read a .csv file (header row; the column of texts is found as in training, or is the only one) or a .txt file (one
+    text per line).
 
     Args:
         path (`str` or `Path`, *optional*): The file, UTF-8 with or without a byte order mark. Cells of a .csv file
@@ -60,9 +63,8 @@ def read_texts(path: str | Path | None) -> TextFile:
 
 
 def _read_csv(content: str, name: str) -> TextFile:
-    first_line = content.partition("\n")[0]
-    # In case of a tie the first, so a single column is one of commas.
-    delimiter = max(",;\t", key=first_line.count)
+    delimiter = find_delimiter(io.StringIO(content, newline=""))
+    csv.field_size_limit(len(content) + 1)
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [row for row in reader if row]
@@ -77,9 +79,14 @@ def _read_csv(content: str, name: str) -> TextFile:
                 f"“{name}”, text {number} has {len(row)} cells, the header has {len(header)}: "
                 "put texts that hold the separator in double quotes."
             )
-    names = [name.strip().casefold() for name in header]
-    column = names.index("text") if "text" in names else 0
-    return TextFile([row[column] if column < len(row) else "" for row in rows], header[column])
+    name_of_texts = find_column(header, TEXT_COLUMNS) if len(header) > 1 else header[0]
+    if name_of_texts is None:
+        raise InputError(
+            f"“{name}” has no column of texts: call it {' or '.join(TEXT_COLUMNS)} "
+            f"(columns: {', '.join(map(repr, header))})."
+        )
+    column = header.index(name_of_texts)
+    return TextFile([row[column] if column < len(row) else "" for row in rows], name_of_texts)
 
 
 def safe_cell(text: str) -> str:

@@ -6,7 +6,12 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import math
 import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,6 +32,14 @@ GOEMOTIONS_LABELS = (
 """The 28 labels of GoEmotions in the order of their official ids."""
 
 _BINARY = {0: 0, 1: 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+_DECIMAL = re.compile(r"[01]\.0*")
+# What divides the labels of a cell: surely, or perhaps.
+_SEPARATORS = (",", ";", "|", "#")
+_POSSIBLE_SEPARATORS = (" ", "/", "&", "+")
+_MISSING = ("", "nan", "null")
+_NO_EMOTION = "none"
+_CONSTRUCTORS = ("set", "frozenset", "tuple", "list", "array")
+_BRACKETED = re.compile(rf"(?:(?:{'|'.join(_CONSTRUCTORS)})(?=\())?[\[({{]")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # An array as numpy writes it has only white space between its elements: to Python `'joy' 'love'` would be one string.
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -36,14 +49,72 @@ _NUMPY_LIST = re.compile(rf"\[\s*(?:{_NUMPY_ELEMENT}(?:\s+|(?=\])))*\]", re.DOTA
 FloatArray = npt.NDArray[np.float32]
 
 
-def to_binary(values: list[Any]) -> npt.NDArray[np.int8]:
-    """0 or 1 for every value that means it, -1 for any other."""
+class Notation(NamedTuple):
+    """
+    How a table writes 0 and 1.
+
+    Args:
+        expected (`str`): The two, as error messages name them.
+        bits (`dict`): What each value means; words in lower case.
+    """
+
+    expected: str
+    bits: dict[Any, int]
+
+
+NUMBERS = Notation("0 or 1", _BINARY)
+WORDS = Notation("yes or no", {"no": 0, "n": 0, "yes": 1, "y": 1})
+MARKS = Notation("x or nothing", {None: 0, "": 0, **dict.fromkeys(("x", "✓", "✔", "☑"), 1)})
+
+
+def to_binary(values: list[Any], notation: Notation = NUMBERS) -> npt.NDArray[np.int8]:
+    """0 or 1 for every value that means it in a notation, -1 for any other."""
     if set(map(type, values)) & {list, dict}:
-        values = [None if isinstance(value, list | dict) else value for value in values]
-    meaning = {
-        value: _BINARY.get(value.strip().lower() if isinstance(value, str) else value, -1) for value in set(values)
-    }
+        values = ["?" if isinstance(value, list | dict) else value for value in values]
+    meaning = {value: _to_bit(value, notation) for value in set(values)}
     return np.fromiter(map(meaning.__getitem__, values), np.int8, len(values))
+
+
+def _to_bit(value: Any, notation: Notation) -> int:
+    if not isinstance(value, str):
+        return notation.bits.get(value, -1)
+    word = value.strip().lower()
+    if notation is NUMBERS and _DECIMAL.fullmatch(word):
+        return int(word[0])
+    return notation.bits.get(word, -1)
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """
+    How labels are read.
+
+    Args:
+        names (`list[str]`, *optional*): The labels, where they are known before the data are read.
+        learned_from (`str`, *optional*): The training data, where the labels come from them.
+        separator (`str`, *optional*): What divides the labels of a cell, where the caller says it.
+        renames (`dict[str, str]`): Labels of the data that have another name in the model.
+    """
+
+    names: list[str] | None = None
+    learned_from: str | None = None
+    separator: str | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """The origin of the label names, as error messages name it."""
+        return f"the labels of {self.learned_from}" if self.learned_from else "label_names"
+
+    def rename(self, name: str) -> str:
+        """The name in the model of a label of the data."""
+        return self.renames.get(name, name)
+
+    def check_renames(self, source: str, present: Iterable[str]) -> None:
+        """An [`InputError`] if a label is to be renamed that the training data lack."""
+        missing = [] if self.learned_from else sorted({*self.renames} - {*present})
+        if missing:
+            raise InputError(f"{source}: label_map renames {missing[0]!r}, which is none of its labels; correct it")
 
 
 class _DistinctValues(NamedTuple):
@@ -68,15 +139,14 @@ class _DistinctValues(NamedTuple):
         return self.table.error(problem, index=self.first_rows[index], column=self.column)
 
 
-def read_label_column(table: Table, column: str, known: list[str] | None, origin: str) -> tuple[FloatArray, list[str]]:
+def read_label_column(table: Table, column: str, options: LabelOptions) -> tuple[FloatArray, list[str]]:
     """
     Read a column whose values are the names, ids or 0/1 vectors of a row's labels.
 
     Args:
         table (`Table`): The table, with at least one row.
         column (`str`): The column.
-        known (`list[str]`, *optional*): The labels, where they are known before the column is read.
-        origin (`str`): Where those come from, as error messages name it.
+        options (`LabelOptions`): How labels are read.
 
     Returns:
         `tuple[np.ndarray, list[str]]`: The labels of shape `(num_rows, num_labels)`, and their names.
@@ -84,7 +154,10 @@ def read_label_column(table: Table, column: str, known: list[str] | None, origin
     Raises:
         `InputError`: If a value is not as expected or has a label that is not known, or ids or vectors have no names.
     """
-    values = _parse_column(table, column)
+    known = options.names
+    values = _parse_column(table, column, options.separator)
+    if _NO_EMOTION not in (known or table.class_names.get(column) or []):
+        values = _without_none(values)
     kind = _kind_of(values.tokens, known)
     if kind == "vectors":
         return _encode_vectors(values, known)
@@ -92,19 +165,22 @@ def read_label_column(table: Table, column: str, known: list[str] | None, origin
         ids = _to_ids(values)
         id_names = table.class_names.get(column, known) or _goemotions_names(values, ids)
         values = values._replace(tokens=_to_names(values, ids, id_names))
-        known = known or id_names
-    return _encode_names(values, known, origin)
+        known = known or list(dict.fromkeys(map(options.rename, id_names)))
+    elif known is None and options.separator is None:
+        _warn_of_combinations(values)
+    return _encode_names(values, known, options)
 
 
-def _parse_column(table: Table, column: str) -> _DistinctValues:
+def _parse_column(table: Table, column: str, separator: str | None) -> _DistinctValues:
     values = table.values(column)
     index: dict[str, int] = {}
     # By repr, since lists cannot be keys and 1, 1.0 and True would be one.
     codes = np.fromiter((index.setdefault(key, len(index)) for key in map(repr, values)), np.int64, len(values))
     first_rows = np.unique(codes, return_index=True)[1].tolist()
+    separator = separator or _find_separator(table, column, values, first_rows)
     tokens = []
     for row in first_rows:
-        parsed = _parse_value(values[row])
+        parsed = _parse_value(values[row], separator)
         if parsed is None or any(token == "" or not isinstance(token, str | int | float) for token in parsed):
             expected = "every label of the list to be a name or an id"
             if parsed is None:
@@ -115,36 +191,88 @@ def _parse_column(table: Table, column: str) -> _DistinctValues:
     return _DistinctValues(table, column, tokens, first_rows, codes)
 
 
-def _parse_value(value: object) -> list[Any] | None:
+def _find_separator(table: Table, column: str, values: Sequence[Any], first_rows: list[int]) -> str:
+    """The separator of the cells that are no lists; a comma where there is none."""
+    first_with: dict[str, int] = {}
+    for row in first_rows:
+        if isinstance(values[row], str) and not _BRACKETED.match(values[row].strip()):
+            for separator in _SEPARATORS:
+                if separator in values[row]:
+                    first_with.setdefault(separator, row)
+    if len(first_with) > 1:
+        (first, _), (second, row), *_ = sorted(first_with.items(), key=lambda entry: entry[1])
+        problem = f"expected one separator of labels, got {second!r} in {short(values[row])} beside {first!r}"
+        raise table.error(f"{problem}; name the right one with label_separator", index=row, column=column)
+    return next(iter(first_with), ",")
+
+
+def _parse_value(value: object, separator: str) -> list[Any] | None:
     """The names, ids or numbers of a value; None if it is no list of them."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        value = _parse_list(value.strip())
-    elif isinstance(value, str):
-        value = value.split(",") if value.strip() else []
+    if _is_missing(value):
+        return []
+    if isinstance(value, str):
+        text = value.strip()
+        if _BRACKETED.match(text):
+            value = _parse_literal(text)
+        else:
+            value = text.split() if separator.isspace() else text.split(separator)
     elif isinstance(value, int) and not isinstance(value, bool):
         value = [value]
+    if isinstance(value, dict):
+        value = _labels_of_mapping(value)
     if not isinstance(value, list):
         return None
-    return [clean_surrogates(token.strip()) if isinstance(token, str) else token for token in value]
+    tokens = [clean_surrogates(token.strip()) if isinstance(token, str) else token for token in value]
+    return [token for token in tokens if token == "" or token is None or not _is_missing(token)]
 
 
-def _parse_list(text: str) -> list[Any] | None:
-    """A list of constants as JSON, numpy or Python write it; None if it is none."""
+def _is_missing(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _MISSING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _labels_of_mapping(value: dict[Any, Any]) -> list[Any] | None:
+    """The labels of a 0/1 number per name, or of the choices of Label Studio; None if it is neither."""
+    if "choices" in value:
+        choices = value["choices"]
+        return [choices] if isinstance(choices, str) else choices
+    bits = to_binary([0 if bit is None else bit for bit in value.values()])
+    return None if -1 in bits else [name for name, bit in zip(value, bits, strict=True) if bit]
+
+
+def _parse_literal(text: str) -> Any:
+    """A list or mapping of constants as JSON, numpy or Python write it; None if it is none."""
     try:
-        parsed = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    else:
-        return parsed if isinstance(parsed, list) else None
     try:
         if _NUMPY_LIST.fullmatch(text):
             return [ast.literal_eval(element) for element in re.findall(_NUMPY_ELEMENT, text, re.DOTALL)]
-        body = ast.parse(text, mode="eval").body
+        return _constants(ast.parse(text, mode="eval").body, text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-    if not isinstance(body, ast.List) or any(_is_fused(node, text) for node in body.elts):
+
+
+def _constants(node: ast.expr, text: str) -> list[Any] | dict[Any, Any] | None:
+    """The constants of a list, set, tuple or dict; also of one that is made by its name, such as `set()`."""
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id not in _CONSTRUCTORS:
+            return None
+        return _constants(node.args[0], text) if node.args else []
+    if isinstance(node, ast.Dict):
+        keys, values = ([_value(entry) for entry in entries] for entries in (node.keys, node.values))
+        return None if None in keys else dict(zip(keys, values, strict=True))
+    # Brackets around one name: a tuple whose comma is missing.
+    elements = [node] if isinstance(node, ast.Constant) else getattr(node, "elts", None)
+    if elements is None or any(_is_fused(element, text) for element in elements):
         return None
-    return [node.value if isinstance(node, ast.Constant) else None for node in body.elts]
+    return [_value(element) for element in elements]
+
+
+def _value(node: ast.expr | None) -> Any:
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 def _is_fused(node: ast.expr, text: str) -> bool:
@@ -152,6 +280,65 @@ def _is_fused(node: ast.expr, text: str) -> bool:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
         return False
     return re.fullmatch(rf"[A-Za-z]*{_STRING}", ast.get_source_segment(text, node) or "", re.DOTALL) is None
+
+
+def _without_none(values: _DistinctValues) -> _DistinctValues:
+    """The same without the label `none`, which says that there is no emotion; a warning has its count."""
+    has_none = [any(_is_none(token) for token in tokens) for tokens in values.tokens]
+    if not any(has_none):
+        return values
+    num_rows = int(np.sum(np.array(has_none)[values.codes]))
+    warnings.warn(
+        f"{values.table.source}, column {values.column!r}: {_NO_EMOTION!r} is read as no emotion (rows: "
+        f"{num_rows:,}); if it is a label, name all labels with label_names.",
+        stacklevel=2,
+    )
+    tokens = [[token for token in tokens if not _is_none(token)] for tokens in values.tokens]
+    return values._replace(tokens=tokens)
+
+
+def _is_none(token: object) -> bool:
+    return isinstance(token, str) and token.lower() == _NO_EMOTION
+
+
+def _warn_of_combinations(values: _DistinctValues) -> None:
+    """Warn of labels such as `joy/love` whose parts are labels as well."""
+    names = sorted({token for token in chain.from_iterable(values.tokens) if isinstance(token, str)})
+    for separator in _POSSIBLE_SEPARATORS:
+        parts = {name: {part.strip() for part in name.split(separator)} - {""} for name in names}
+        counts = Counter(chain.from_iterable(parts.values()))
+        combinations = [
+            name
+            for name in names
+            if len(parts[name]) > 1 and parts[name] & {*names} and all(counts[part] > 1 for part in parts[name])
+        ]
+        if combinations:
+            warnings.warn(
+                f"{values.table.source}, column {values.column!r}: labels that look like combinations of others: "
+                f"{short_list(combinations[:3])} ({len(combinations)} of {len(names)} labels); if they are, give "
+                f"label_separator={separator!r}; if not, label_separator=','.",
+                stacklevel=2,
+            )
+
+
+def warn_of_variants(source: str, names: list[str], labels: FloatArray) -> None:
+    """Warn of labels that differ by case or blanks only, with their counts."""
+    variants: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        variants.setdefault("".join(name.split()).casefold(), []).append(position)
+    several = [positions for positions in variants.values() if len(positions) > 1]
+    if not several:
+        return
+    counts = labels.sum(axis=0)
+    groups = "; ".join(", ".join(f"{names[i]!r} ({counts[i]:.0f})" for i in group) for group in several)
+    renames = {
+        names[i]: names[max(group, key=lambda i: (counts[i], names[i].islower()))] for group in several for i in group
+    }
+    example = ", ".join(f"{old!r}: {new!r}" for old, new in renames.items() if old != new)
+    warnings.warn(
+        f"{source}: labels that differ by case or blanks only: {groups}; join them with label_map={{{example}}}.",
+        stacklevel=2,
+    )
 
 
 def _kind_of(tokens: list[list[Any]], known: list[str] | None) -> str:
@@ -219,12 +406,16 @@ def _to_names(values: _DistinctValues, ids: list[list[int]], id_names: list[str]
     return [[id_names[label_id] for label_id in row] for row in ids]
 
 
-def _encode_names(values: _DistinctValues, known: list[str] | None, origin: str) -> tuple[FloatArray, list[str]]:
+def _encode_names(
+    values: _DistinctValues, known: list[str] | None, options: LabelOptions
+) -> tuple[FloatArray, list[str]]:
     for index, tokens in enumerate(values.tokens):
         wrong = [token for token in tokens if not isinstance(token, str)]
         if wrong:
             problem = f"expected label names as in the rows before, got {short(wrong[0])}; write its name"
             raise values.error(index, problem)
+    options.check_renames(values.table.source, chain.from_iterable(values.tokens))
+    values = values._replace(tokens=[list(map(options.rename, tokens)) for tokens in values.tokens])
     names = known if known is not None else sorted(set(chain.from_iterable(values.tokens)))
     if not names:
         raise values.error(0, "no row has a label, expected label names; correct the file or give label_names")
@@ -232,7 +423,7 @@ def _encode_names(values: _DistinctValues, known: list[str] | None, origin: str)
     unknown = [name for name in dict.fromkeys(chain.from_iterable(values.tokens)) if name not in positions]
     if unknown:
         index = next(index for index, tokens in enumerate(values.tokens) if unknown[0] in tokens)
-        raise values.error(index, _unknown_labels(unknown, names, origin))
+        raise values.error(index, _unknown_labels(unknown, names, options.origin))
     encoded = np.zeros((len(values.tokens), len(names)), np.float32)
     for index, tokens in enumerate(values.tokens):
         encoded[index, [positions[name] for name in tokens]] = 1.0

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the texts and 0/1 labels in a table of one of four layouts, told apart by looking at the table.
 
-- one 0/1 (or boolean) column per label, as in SemEval-2018 E-c and BRIGHTER;
-- one column of label names: a list, a JSON or Python list in a string, or names separated by commas; empty = no label;
+- one 0/1 (or boolean) column per label, as in SemEval-2018 E-c and BRIGHTER; or yes and no, or x and nothing;
+- one column of label names: a list, set, tuple or mapping, in JSON or Python where it is a string, or names separated
+  by a comma, semicolon, bar or hash; empty, `nan`, null and `none` = no label;
 - one column of label ids: a list, or ids separated by commas, with `label_names` given or known from the features;
 - one column of 0/1 vectors, with `label_names` given.
 
@@ -12,7 +13,6 @@ U+FFFD.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,34 +21,39 @@ import numpy as np
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 
 from ..errors import InputError
-from .labels import FloatArray, read_label_column, to_binary
+from .annotations import RATER_COLUMNS, UNCLEAR_COLUMN, is_prodigy, join_raters, select_rows
+from .headers import TEXT_COLUMNS, find_column
+from .labels import (
+    MARKS,
+    NUMBERS,
+    WORDS,
+    FloatArray,
+    LabelOptions,
+    Notation,
+    read_label_column,
+    to_binary,
+    warn_of_variants,
+)
 from .tables import Table, short, short_list
 
-TEXT_COLUMNS = ("text", "tweet", "sentence", "comment", "content")
 LABEL_COLUMNS = ("labels", "label", "emotions", "emotion", "label_ids", "label_names", "emotion_ids", "emotion_names")
 
 _IGNORED = frozenset(
     [
         *("", "id", "ids", "idx", "index", "uuid", "guid", "key", "split", "source", "lang", "language", "dialect"),
         *("date", "time", "timestamp", "created_at", "created_utc", "user", "username", "author", "subreddit", "url"),
-        *("example_very_unclear", "__index_level_0__"),
+        *(UNCLEAR_COLUMN, *RATER_COLUMNS, "updated_at", "lead_time", "__index_level_0__"),
     ]
 )
 
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """Columns and labels that the caller named; `learned_from` is the training data where the labels come from."""
+    """Columns that the caller named, and how labels are read."""
 
     text_column: str | None
     label_column: str | None
-    label_names: list[str] | None
-    learned_from: str | None = None
-
-    @property
-    def names_origin(self) -> str:
-        """The origin of the label names, as error messages name it."""
-        return f"the labels of {self.learned_from}" if self.learned_from else "label_names"
+    labels: LabelOptions
 
 
 class LabelledTexts(NamedTuple):
@@ -72,8 +77,12 @@ def read_labelled_texts(table: Table, options: LayoutOptions) -> tuple[LabelledT
     Raises:
         `InputError`: If the table has none of the layouts or more than one, or a value is not as expected.
     """
+    table = select_rows(table)
     texts, text_column = find_texts(table, options.text_column)
     labels, names = _read_labels(table, text_column, options)
+    texts, labels = join_raters(table, texts, labels)
+    if options.labels.names is None:
+        warn_of_variants(table.source, names, labels)
     return LabelledTexts(texts, labels), names
 
 
@@ -92,17 +101,12 @@ def _find_text_column(table: Table, text_column: str | None) -> str:
     if text_column is not None:
         _require_column(table, text_column, "text_column")
         return text_column
-    text_column = _find_column(table.columns, TEXT_COLUMNS)
+    text_column = find_column(table.columns, TEXT_COLUMNS)
     if text_column is None:
         raise table.header_error(
             f"no text column, expected one of {', '.join(TEXT_COLUMNS)}; name it with text_column"
         )
     return text_column
-
-
-def _find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    by_lower = {column.lower(): column for column in reversed(list(columns))}
-    return next((by_lower[name] for name in names if name in by_lower), None)
 
 
 def _require_column(table: Table, column: str, argument: str) -> None:
@@ -115,20 +119,24 @@ def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tupl
     """The labels of shape `(num_rows, num_labels)` and their names, whatever the layout."""
     if options.label_column is not None:
         _require_column(table, options.label_column, "label_column")
-        return read_label_column(table, options.label_column, options.label_names, options.names_origin)
+        return read_label_column(table, options.label_column, options.labels)
     others = [column for column in table.columns if column != text_column and not _is_ignored(column)]
-    names = options.label_names
-    if names is not None and any(name in table.columns and name != text_column for name in names):
-        _check_label_columns(table, names, others, options)
-        return _read_binary_columns(table, names), names
+    names = options.labels.names
+    if names is not None:
+        columns = [column for column in table.columns if column != text_column]
+        if {*names} & {*map(options.labels.rename, columns)}:
+            _check_label_columns(table, columns, others, options.labels)
+            return _read_binary_columns(table, columns, names, options.labels)
 
-    binary = [column for column in others if _is_mostly_binary(table, column)]
-    label_column = _find_column(others, LABEL_COLUMNS)
-    if label_column is None and len(others) == 1 and not binary:
-        label_column = others[0]
+    binary = [column for column in others if _is_mostly_binary(table, column, NUMBERS)]
+    label_column = _find_label_column(table, others)
+    if label_column is None and not binary:
+        binary = _worded_columns(table, others)
+        if not binary and len(others) == 1:
+            label_column = others[0]
     if label_column is not None:
         _check_not_ambiguous(table, label_column, [column for column in binary if column != label_column])
-        return read_label_column(table, label_column, names, options.names_origin)
+        return read_label_column(table, label_column, options.labels)
     if names is not None:
         raise table.header_error(
             f"no label column, expected {short(names[0])} or a column called labels "
@@ -139,7 +147,12 @@ def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tupl
             "no labels, expected 0/1 columns or a column called labels; name it with label_column"
         )
     _check_all_binary(table, others, binary)
-    return _read_binary_columns(table, binary), binary
+    options.labels.check_renames(table.source, binary)
+    return _read_binary_columns(table, binary, list(dict.fromkeys(map(options.labels.rename, binary))), options.labels)
+
+
+def _find_label_column(table: Table, others: list[str]) -> str | None:
+    return find_column(others, (*LABEL_COLUMNS, "accept") if is_prodigy(table) else LABEL_COLUMNS)
 
 
 def _is_ignored(column: str) -> bool:
@@ -147,50 +160,85 @@ def _is_ignored(column: str) -> bool:
     return name in _IGNORED or name.endswith("_id") or name.startswith("unnamed:")
 
 
-def _is_mostly_binary(table: Table, column: str) -> bool:
+def _is_mostly_binary(table: Table, column: str, notation: Notation) -> bool:
     """Whether a column is meant to be 0/1: at least half of its values are, the others being mistakes to report."""
-    return bool(np.mean(to_binary(table.values(column)) >= 0) >= 0.5)
+    return bool(np.mean(to_binary(table.values(column), notation) >= 0) >= 0.5)
 
 
-def _read_binary_columns(table: Table, columns: list[str]) -> FloatArray:
-    labels = np.stack([to_binary(table.values(column)) for column in columns], axis=1)
-    if labels.min() < 0:
+def _worded_columns(table: Table, columns: list[str]) -> list[str]:
+    """The columns that say yes and no, or have an x or nothing."""
+    for notation in (WORDS, MARKS):
+        worded = [column for column in columns if _is_mostly_binary(table, column, notation)]
+        if worded and _find_notation(table, worded) is notation:
+            return worded
+    return []
+
+
+def _find_notation(table: Table, columns: list[str]) -> Notation:
+    """The first notation that some value of the columns is written in; nothing is a mark only beside an x."""
+    values = [value for column in columns for value in table.values(column)]
+    for notation, least in ((NUMBERS, 0), (WORDS, 0), (MARKS, 1)):
+        if (to_binary(values, notation) >= least).any():
+            return notation
+    return NUMBERS
+
+
+def _read_binary_columns(
+    table: Table, columns: list[str], names: list[str], options: LabelOptions
+) -> tuple[FloatArray, list[str]]:
+    """The labels of those columns that have one of `names`; 1 where one of several columns of a name has 1."""
+    columns = [column for column in columns if options.rename(column) in names]
+    columns.sort(key=lambda column: names.index(options.rename(column)))
+    notation = _find_notation(table, columns)
+    bits = np.stack([to_binary(table.values(column), notation) for column in columns], axis=1)
+    if bits.min() < 0:
         # Row by row, so that the first wrong row of the file is named, whatever its column.
-        index, position = divmod(int(np.argmax(labels.ravel() < 0)), len(columns))
-        raise _not_binary(table, index, columns[position], "correct the value")
-    return labels.astype(np.float32)
+        index, position = divmod(int(np.argmax(bits.ravel() < 0)), len(columns))
+        raise _not_binary(table, index, columns[position], notation, "correct the value")
+    labels = np.zeros((len(bits), len(names)), np.float32)
+    for column, values in zip(columns, bits.T, strict=True):
+        position = names.index(options.rename(column))
+        labels[:, position] = np.maximum(labels[:, position], values)
+    return labels, names
 
 
-def _not_binary(table: Table, index: int, column: str, remedy: str) -> InputError:
+def _not_binary(table: Table, index: int, column: str, notation: Notation, remedy: str) -> InputError:
     got = short(table.values(column)[index])
-    return table.error(f"expected 0 or 1, got {got}; {remedy}", index=index, column=column)
+    return table.error(f"expected {notation.expected}, got {got}; {remedy}", index=index, column=column)
 
 
 def _check_all_binary(table: Table, columns: list[str], binary: list[str]) -> None:
+    notation = _find_notation(table, binary)
     for column in columns:
         if column not in binary:
-            index = int(np.argmax(to_binary(table.values(column)) < 0))
-            remedy = "it stands beside 0/1 columns, so name the columns that are labels with label_names"
-            raise _not_binary(table, index, column, remedy)
+            index = int(np.argmax(to_binary(table.values(column), notation) < 0))
+            remedy = f"it stands beside {_columns_of(notation)}, so name the columns that are labels with label_names"
+            raise _not_binary(table, index, column, notation, remedy)
+
+
+def _columns_of(notation: Notation) -> str:
+    return "0/1 columns" if notation is NUMBERS else f"columns of {notation.expected}"
 
 
 def _check_not_ambiguous(table: Table, label_column: str, binary: list[str]) -> None:
     if binary:
-        problem = f"stands beside the 0/1 column {binary[0]!r}, expected one layout"
-        remedy = f"give label_column={label_column!r}, or the 0/1 columns as label_names"
+        problem = f"stands beside the 0/1 column {short(binary[0])}, expected one layout"
+        remedy = f"give label_column={short(label_column)}, or the 0/1 columns as label_names"
         raise table.header_error(f"{problem}; {remedy}", column=label_column)
 
 
-def _check_label_columns(table: Table, names: list[str], others: list[str], options: LayoutOptions) -> None:
-    missing = [name for name in names if name not in table.columns]
+def _check_label_columns(table: Table, columns: list[str], others: list[str], options: LabelOptions) -> None:
+    names = options.names or []
+    present = {*map(options.rename, columns)}
+    missing = [name for name in names if name not in present]
     if missing:
-        problem = f"no such column, expected it for {options.names_origin} ({_count_missing(missing, names)})"
+        problem = f"no such column, expected it for {options.origin} ({_count_missing(missing, names)})"
         raise table.header_error(f"{problem}; correct the name or the file", column=missing[0])
     if options.learned_from is None:
         return
     for column in others:
-        if column not in names and _is_mostly_binary(table, column):
-            problem = f"label {column!r} is not among {options.names_origin}; remove the column or name the labels"
+        if options.rename(column) not in names and _is_mostly_binary(table, column, NUMBERS):
+            problem = f"label {short(column)} is not among {options.origin}; remove the column or name the labels"
             raise table.header_error(f"{problem} with label_names", column=column)
 
 

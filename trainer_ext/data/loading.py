@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError, reading
-from .layouts import TEXT_COLUMNS, LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
-from .stratification import iterative_stratification
-from .tables import Table, error_at, first_duplicate, read_table, read_text, short, table_from_arrow
+from .headers import TEXT_COLUMNS
+from .labels import LabelOptions
+from .layouts import LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
+from .stratification import divide_texts
+from .tables import Table, error_at, first_duplicate, iter_tables, read_table, read_text, short, table_from_arrow
+
+_ROWS_IN_MEMORY = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ def load_emotion_data(
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] | str | os.PathLike[str] | None = None,
+    label_separator: str | None = None,
+    label_map: Mapping[str, str] | None = None,
     train_split: str = "train",
     validation_split: str = "validation",
     test_split: str = "test",
@@ -73,6 +80,10 @@ def load_emotion_data(
         label_column (`str`, *optional*, defaults to the layout found): Column of label names, ids or 0/1 vectors.
         label_names (`Sequence[str]`, `str` or `os.PathLike`, *optional*): The labels in order, or the path of a text
             file with one label per line. With 0/1 columns they also choose which columns are labels.
+        label_separator (`str`, *optional*, defaults to the one found): What divides the labels of a cell that is no
+            list; without it a comma, semicolon, bar or hash does, whichever occurs.
+        label_map (`Mapping[str, str]`, *optional*): Labels that get another name, such as `{"Joy": "joy"}`; labels
+            of the same name become one.
         train_split (`str`, *optional*, defaults to `"train"`): Name of the training split on the Hub.
         validation_split (`str`, *optional*, defaults to `"validation"`): Name of the validation split on the Hub; only
             the default name may be missing there.
@@ -101,7 +112,8 @@ def load_emotion_data(
         split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
 
-    names, splits = _read_splits(tables, LayoutOptions(text_column, label_column, names))
+    labels = LabelOptions(names, separator=_check_separator(label_separator), renames=label_map or {})
+    names, splits = _read_splits(tables, LayoutOptions(text_column, label_column, labels))
     ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in splits}
     if ratios:
         splits |= _divide(splits["train"], ratios, seed, tables["train"].source)
@@ -114,17 +126,22 @@ def read_file(
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] | str | os.PathLike[str] | None = None,
+    label_separator: str | None = None,
+    label_map: Mapping[str, str] | None = None,
 ) -> tuple[datasets.Dataset, list[str]]:
     """Read one file of texts and labels.
 
     Args:
-        path (`str` or `os.PathLike`): A `.csv`, `.tsv`, `.txt` (tab separated), `.jsonl`, `.json` (one object per
-            line) or `.parquet` file; all but the last may be compressed (`.gz`). Text is UTF-8, with or without BOM.
+        path (`str` or `os.PathLike`): A `.csv`, `.tsv`, `.txt` (tab separated), `.jsonl` or `.json` (one object per
+            line, or an array of objects) or `.parquet` file; all but the last may be compressed (`.gz`). Text is
+            UTF-8, with or without BOM, or UTF-16.
         text_column (`str`, *optional*, defaults to the first of `TEXT_COLUMNS` that is there): Column of the texts.
         label_column (`str`, *optional*, defaults to the layout found): Column of label names, ids or 0/1 vectors.
         label_names (`Sequence[str]`, `str` or `os.PathLike`, *optional*): The labels in order (a model's, say), or
             the path of a text file with one label per line; without them the labels are those of the file. 0/1
             columns must be there for all of them, other layouts must have no label beyond them.
+        label_separator (`str`, *optional*, defaults to the one found): As in [`load_emotion_data`].
+        label_map (`Mapping[str, str]`, *optional*): Likewise.
 
     Returns:
         `tuple[datasets.Dataset, list[str]]`: The data with the columns `text` (string) and `labels` (list of
@@ -133,8 +150,9 @@ def read_file(
     Raises:
         `InputError`: If the file is missing, not as expected or does not match `label_names`.
     """
-    options = LayoutOptions(text_column, label_column, _check_label_names(label_names))
-    rows, names = read_labelled_texts(read_table(path), options)
+    names = _check_label_names(label_names)
+    labels = LabelOptions(names, separator=_check_separator(label_separator), renames=label_map or {})
+    rows, names = read_labelled_texts(read_table(path), LayoutOptions(text_column, label_column, labels))
     return _to_dataset(rows), names
 
 
@@ -156,6 +174,22 @@ def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> 
         if lines and not _is_header(lines[0], text_column):
             return lines
     return find_texts(read_table(path), text_column)[0]
+
+
+def iter_texts(path: str | os.PathLike[str], text_column: str | None = None) -> Iterator[str]:
+    """
+    The texts of a table one by one, in the memory that [`iter_tables`] takes.
+
+    Args:
+        path (`str` or `os.PathLike`): A file as of [`read_table`].
+        text_column (`str`, *optional*): Column of the texts, by default found by its name.
+
+    Raises:
+        `InputError`: If the file is missing or malformed, or has no such column.
+    """
+    for table in iter_tables(path, _ROWS_IN_MEMORY):
+        texts, text_column = find_texts(table, text_column)
+        yield from texts
 
 
 def _is_header(line: str, text_column: str | None) -> bool:
@@ -189,8 +223,8 @@ def _load_tables(name: str, config: str | None, revision: str | None, split_name
 
 def _read_splits(tables: dict[str, Table], options: LayoutOptions) -> tuple[list[str], dict[str, LabelledTexts]]:
     train, names = read_labelled_texts(tables["train"], options)
-    learned_from = tables["train"].source if options.label_names is None else None
-    options = replace(options, label_names=names, learned_from=learned_from)
+    if options.labels.names is None:
+        options = replace(options, labels=replace(options.labels, names=names, learned_from=tables["train"].source))
     others = {split: read_labelled_texts(table, options)[0] for split, table in tables.items() if split != "train"}
     return names, {"train": train, **others}
 
@@ -224,6 +258,14 @@ def _check_label_names(label_names: Sequence[str] | str | os.PathLike[str] | Non
     return names
 
 
+def _check_separator(separator: str | None) -> str | None:
+    if separator == "":
+        raise InputError(
+            "label_separator is empty, expected what divides the labels of a cell; leave it out or name it"
+        )
+    return separator
+
+
 def _check_ratios(ratios: dict[str, float]) -> None:
     if min(ratios.values()) < 0 or not sum(ratios.values()) < 1:
         got = " and ".join(f"{split}_ratio {ratio}" for split, ratio in ratios.items())
@@ -233,7 +275,11 @@ def _check_ratios(ratios: dict[str, float]) -> None:
 def _divide(train: LabelledTexts, ratios: dict[str, float], seed: int, source: str) -> dict[str, LabelledTexts]:
     """The training data without the splits that are taken from it, and those splits."""
     shares = {"train": 1 - sum(ratios.values()), **ratios}
-    subsets = iterative_stratification(train.labels, list(shares.values()), seed)
+    subsets, num_recurring = divide_texts(train.texts, train.labels, list(shares.values()), seed)
+    if num_recurring:
+        warnings.warn(
+            f"{source}: {num_recurring:,} texts recur; all rows of a text go to the same split.", stacklevel=2
+        )
     splits = {}
     for subset, split in enumerate(shares):
         rows = np.flatnonzero(subsets == subset)

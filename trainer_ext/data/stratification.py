@@ -43,6 +43,30 @@ def iterative_stratification(labels: npt.ArrayLike, ratios: Sequence[float], see
     return subsets
 
 
+def divide_texts(
+    texts: Sequence[str], labels: npt.NDArray[np.float32], ratios: Sequence[float], seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """
+    Divide rows as [`iterative_stratification`] does, but keep rows of equal texts (whatever case and blanks) together.
+
+    Args:
+        texts (`Sequence[str]`): The texts.
+        labels (`np.ndarray` of shape `(num_rows, num_labels)`): Their 0/1 labels.
+        ratios (`Sequence[float]`): Size of every subset, relative to their sum; each above 0.
+        seed (`int`): Seed of the order in which the texts are dealt out; at least 0.
+
+    Returns:
+        `tuple[np.ndarray, int]`: The subset of every row, and how many texts have more than one.
+    """
+    index: dict[str, int] = {}
+    groups = np.array([index.setdefault(" ".join(text.split()).casefold(), len(index)) for text in texts])
+    if len(index) == len(texts):
+        return iterative_stratification(labels, ratios, seed), 0
+    joined = np.zeros((len(index), labels.shape[1]), labels.dtype)
+    np.maximum.at(joined, groups, labels)
+    return iterative_stratification(joined, ratios, seed)[groups], int(np.sum(np.bincount(groups) > 1))
+
+
 def _deal_out(num_rows: int, need: list[float], row_need: list[float]) -> list[int]:
     """Choose a subset for each of `num_rows` rows; both needs are lowered in place."""
     chosen = []

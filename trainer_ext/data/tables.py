@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads CSV, TSV, JSON Lines and Parquet files into tables that know the file's name and every record's line.
+"""Reads CSV, TSV, JSON and Parquet files into tables that know the file's name and every record's line.
 
-A TSV file is read as its producers write it: the headerless GoEmotions file (text, ids, comment id) gets the columns
-`text`, `labels` and `id`; in SemEval-2018 files and wherever quoting would be malformed, quotes are plain characters.
-Values are kept exactly as they stand in the file: strings such as "null" or "NA" are texts like any other.
+A CSV file may have semicolons or tabs for commas, as its header tells. A TSV file is read as its producers write it:
+the headerless GoEmotions file (text, ids, comment id) gets the columns `text`, `labels` and `id`; in SemEval-2018
+files and wherever quoting would be malformed, quotes are plain characters. Values are kept exactly as they stand in
+the file: strings such as "null" or "NA" are texts like any other.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,23 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import InputError
+from ..errors import InputError, reading
+from .headers import find_delimiter
 
 _INTEGERS = re.compile(r"[0-9]+(\s*,\s*[0-9]+)*")
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _BOM = b"\xef\xbb\xbf"
+_MAX_CELL = 2**24
+"""Most characters of a field of a csv file; the default of Python is 131,072."""
+_MAX_BYTES = 2**30
+"""Most bytes that a compressed file may hold: a small one can hold any number of zeros."""
 _MAX_LISTED = 30
 """How many names a message lists; GoEmotions, the largest common set of labels, has 28."""
+
+# Opens the lines of a file, with their ends; it is called once for every pass.
+_OpenLines = Callable[[], Iterable[str]]
+# The line at which a record starts, and its fields.
+_Record = tuple[int, list[str]]
 
 
 def error_at(source: str, problem: str, *, row: int | None = None, column: str | None = None) -> InputError:
@@ -46,7 +57,7 @@ def error_at(source: str, problem: str, *, row: int | None = None, column: str |
         column (`str`, *optional*): The column's name.
     """
     place = source + (f", row {row}" if row is not None else "")
-    place += f", column {column!r}" if column is not None else ""
+    place += f", column {short(column)}" if column is not None else ""
     return InputError(f"{place}: {problem}")
 
 
@@ -74,13 +85,23 @@ class Table:
         values = self.columns[column]
         return values.to_pylist() if isinstance(values, pa.ChunkedArray) else list(values)
 
+    def select(self, indices: list[int]) -> Table:
+        """The table of some of its records, counted from 0."""
+        columns = {
+            name: values.take(pa.array(indices, pa.int64()))
+            if isinstance(values, pa.ChunkedArray)
+            else [values[i] for i in indices]
+            for name, values in self.columns.items()
+        }
+        return replace(self, columns=columns, rows=[self.rows[index] for index in indices])
+
     def error(self, problem: str, *, index: int, column: str) -> InputError:
         """The error for one value; `index` counts the records from 0."""
         return error_at(self.source, problem, row=self.rows[index], column=column)
 
     def header_error(self, problem: str, *, column: str | None = None) -> InputError:
         """The error for a column that is missing, superfluous or ambiguous."""
-        present = ", ".join(map(repr, self.columns))
+        present = ", ".join(map(short, self.columns))
         return error_at(self.source, f"{problem} (columns present: {present})", row=self.header_row, column=column)
 
 
@@ -110,15 +131,54 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     Read one file into a table; its ending says how.
 
     Args:
-        path (`str` or `os.PathLike`): A `.csv`, `.tsv`, `.txt` (tab separated), `.jsonl`, `.json` (one object per
-            line) or `.parquet` file; all but the last may be compressed (`.gz`). Text is UTF-8, with or without BOM.
+        path (`str` or `os.PathLike`): A `.csv`, `.tsv`, `.txt` (tab separated), `.jsonl` or `.json` (one object per
+            line, or an array of objects) or `.parquet` file; all but the last may be compressed (`.gz`). Text is
+            UTF-8, with or without BOM, or UTF-16.
 
     Returns:
         `Table`: The values, strings in CSV and TSV files, and the line of every record.
 
     Raises:
-        `InputError`: If The file is missing, empty, of another format or malformed.
+        `InputError`: If the file is missing, empty, of another format or malformed.
     """
+    file, suffix = _check_file(path)
+    if suffix == ".parquet":
+        return _read_parquet(file)
+    text = read_text(file)
+    if not text.strip():
+        raise _is_empty(str(path))
+    return next(_PARSERS[suffix](str(path), lambda: io.StringIO(text, newline=""), None))
+
+
+def iter_tables(path: str | os.PathLike[str], num_rows: int) -> Iterator[Table]:
+    """
+    Read one file in pieces. Text that is not compressed takes the memory of one piece, unless it is one JSON array;
+    other files are read as a whole.
+
+    Args:
+        path (`str` or `os.PathLike`): A file as of [`read_table`].
+        num_rows (`int`): Most records of a piece.
+
+    Yields:
+        `Table`: The next records, as [`read_table`] reads them.
+
+    Raises:
+        `InputError`: If the file is missing, empty, of another format or malformed.
+    """
+    file, suffix = _check_file(path)
+    if suffix == ".parquet" or _is_compressed(file):
+        yield read_table(path)
+        return
+    try:
+        yield from _PARSERS[suffix](str(path), lambda: _file_lines(file), num_rows)
+    except UnicodeDecodeError:
+        # It says at which byte and in which row.
+        read_text(file)
+        raise
+
+
+def _check_file(path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file and its ending without that of compression."""
     file = Path(path)
     source = str(path)
     if not file.is_file():
@@ -126,43 +186,75 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         raise error_at(source, f"{problem}; correct the path")
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     if file.name.lower().endswith(".parquet"):
-        return _read_parquet(file)
+        return file, ".parquet"
     if suffix not in _PARSERS:
         problem = f"expected a file in {', '.join(_PARSERS)} (each also as .gz) or .parquet, got {suffix!r}"
         raise error_at(source, f"{problem}; convert or rename it")
-    text = read_text(file)
-    if not text.strip():
-        raise error_at(source, "the file is empty, expected texts and labels; check how it was written")
-    return _PARSERS[suffix](source, text)
+    return file, suffix
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _is_empty(source: str) -> InputError:
+    return error_at(source, "the file is empty, expected texts and labels; check how it was written")
+
+
+def _file_lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        encoding = json.detect_encoding(file.read(4))
+    with path.open(encoding=encoding, newline="") as lines:
+        yield from lines
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without BOM, compressed where its name ends in `.gz`."""
-    raw = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise error_at(str(path), f"expected gzip, got {error}; compress the file again") from error
+    """The text of a UTF-8 or UTF-16 file, with or without BOM, compressed where its name ends in `.gz`."""
+    raw = _decompress(path) if _is_compressed(path) else path.read_bytes()
+    encoding = json.detect_encoding(raw)
     start = len(_BOM) if raw.startswith(_BOM) else 0
     try:
-        return raw[start:].decode("utf-8")
+        return raw[start:].decode(encoding)
     except UnicodeDecodeError as error:
+        if not encoding.startswith("utf-8"):
+            problem = f"expected {encoding.upper()} by its first bytes, got {error.reason} at offset {error.start}"
+            raise error_at(str(path), f"{problem}; save the file as UTF-8") from error
         offset = start + error.start
         problem = f"expected UTF-8, got byte 0x{raw[offset]:02x} at offset {offset}; save the file as UTF-8"
         raise error_at(str(path), problem, row=raw.count(b"\n", 0, offset) + 1) from error
+
+
+def _decompress(path: Path) -> bytes:
+    raw = bytearray()
+    try:
+        with gzip.open(path) as file:
+            while piece := file.read(2**20):
+                raw += piece
+                if len(raw) > _MAX_BYTES:
+                    problem = f"holds more than {_MAX_BYTES:,} bytes of text, which is the most for a compressed file"
+                    raise error_at(str(path), f"{problem}; decompress it yourself, or divide it")
+    except (OSError, EOFError, zlib.error) as error:
+        raise error_at(str(path), f"expected gzip, got {error}; compress the file again") from error
+    return bytes(raw)
 
 
 def _read_parquet(path: Path) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise error_at(str(path), f"expected a Parquet file, got {reason!r}; write it again") from error
+    try:
+        # Reading does not look at strings.
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise error_at(str(path), f"expected texts in UTF-8, got {reason!r}; write it again") from error
     # Only files that datasets wrote say what the ids mean; its features lack some Arrow types of other files.
     is_described = b"huggingface" in (table.schema.metadata or {})
-    features = datasets.Features.from_arrow_schema(table.schema) if is_described else datasets.Features()
+    with reading(f"{path}: the features in its metadata cannot be read"):
+        features = datasets.Features.from_arrow_schema(table.schema) if is_described else datasets.Features()
     return table_from_arrow(str(path), table, features)
 
 
@@ -180,70 +272,110 @@ def table_from_arrow(source: str, table: pa.Table, features: datasets.Features) 
     return Table(source, columns, range(1, table.num_rows + 1), class_names=class_names)
 
 
-def _parse_csv(source: str, text: str, delimiter: str = ",") -> Table:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    records, lines = [], []
+def _csv_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> Iterator[Table]:
+    delimiter = find_delimiter(open_lines())
+    return _delimited_tables(source, _csv_records(source, open_lines(), delimiter), num_rows)
+
+
+def _csv_records(source: str, lines: Iterable[str], delimiter: str) -> Iterator[_Record]:
+    csv.field_size_limit(_MAX_CELL)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
         for record in reader:
             if record:
-                records.append(record)
-                lines.append(line)
+                yield line, record
             line = reader.line_num + 1
     except csv.Error as error:
         problem = f"expected well-formed CSV, got {str(error)!r}; close every quote and double quotes inside quotes"
         raise error_at(source, problem, row=line) from error
-    return _from_records(source, records, lines)
 
 
-def _parse_tsv(source: str, text: str) -> Table:
-    numbered = [
-        (number, line.rstrip("\r\n").split("\t"))
-        for number, line in enumerate(io.StringIO(text, newline=""), 1)
-        if line.rstrip("\r\n")
-    ]
-    lines, records = [number for number, _ in numbered], [record for _, record in numbered]
-    first = records[0]
+def _tsv_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> Iterator[Table]:
+    first = next((record for _, record in _tsv_records(open_lines())), [])
     if len(first) == 3 and _INTEGERS.fullmatch(first[1].strip()):
-        return _from_records(source, records, lines, header=["text", "labels", "id"])
+        return _delimited_tables(source, _tsv_records(open_lines()), num_rows, header=["text", "labels", "id"])
     is_semeval = first[:2] == ["ID", "Tweet"] or source.lower().removesuffix(".gz").endswith(".txt")
-    if is_semeval or '"' not in text or _is_unquoted(records):
-        return _from_records(source, records, lines)
-    return _parse_csv(source, text, "\t")
+    has_quotes = not is_semeval and any('"' in line for line in open_lines())
+    if not has_quotes or _is_unquoted(_tsv_records(open_lines())):
+        return _delimited_tables(source, _tsv_records(open_lines()), num_rows)
+    return _delimited_tables(source, _csv_records(source, open_lines(), "\t"), num_rows)
 
 
-def _is_unquoted(records: list[list[str]]) -> bool:
+def _tsv_records(lines: Iterable[str]) -> Iterator[_Record]:
+    for number, line in enumerate(lines, 1):
+        if content := line.rstrip("\r\n"):
+            yield number, content.split("\t")
+
+
+def _is_unquoted(records: Iterable[_Record]) -> bool:
     """Whether quotes are plain characters: every line is a whole record and some quoted field would be malformed."""
-    if len(set(map(len, records))) != 1:
-        return False
-    return any(value.startswith('"') and not _QUOTED.fullmatch(value) for record in records for value in record)
+    widths, has_malformed = set(), False
+    for _, record in records:
+        widths.add(len(record))
+        has_malformed |= any(value.startswith('"') and not _QUOTED.fullmatch(value) for value in record)
+    return has_malformed and len(widths) == 1
 
 
-def _from_records(source: str, records: list[list[str]], lines: list[int], header: list[str] | None = None) -> Table:
+def _delimited_tables(
+    source: str, records: Iterator[_Record], num_rows: int | None, header: list[str] | None = None
+) -> Iterator[Table]:
+    """Tables of `num_rows` records each, or one of all; the first record is the header where none is given."""
     header_row = None
     if header is None:
-        header, header_row = [name.strip() for name in records[0]], lines[0]
-        records, lines = records[1:], lines[1:]
+        header_row, names = next(records, (0, []))
+        if not names:
+            raise _is_empty(source)
+        header = [name.strip() for name in names]
     _check_columns(source, header, header_row)
-    if not records:
+    is_empty = True
+    while piece := list(islice(records, num_rows)):
+        is_empty = False
+        for line, record in piece:
+            if len(record) != len(header):
+                problem = f"expected {len(header)} fields, got {len(record)}; quote fields that hold the separator"
+                raise error_at(source, problem, row=line)
+        lines, rows = zip(*piece, strict=True)
+        yield Table(source, dict(zip(header, zip(*rows, strict=True), strict=True)), lines, header_row)
+    if is_empty:
         problem = "has a header but no rows, expected at least one; check how it was written"
         raise error_at(source, problem, row=header_row)
-    for record, line in zip(records, lines, strict=True):
-        if len(record) != len(header):
-            problem = f"expected {len(header)} fields, got {len(record)}; quote fields that hold the separator"
-            raise error_at(source, problem, row=line)
-    columns = dict(zip(header, zip(*records, strict=True), strict=True))
-    return Table(source, columns, lines, header_row)
 
 
-def _parse_jsonl(source: str, text: str) -> Table:
-    records, lines = [], []
-    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+def _json_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> Iterator[Table]:
+    first = next((line.strip() for line in open_lines() if line.strip()), None)
+    if first is None:
+        raise _is_empty(source)
+    if first.startswith("["):
+        records = _json_array(source, "".join(open_lines()))
+    else:
+        records = _json_lines(source, open_lines())
+    while piece := list(islice(records, num_rows)):
+        lines, objects = zip(*piece, strict=True)
+        names = dict.fromkeys(chain.from_iterable(objects))
+        yield Table(source, {name: [record.get(name) for record in objects] for name in names}, lines)
+
+
+def _json_lines(source: str, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
         if line.strip():
-            records.append(_parse_json_line(source, line, number))
-            lines.append(number)
-    names = dict.fromkeys(chain.from_iterable(records))
-    return Table(source, {name: [record.get(name) for record in records] for name in names}, lines)
+            yield number, _parse_json_line(source, line, number)
+
+
+def _json_array(source: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        records = json.loads(text, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at character {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        row = error.lineno if isinstance(error, json.JSONDecodeError) else None
+        raise error_at(source, f"expected a JSON array of objects: {reason}; correct it", row=row) from error
+    if not records:
+        raise error_at(source, "the array is empty, expected at least one object; check how it was written")
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            problem = f"expected a JSON array of objects, got {short(record)} as entry {number}; correct it"
+            raise error_at(source, problem)
+        yield number, record
 
 
 def _parse_json_line(source: str, line: str, number: int) -> dict[str, Any]:
@@ -266,12 +398,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-_PARSERS: dict[str, Callable[[str, str], Table]] = {
-    ".csv": _parse_csv,
-    ".tsv": _parse_tsv,
-    ".txt": _parse_tsv,
-    ".jsonl": _parse_jsonl,
-    ".json": _parse_jsonl,
+_PARSERS: dict[str, Callable[[str, _OpenLines, int | None], Iterator[Table]]] = {
+    ".csv": _csv_tables,
+    ".tsv": _tsv_tables,
+    ".txt": _tsv_tables,
+    ".jsonl": _json_tables,
+    ".json": _json_tables,
 }
 
 
