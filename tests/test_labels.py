@@ -20,12 +20,14 @@ from emotion_samples import (
     TEXTS,
     assert_refused,
     check,
+    message,
     write,
     write_jsonl,
     write_parquet,
 )
 
 from trainer_ext.data.loading import read_file
+from trainer_ext.errors import InputError
 
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=LABELS))}
