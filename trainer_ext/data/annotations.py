@@ -7,8 +7,9 @@ import warnings
 
 import numpy as np
 
+from .cells import to_binary
 from .headers import find_column
-from .labels import FloatArray, to_binary
+from .labels import FloatArray
 from .tables import Table, error_at
 
 RATER_COLUMNS = ("rater_id", "rater", "annotator_id", "_annotator_id", "annotator", "worker_id", "coder_id")

@@ -22,18 +22,9 @@ from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 
 from ..errors import InputError
 from .annotations import RATER_COLUMNS, UNCLEAR_COLUMN, is_prodigy, join_raters, select_rows
+from .cells import MARKS, NUMBERS, WORDS, Notation, to_binary
 from .headers import TEXT_COLUMNS, find_column
-from .labels import (
-    MARKS,
-    NUMBERS,
-    WORDS,
-    FloatArray,
-    LabelOptions,
-    Notation,
-    read_label_column,
-    to_binary,
-    warn_of_variants,
-)
+from .labels import FloatArray, LabelOptions, read_label_column, warn_of_variants
 from .tables import Table, short, short_list
 
 LABEL_COLUMNS = ("labels", "label", "emotions", "emotion", "label_ids", "label_names", "emotion_ids", "emotion_names")
