@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes to the Hub, one folder per kind of repository."""
+"""Repositories for the Hub, one folder per kind."""

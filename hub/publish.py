@@ -36,7 +36,7 @@ _KEPT = frozenset({".gitattributes"})
 @dataclass(frozen=True)
 class Plan:
     """
-    What one commit would do to a repository.
+    The changes that one commit would make to a repository.
 
     Args:
         repo_id, repo_type, revision (`str`): As of [`publish`].
@@ -358,7 +358,7 @@ def _clear_errors(api: HfApi, about: str) -> Iterator[None]:
         clear = _clear_error(cause, api.endpoint)
         token = api.token if isinstance(api.token, str) else get_token()
         message = " ".join(f"{about}: {clear}".split())
-        # Without the client's error, which may quote what was sent.
+        # Without the client's error, which may quote the request.
         raise type(clear)(message.replace(token, "<token>") if token else message) from None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stacked encoders for multi-label emotion classification; the files here are also what goes to the Hub."""
+"""Stacked encoders for multi-label emotion classification; the files here go to the Hub as they are."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 

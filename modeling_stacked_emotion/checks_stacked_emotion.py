@@ -47,7 +47,7 @@ def check_sizes(fields: Mapping[str, Any], place: str = "") -> None:
 
     Args:
         fields (`Mapping[str, Any]`): Of a configuration or tokenizer; those of nested configurations are checked, too.
-        place (`str`, *optional*, defaults to `""`): What stands before a field's name in a message.
+        place (`str`, *optional*, defaults to `""`): Text before a field's name in a message.
     """
     for name, value in fields.items():
         if isinstance(value, Mapping):

@@ -221,7 +221,7 @@ def decision_thresholds(config: PreTrainedConfig) -> list[float]:
 
 
 def _check_id2label(id2label: Any, num_labels: int | None) -> None:
-    """Check what the base class takes for granted when it makes integers of the ids, which are strings in JSON."""
+    """Check the ids before the base class makes integers of them; in JSON they are strings."""
     if id2label is None:
         return
     if not isinstance(id2label, dict):

@@ -159,7 +159,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
     """
     Word states and a text state from the stacked encoders.
 
-    The inputs are what [`StackedEmotionTokenizer`] returns: for every encoder `<encoder>_input_ids`,
+    The inputs are those that [`StackedEmotionTokenizer`] returns: for every encoder `<encoder>_input_ids`,
     `<encoder>_attention_mask` and `<encoder>_word_ids`, each `(batch_size, seq_len)` with a `seq_len` of its own. In
     their place it takes the results of `encode_words`: `word_states`, the states of all encoders side by side
     `(batch_size, num_words, sum of the hidden sizes)`, with `has_tokens` and `num_words`; no encoder runs then.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands share: the form of their help, and one clear line and a non-zero exit for bad input."""
+"""The common part of all commands: the form of their help, and one clear line and a non-zero exit for bad input."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ variant's run with the same seed, which is trained before: `{trained: variant:on
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`; the comparison needs no more of it than `predictions.npz`.
 Finished runs are not repeated, a killed one goes on from its last checkpoint. With the same seed, precision, machine
-and number of jobs a run gives the same numbers again. `--no_train` compares what is finished, without models and data.
+and number of jobs a run gives the same numbers again. `--no_train` compares finished runs, without models and data.
 
 Leaves in `output_dir` comparison.md, .csv, .json and .png, and classes.csv and .png: the F1 of every label.
 """
@@ -49,7 +49,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, help="runs at a time, one per GPU, or the cores shared out (default: GPUs, or 1 without)"
     )
-    parser.add_argument("--no_train", action="store_true", help="compare what is finished; say what is missing")
+    parser.add_argument(
+        "--no_train", action="store_true", help="compare finished runs, and name those that are missing"
+    )
     parser.add_argument("--output_dir", help="where the runs go (default: outputs/<name of the file>)")
     return parser
 

@@ -9,8 +9,8 @@ Usage:
     python -m scripts.push_to_hub demo --model_id USER/NAME --repo_id USER/NAME-demo
     python -m scripts.push_to_hub all --model DIR --dataset DIR --namespace USER
 
-One commit per repository makes it equal to the staged folder; what is equal already gets none. New repositories are
-private. Nothing is published before everything is staged and valid. With `--dry_run` the plan is printed and the
+One commit per repository makes it equal to the staged folder; an equal one gets none. New repositories are private.
+Nothing is published before everything is staged and valid. With `--dry_run` the plan is printed and the
 staged folders are left. The token is that of `hf auth login` or of HF_TOKEN; it needs write access.
 """
 
@@ -113,7 +113,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 @command
 def main(argv: Sequence[str] | None = None) -> list[Published]:
-    """Stage, validate, publish; returns what was published, in this order."""
+    """Stage, validate, publish; returns the published commits, in this order."""
     options = make_parser().parse_args(argv)
     if options.create_pr and options.tag:
         raise InputError("A pull request gets no tag: leave --tag out, and give it when the request is merged.")

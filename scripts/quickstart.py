@@ -37,7 +37,7 @@ SENTENCES = {
         "خايف كتير من العملية بكرا، ادعولي",
     ),
 }
-# Run where the project cannot be imported: what is loaded is the code in the model's folder.
+# Run where the project cannot be imported: the code that is loaded is that in the model's folder.
 _FRESH_PROCESS = """
 import sys
 from transformers import logging, pipeline

@@ -36,7 +36,7 @@ def rows_digest(rows: datasets.Dataset, columns: Iterable[str]) -> str:
 
 
 def settings_digest(settings: Any) -> str:
-    """SHA-256 of what JSON can hold; anything else counts as its text."""
+    """SHA-256 of settings as JSON; a value that JSON cannot hold counts as its text."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 

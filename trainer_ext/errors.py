@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes from outside: one kind of error where it cannot be used, and how it is shown on a terminal."""
+"""One kind of error for input from outside, and how it is shown on a terminal."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def printable(text: str) -> str:
 @contextmanager
 def reading(about: str | None = None) -> Iterator[None]:
     """
-    Around one call of a library that reads what comes from outside: what the library says of it becomes an
+    Around one call of a library that reads input from outside: the library's error becomes an
     [`InputError`].
 
     Args:
-        about (`str`, *optional*): What is read, to be named before a message that does not name it.
+        about (`str`, *optional*): The thing that is read, to be named before a message that does not name it.
 
     Raises:
         `InputError`: In place of the library's error.

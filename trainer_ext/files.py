@@ -19,7 +19,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path (`str`): The file; its folder is made if there is none. A file of that name stays until the end.
 
     Yields:
-        `Path`: `.<name>.partial` in the same folder: what to write to.
+        `Path`: `.<name>.partial` in the same folder, to be written.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     An empty folder beside `target` that takes its place when the block ends well, and is gone otherwise.
 
     Args:
-        target (`str`): The folder; what it holds stays until the end, and is gone then.
+        target (`str`): The folder; its content stays until the end, and is gone then.
 
     Yields:
         `Path`: The [`scratch_folder`] to fill.

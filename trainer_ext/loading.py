@@ -117,7 +117,7 @@ def check_finite(model: nn.Module, name: str) -> None:
 
     Args:
         model (`nn.Module`): Any model.
-        name (`str`): What the message calls it.
+        name (`str`): Its name in the message.
 
     Raises:
         `InputError`: If a weight is not finite; the message names the first.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which number format a model runs: chosen by what the device can do, the same every time."""
+"""In which number format a model runs: chosen by the units of the device, the same every time."""
 
 from __future__ import annotations
 
 import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What the names of precisions stand for in an autocast."""
+"""The types that the names of precisions stand for in an autocast."""
 
 # Compute capability of the first NVIDIA GPUs with bf16 units (Ampere).
 _FIRST_WITH_BF16 = 8

@@ -225,7 +225,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
 
-# What to do in place of a field that there was.
+# Removed fields, and the way to do without each.
 REMOVED_FIELDS = {
     "unfreeze_every": "freeze layers by `num_frozen_layers`, or slow the lower ones down by `layerwise_lr_decay`",
     "label_correlation": "leave it out, the correlation of labels is always their phi coefficient",
@@ -264,7 +264,7 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         path (`str`): The YAML file. A field `output_dir` that it lacks becomes `outputs/<name of the file>`.
         groups (`dict[str, type]`): The dataclasses by a name; of two with the same field the first has it.
         overrides (`list[str]`): `--field value` or `--field=value` in YAML's own notation; `--encoders.bert PATH` sets
-            one entry of a mapping, a flag without a value is true. A field whose metadata say what it is `in_place_of`
+            one entry of a mapping, a flag without a value is true. A field whose metadata name others as `in_place_of`
             removes these from the recipe: `--train_file PATH` the recipe's `dataset_name`.
 
     Returns:
@@ -327,7 +327,7 @@ def _override(values: dict[str, Any], name: str, text: str) -> Any:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
-    # A path may hold what YAML takes for a comment or a mapping.
+    # In a path, YAML may see a comment or a mapping.
     is_plain = not text.startswith(tuple("{['\"")) and (" #" in text or ": " in text)
     values[last] = text if is_plain else parse_yaml(text, f"The value of `--{name}`")
     return values[last]

@@ -206,7 +206,7 @@ def _incidence(shingles: HashArray, offsets: npt.NDArray[np.int64]) -> tuple[Has
     vocabulary, columns = np.unique(shingles, return_inverse=True)
     shape = (len(offsets) - 1, len(vocabulary))
     data = np.ones(len(columns), dtype=np.int32)
-    # A copy, as what follows works in place.
+    # A copy, as the next steps work in place.
     incidence = sparse.csr_array((data, columns, offsets), shape=shape, copy=True)
     incidence.sum_duplicates()
     incidence.data[:] = 1

@@ -38,7 +38,7 @@ _WEAK_F1 = 0.4
 
 
 class LabelRow(NamedTuple):
-    """A label's row in the table of results; what was not measured is `None`."""
+    """A label's row in the table of results; a number that was not measured is `None`."""
 
     label: str
     support: int

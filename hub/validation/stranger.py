@@ -50,7 +50,7 @@ def run_as_stranger(folder: Path, kind: str, repo_id: str, *, timeout: float = 6
     Load the repository, then run the Python blocks of `README.md` in order, all in one new process.
 
     It is offline, has empty caches and no project. `repo_id` is a path in its working folder, which leads to the
-    repository: what loads by the repository's name loads the folder, at every revision.
+    repository: code that loads the repository by its name loads the folder, at every revision.
 
     Args:
         folder (`Path`): The staged repository.

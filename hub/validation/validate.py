@@ -12,7 +12,7 @@ from .stranger import run_as_stranger
 
 def validate(folder: Path, kind: str, *, repo_id: str) -> list[str]:
     """
-    Look for what must not be published, then load the repository as a stranger would, see [`run_as_stranger`].
+    Look for content that must not be published, then load the repository as a stranger would, see [`run_as_stranger`].
 
     Args:
         folder (`Path`): The staged repository; nothing in it is changed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows of an annotation tool's export count, and what several raters of one text say together."""
+"""Which rows of an annotation tool's export count, and the labels that several raters of one text agree on."""
 
 from __future__ import annotations
 

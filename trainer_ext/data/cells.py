@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one field of a table means: 0 or 1 in several notations, or a list of labels as people and tools write it."""
+"""The meaning of one field of a table: 0 or 1 in several notations, or a list of labels as people and tools write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Notation(NamedTuple):
 
     Args:
         expected (`str`): The two, as error messages name them.
-        bits (`dict`): What each value means; words in lower case.
+        bits (`dict`): Value to its meaning; words in lower case.
     """
 
     expected: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the first line of a table tells: its delimiter and the column of texts. The demo has a copy of this file."""
+"""The first line of a table: its delimiter and the column of texts. The demo has a copy of this file."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ GOEMOTIONS_LABELS = (
 )
 """The 28 labels of GoEmotions in the order of their official ids."""
 
-# What divides the labels of a cell: surely, or perhaps.
+# Marks that divide the labels of a cell: surely, or perhaps.
 _SEPARATORS = (",", ";", "|", "#")
 _POSSIBLE_SEPARATORS = (" ", "/", "&", "+")
 _NO_EMOTION = "none"
@@ -43,7 +43,7 @@ class LabelOptions:
     Args:
         names (`list[str]`, *optional*): The labels, where they are known before the data are read.
         learned_from (`str`, *optional*): The training data, where the labels come from them.
-        separator (`str`, *optional*): What divides the labels of a cell, where the caller says it.
+        separator (`str`, *optional*): The mark between the labels of a cell, where the caller gives it.
         renames (`dict[str, str]`): Labels of the data that have another name in the model.
     """
 

@@ -80,7 +80,7 @@ def load_emotion_data(
         label_column (`str`, *optional*, defaults to the layout found): Column of label names, ids or 0/1 vectors.
         label_names (`Sequence[str]`, `str` or `os.PathLike`, *optional*): The labels in order, or the path of a text
             file with one label per line. With 0/1 columns they also choose which columns are labels.
-        label_separator (`str`, *optional*, defaults to the one found): What divides the labels of a cell that is no
+        label_separator (`str`, *optional*, defaults to the one found): The mark between labels of a cell that is no
             list; without it a comma, semicolon, bar or hash does, whichever occurs.
         label_map (`Mapping[str, str]`, *optional*): Labels that get another name, such as `{"Joy": "joy"}`; labels
             of the same name become one.
@@ -261,7 +261,7 @@ def _check_label_names(label_names: Sequence[str] | str | os.PathLike[str] | Non
 def _check_separator(separator: str | None) -> str | None:
     if separator == "":
         raise InputError(
-            "label_separator is empty, expected what divides the labels of a cell; leave it out or name it"
+            "label_separator is empty, expected the mark between the labels of a cell; leave it out or name it"
         )
     return separator
 

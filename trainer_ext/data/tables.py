@@ -51,7 +51,7 @@ def error_at(source: str, problem: str, *, row: int | None = None, column: str |
 
     Args:
         source (`str`): The file, or the data set and its split.
-        problem (`str`): What was expected, what was got, and how to mend it.
+        problem (`str`): The expectation, the value that was there, and the remedy.
         row (`int`, *optional*): The 1-based line of the file at which the record starts, header and blank lines
             counted, as an editor shows it; in Parquet files and Hub datasets the 1-based row.
         column (`str`, *optional*): The column's name.
@@ -251,7 +251,7 @@ def _read_parquet(path: Path) -> Table:
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise error_at(str(path), f"expected texts in UTF-8, got {reason!r}; write it again") from error
-    # Only files that datasets wrote say what the ids mean; its features lack some Arrow types of other files.
+    # Only files that datasets wrote name the ids; its features lack some Arrow types of other files.
     is_described = b"huggingface" in (table.schema.metadata or {})
     with reading(f"{path}: the features in its metadata cannot be read"):
         features = datasets.Features.from_arrow_schema(table.schema) if is_described else datasets.Features()
@@ -259,7 +259,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def table_from_arrow(source: str, table: pa.Table, features: datasets.Features) -> Table:
-    """The table of a Parquet file or Hub split; `features` may say what the ids of its columns mean."""
+    """The table of a Parquet file or Hub split; `features` may name the ids of its columns."""
     _check_columns(source, table.column_names, None)
     if table.num_rows == 0:
         raise error_at(source, "has columns but no rows, expected at least one; check how it was written")

@@ -280,7 +280,7 @@ def build_table(
     Cut vectors of words down to a small table.
 
     A full FastText model has millions of n-grams. Here the n-grams that occur in the most words get new vectors,
-    fitted so that their mean over a word is what FastText would give (least squares, ridge; after Zhao et al. 2018,
+    fitted so that their mean over a word is that of FastText (least squares, ridge; after Zhao et al. 2018,
     Generalizing Word Embeddings using Bag of Subwords). The mean of the words, which tells none from another, is
     subtracted from all rows (Mu and Viswanath 2018, All-but-the-Top).
 

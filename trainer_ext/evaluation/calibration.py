@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: probabilities that mean what they say, fitted on the validation split, and how far off they are."""
+"""Calibration on the validation split: of 100 texts with a probability of 0.8 about 80 shall be positive."""
 
 from __future__ import annotations
 

@@ -59,14 +59,14 @@ def plan_features(
     """
     Name and size of a file of word states.
 
-    The key in the name covers all that changes the states: the encoder's weights and configuration, what it is given
+    The key in the name covers all that changes the states: the encoder's weights and configuration, its inputs
     for every text (ids, mask and word ids, and with them texts, tokenizer, normalisation and limits), the precision
     and [`FORMAT_VERSION`]. The batch size is no part of it: it changes the rounding alone.
 
     Args:
         model ([`StackedEmotionForSequenceClassification`]): With one encoder.
         rows ([`datasets.Dataset`]): Rows of `tokenize_dataset`.
-        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`: what the encoder runs in.
+        precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`: the number format of the encoder.
         folder (`str` or `os.PathLike`): Of the cache.
         split (`str`): Name of the rows, for people.
     """

@@ -69,7 +69,7 @@ def train_staged(
     starts as the weighted mean of the encoders' classifiers
     ([`~trainer_ext.encoders.start.start_from_classifiers`]); head and polish leave the model as it was before
     them if no epoch of theirs is better on the validation split. Each stage has a folder in `<output_dir>/stages` and
-    is not repeated as long as what it depends on stays the same. A stage that was interrupted goes on from its last
+    is not repeated as long as its settings and inputs stay the same. An interrupted stage goes on from its last
     checkpoint with `resume_from_checkpoint`, else it begins anew.
 
     Args:
@@ -168,7 +168,7 @@ class _StagedTraining:
         if fold is not None:
             encoder = copy.deepcopy(encoder)
             rows["train"] = rows["train"].select(np.flatnonzero(self.folds != fold))
-        # What came before in this process, or did not because it was complete, must not change the new classifier.
+        # The new classifier must not depend on stages that ran in this process or were complete before.
         set_seed(self.args.seed)
         model = encoder_classifier(self.model, name, encoder)
         collator = EmotionDataCollator(_single_tokenizer(self.trainer.processing_class, name))
@@ -326,7 +326,7 @@ class _StagedTraining:
         )
         start = copy.deepcopy(stage.model.state_dict()) if may_keep_start else {}
         outcome = trainer.train(resume_from_checkpoint=checkpoint)
-        # So that the Trainer of the next stage does not wrap what this one has wrapped.
+        # So that the Trainer of the next stage does not wrap a wrapped model.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         if may_keep_start and _start_was_better(trainer):
             self.say(f"No epoch of stage {stage.name} is better than what it began with, which is kept.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training arguments: those of transformers, with what multi-label emotion training adds."""
+"""Training arguments: those of transformers, and those that multi-label emotion training adds."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
         Args:
             labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
-            label_names (`Sequence[str]` of length `num_labels`): What `label_weights` speaks of.
+            label_names (`Sequence[str]` of length `num_labels`): The labels that `label_weights` may name.
 
         Raises:
             `ValueError`: If an argument of the loss is unknown or out of its range.

@@ -24,7 +24,7 @@ def add_lora(model: PreTrainedModel, args: StackedEmotionTrainingArguments) -> P
 
     The adapters sit on all linear layers of the encoders' blocks, those of the feed-forward network included
     (Dettmers et al., 2023, "QLoRA", find that adapters on attention alone do not reach full fine-tuning). The head,
-    and what follows the blocks of an encoder, such as BERT's pooler, is trained in full and saved with the adapters.
+    and modules behind the blocks of an encoder, such as BERT's pooler, are trained in full and saved with them.
     Everything else is frozen. The adapters want a `learning_rate` about ten times that of full fine-tuning (Schulman
     et al., 2025, "LoRA Without Regret").
 
@@ -97,7 +97,7 @@ def _target_modules(model: nn.Module, suffixes: Sequence[str] | None) -> list[st
 
 
 def _modules_to_save(model: nn.Module) -> list[str]:
-    """The paths of what is trained in full: all but the encoders up to their last layer."""
+    """The paths of the modules that are trained in full: all but the encoders up to their last layer."""
     adapted = set()
     for encoder in find_encoders(model).values():
         _, following = split_encoder(encoder)
