@@ -25,6 +25,7 @@ import pytest
 import torch
 import yaml
 from conftest import CORPUS
+from hub.validation.python_files import import_problems
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from hub.demo import app, pages
@@ -49,7 +50,6 @@ from hub.demo.pages import (
 )
 from hub.demo.staging import stage_demo
 from hub.demo.text_files import TextFile, read_texts, results_csv, safe_cell
-from hub.validation.python_files import import_problems
 from scripts import demo
 
 pytest_plugins = ["served_demo"]

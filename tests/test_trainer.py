@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,16 @@ import pytest
 import torch
 from conftest import CORPUS, LABELS
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, EvalPrediction, PreTrainedModel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    EvalPrediction,
+    PreTrainedModel,
+    TrainingArguments,
+)
+from transformers.integrations import integration_utils
+from transformers.trainer_utils import HPSearchBackend
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
@@ -23,6 +33,7 @@ from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.evaluation.results import VALIDATION_METRICS, compute_validation_metrics
 from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.losses.base import FocalLoss
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
@@ -623,3 +634,153 @@ def test_early_stopping_without_an_evaluation_is_an_error(
     expected = r"^`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: add a validation"
     with pytest.raises(ValueError, match=expected):
         make_trainer(stock, tmp_path, **STOPPING | {"load_best_model_at_end": False} | missing)
+
+
+# ------------------------------------------------------------------------------- arguments are kept, or are refused
+
+
+NOT_SAVED: dict[str, Any] = {"save_strategy": "no", "load_best_model_at_end": False}
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trials be plain dictionaries, as those of Weights & Biases are."""
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
+
+
+def make_model_init(setup: Setup) -> Any:
+    """What makes a copy of the model, the same each time."""
+    model, _ = setup
+    return lambda: copy.deepcopy(model)
+
+
+def make_searching_trainer(setup: Setup, folder: Path, **options: Any) -> StackedEmotionTrainer:
+    """A Trainer of `model_init`, whose trials are dictionaries of arguments."""
+    arguments = make_trainer((copy.deepcopy(setup[0]), setup[1]), folder, **options).args
+    rows = encode(setup[1], 16)
+    trainer = StackedEmotionTrainer(
+        model_init=make_model_init(setup),
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=rows,
+        processing_class=setup[1],
+    )
+    # The search whose trials are plain dictionaries.
+    trainer.hp_search_backend, trainer.compute_objective = HPSearchBackend.WANDB, lambda metrics: metrics["eval_loss"]
+    trainer._get_output_dir = lambda trial: str(folder)
+    return trainer
+
+
+def test_a_model_of_model_init_is_frozen_and_weighed_as_any_other(setup: Setup, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"num_frozen_layers": -1, "class_weights": "sqrt", "max_steps": 2, "num_rows": 16}
+    start = weights(setup[0])
+    trainer = make_searching_trainer(setup, tmp_path, **options)
+    trainer.train()
+    encoders = [name for name in start if ".encoders." in name or name.startswith("bert.")]
+    trained = weights(trainer.model)
+    assert trainer.model is not setup[0]
+    assert len(encoders) > 10
+    assert all(torch.equal(start[name], trained[name]) for name in encoders)
+    assert not torch.equal(start["classifier.weight"], trained["classifier.weight"])
+    expected = np.sqrt(compute_class_weights(ROWS[:16], "inverse", cap=100.0))
+    assert trainer.model.config.class_weights == pytest.approx(expected)
+    direct = make_trainer(setup, tmp_path, **options)
+    direct.train()
+    assert largest_difference(weights(direct.model), trained) == 0.0
+
+
+@pytest.mark.usefixtures("searches")
+def test_every_trial_of_a_search_has_its_own_loss_and_layers(stock: Setup, tmp_path: Path) -> None:
+    trials: list[dict[str, Any]] = [
+        {"base_loss": "bce", "num_frozen_layers": 0},
+        {"base_loss": "focal", "num_frozen_layers": -1, "class_weights": "inverse"},
+        {"base_loss": "zlpr", "num_frozen_layers": 0, "class_weights": "none"},
+    ]
+    trainer = make_searching_trainer(stock, tmp_path, max_steps=2)
+    losses, frozen, class_weights = [], [], []
+    for params in trials:
+        trainer.train(trial=params)
+        losses.append(type(trainer.hybrid_loss.base).__name__)
+        frozen.append(not any(value.requires_grad for value in trainer.model.bert.parameters()))
+        class_weights.append(trainer.model.config.class_weights)
+        direct = make_trainer((copy.deepcopy(stock[0]), stock[1]), tmp_path, num_rows=16, max_steps=2, **params)
+        direct.train()
+        assert largest_difference(weights(direct.model), weights(trainer.model)) == 0.0
+    assert losses == ["BinaryCrossEntropy", "FocalLoss", "ZLPRLoss"]
+    assert frozen == [False, True, False]
+    assert class_weights[0] == class_weights[2] == [1.0] * 4
+    assert class_weights[1] == pytest.approx(compute_class_weights(ROWS[:16], "inverse"))
+
+
+@pytest.mark.usefixtures("searches")
+def test_every_trial_of_a_search_stops_by_its_own_patience(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_searching_trainer(stock, tmp_path, **STOPPING | NOT_SAVED)
+    trainer.compute_metrics = lambda _: {"macro_f1": 0.5}
+    epochs = []
+    for patience in (3, 1, 1):
+        trainer.train(trial={"early_stopping_patience": patience})
+        epochs.append(trainer.state.epoch)
+    assert epochs == [4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"base_loss": "hinge"}, r"^`base_loss` must be one of bce, "),
+        ({"learning_rate": -1.0}, r"^`learning_rate` must be a finite number of 0 or more, got -1\.0\.$"),
+        ({"precision": "bf16"}, r"^`precision` is the same in all trials of a search"),
+    ],
+)
+def test_a_trial_is_checked(stock: Setup, tmp_path: Path, params: dict[str, Any], message: str) -> None:
+    trainer = make_searching_trainer(stock, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match=message):
+        trainer.train(trial=params)
+
+
+def test_the_loss_is_that_of_the_arguments_when_training_starts(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(stock, tmp_path, num_rows=8, max_steps=1)
+    trainer.args.base_loss = "focal"
+    trainer.train()
+    assert isinstance(trainer.hybrid_loss.base, FocalLoss)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"lora_r": 4},
+            r"^`lora_r` changes no model by itself: pass `add_lora\(model, args\)` of .*scripts\.train\.$",
+        ),
+        ({"encoder_learning_rates": {"nope": 1e-3}}, r"^`encoder_learning_rates` names 'nope'; the encoders are b"),
+    ],
+)
+def test_what_would_be_without_effect_is_refused(
+    setup: Setup, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_trainer(setup, tmp_path, **options)
+
+
+def test_staged_training_is_not_the_trainer_s(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(stock, tmp_path, training_mode="staged")
+    with pytest.raises(ValueError, match=r"^`train` trains jointly, but `training_mode` is staged: call `train_"):
+        trainer.train()
+
+
+def test_a_loss_function_of_one_s_own_is_refused(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=r"^`compute_loss_func` would not be called: choose a `base_loss`, or "):
+        StackedEmotionTrainer(
+            stock[0], arguments, compute_loss_func=lambda outputs, labels, **_: outputs["logits"].sum()
+        )
+
+
+def test_arguments_of_the_stock_trainer_are_refused(stock: Setup, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^`args` must be StackedEmotionTrainingArguments, got TrainingArguments\.$"):
+        StackedEmotionTrainer(stock[0], TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+def test_a_model_without_config_is_refused(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=r"^`model` must be a model of transformers with a `config`, got Linear\.$"):
+        StackedEmotionTrainer(torch.nn.Linear(2, 2), arguments)

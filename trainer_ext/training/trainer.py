@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
@@ -70,9 +70,11 @@ class StackedEmotionTrainer(Trainer):
             Metrics of an evaluation; `None` for the loss alone.
         distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
 
+    Loss, class statistics, frozen layers and early stopping are made from the arguments when a training starts, for
+    the model that is trained then: with `model_init` and in `hyperparameter_search`, each trial has its own.
+
     Raises:
-        `InputError`: If `num_frozen_layers` is more than an encoder has, or `early_stopping_patience` has no metric to
-            go by.
+        `InputError`: If an argument cannot be used with the model or the data sets, or would be without effect.
     """
 
     args: StackedEmotionTrainingArguments
@@ -93,6 +95,12 @@ class StackedEmotionTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = args or StackedEmotionTrainingArguments()
+        if not isinstance(args, StackedEmotionTrainingArguments):
+            raise InputError(f"`args` must be StackedEmotionTrainingArguments, got {type(args).__name__}.")
+        if kwargs.get("compute_loss_func") is not None:
+            raise InputError(
+                "`compute_loss_func` would not be called: choose a `base_loss`, or override `create_loss`."
+            )
         if args.n_gpu > 1:
             # `nn.DataParallel` cannot join outputs that are as wide as the longest text of each GPU.
             logger.warning(f"One of {args.n_gpu} GPUs is used: `accelerate launch` uses all.")
@@ -115,30 +123,92 @@ class StackedEmotionTrainer(Trainer):
                 "the loss is that of the batches of all, which must be of one size."
             )
         self.add_callback(_EpochOrderCallback)
-        self.hybrid_loss = self.create_loss()
         self.distillation_loss = distillation_loss or DistillationLoss()
+        self._early_stopping: EarlyStoppingCallback | None = None
+        self._set_up_training()
+
+    def _set_up_training(self) -> None:
+        """What depends on model and arguments: made anew for each model of `model_init` and each trial."""
+        self._check_model()
+        self.hybrid_loss = self.create_loss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
         if self.args.num_frozen_layers:
             freeze_layers(self.model, self.args.num_frozen_layers)
+        if self._early_stopping is not None:
+            self.remove_callback(self._early_stopping)
+            self._early_stopping = None
         if self.args.early_stopping_patience:
             self._add_early_stopping()
 
+    def _check_model(self) -> None:
+        """An [`InputError`] if an argument of the encoders would be without effect on this model."""
+        args, encoders = self.args, find_encoders(self.model)
+        if not hasattr(self.model, "config"):
+            raise InputError(
+                f"`model` must be a model of transformers with a `config`, got {type(self.model).__name__}."
+            )
+        if unknown := sorted({*(args.encoder_learning_rates or {})} - {*encoders}):
+            raise InputError(
+                f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {', '.join(encoders) or 'none'}."
+            )
+        if args.lora_r and not hasattr(self.model, "peft_config"):
+            raise InputError(
+                "`lora_r` changes no model by itself: pass `add_lora(model, args)` of trainer_ext.training.lora, "
+                "or train with scripts.train."
+            )
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **kwargs: Any) -> Any:
+        """
+        The parent's.
+
+        Raises:
+            `InputError`: If an argument would be without effect.
+        """
+        if self.args.training_mode == "staged":
+            raise InputError(
+                "`train` trains jointly, but `training_mode` is staged: call `train_staged` of "
+                "trainer_ext.stages.staged_training, or train with scripts.train."
+            )
+        return super().train(resume_from_checkpoint, *arguments, **kwargs)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        """The parent's, at the start of every training: the model and the arguments are those to train with now."""
+        precision = self.args.precision
+        super()._hp_search_setup(trial)
+        self.args.check()
+        if self.args.precision != precision:
+            raise InputError("`precision` is the same in all trials of a search: leave it out of `hp_space`.")
+        self._set_up_training()
+
     def create_loss(self) -> HybridLoss:
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
-        if self.train_dataset is None:
-            # Nothing is trained: evaluations are compared with one another by the plain loss.
-            statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
-            return HybridLoss(statistics).to(self.args.device)
-        labels = dataset_labels(self.train_dataset)
-        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         names = label_names(self.model.config)
-        if labels.shape[1:] != (len(names),):
+        if self.train_dataset is None and not self.is_in_train:
+            # Nothing is trained: evaluations are compared with one another by the plain loss.
+            return HybridLoss(LabelStatistics.from_labels(np.zeros((1, len(names))))).to(self.args.device)
+        if self.train_dataset is None or not has_length(self.train_dataset):
+            return self._create_loss_without_labels(names)
+        labels = dataset_labels(self.train_dataset)
+        if labels.ndim != 2 or labels.shape[1] != len(names):
             raise InputError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
             )
+        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         loss = self.args.create_loss(labels, names)
         self.model.config.class_weights = loss.statistics.class_weights.tolist()
         self.model.config.label_correlation = loss.statistics.correlation.tolist()
+        return loss.to(self.args.device)
+
+    def _create_loss_without_labels(self, names: list[str]) -> HybridLoss:
+        """The loss for a stream or batches of one's own, of which nothing can be counted beforehand."""
+        if field := self.args.field_of_statistics():
+            raise InputError(
+                f"`{field}` needs the labels of all training texts, and a stream has no length: pass a "
+                "datasets.Dataset, or `label_weights` in place of `class_weights`."
+            )
+        loss = self.args.create_loss(np.zeros((1, len(names))), names)
+        self.model.config.class_weights = loss.statistics.class_weights.tolist()
+        self.model.config.label_correlation = None
         return loss.to(self.args.device)
 
     def compute_loss(
@@ -230,7 +300,6 @@ class StackedEmotionTrainer(Trainer):
         own_rates = {
             id(value): rate
             for name, rate in (self.args.encoder_learning_rates or {}).items()
-            if name in encoders
             for value in encoders[name].parameters()
         }
         if self.args.layerwise_lr_decay == 1:
@@ -260,7 +329,8 @@ class StackedEmotionTrainer(Trainer):
             )
         # Otherwise a resumed run would count from zero.
         args.restore_callback_states_from_checkpoint = True
-        self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
+        self._early_stopping = EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold)
+        self.add_callback(self._early_stopping)
 
     def whole_model(self) -> nn.Module:
         """
@@ -334,7 +404,9 @@ class _EpochOrderCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        kwargs["train_dataloader"].set_epoch(int(state.epoch))
+        # Batches of one's own may have no epochs.
+        if hasattr(kwargs["train_dataloader"], "set_epoch"):
+            kwargs["train_dataloader"].set_epoch(int(state.epoch))
 
 
 class TermMeter:
