@@ -411,6 +411,8 @@ def _flat_rows(
     ids: Sequence[Sequence[int]], word_ids: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None
 ) -> FlatRows:
     """The rows end to end, without the tokens that their attention masks hide."""
+    ids, word_ids = _plain_rows(ids), _plain_rows(word_ids)
+    masks = None if masks is None else _plain_rows(masks)
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     total = int(lengths.sum())
     flat_ids, flat_word_ids = (np.fromiter(chain.from_iterable(rows), np.int64, total) for rows in (ids, word_ids))
@@ -420,6 +422,11 @@ def _flat_rows(
         flat_ids, flat_word_ids = flat_ids[is_text], flat_word_ids[is_text]
         lengths = np.bincount(row[is_text], minlength=len(lengths))
     return FlatRows(flat_ids, flat_word_ids, lengths)
+
+
+def _plain_rows(rows: Sequence[Any]) -> list[Sequence[int]]:
+    """Rows that may be tensors as lists, which are read much faster one by one."""
+    return [row.tolist() if hasattr(row, "tolist") else row for row in rows]
 
 
 def _lists(rows: dict[str, FlatRows]) -> dict[str, list[list[int]]]:
@@ -458,7 +465,7 @@ def _check_texts(texts: str | Sequence[str]) -> list[str]:
 
 def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
     try:
-        return np.asarray(values)
+        return np.array([np.asarray(value) for value in values])
     except ValueError as error:
         raise ValueError(f"`{key}` has values of several shapes: only the tokenizer's own keys are padded.") from error
 

@@ -269,6 +269,9 @@ def _train(
 
 
 def _report_callbacks(folder: Path, data: EmotionData) -> list[Any]:
+    """Both compare labels with one another: where there is one, there are none."""
+    if len(data.label_names) == 1:
+        return []
     counts = dataset_labels(data.splits["train"]).sum(axis=0)
     return [
         LabelCorrelationCallback(data.label_names, output_dir=folder),

@@ -784,3 +784,219 @@ def test_a_model_without_config_is_refused(stock: Setup, tmp_path: Path) -> None
     arguments = make_trainer(stock, tmp_path).args
     with pytest.raises(ValueError, match=r"^`model` must be a model of transformers with a `config`, got Linear\.$"):
         StackedEmotionTrainer(torch.nn.Linear(2, 2), arguments)
+
+
+# ----------------------------------------------------------------------------------- data as others bring them along
+
+
+class Rows(torch.utils.data.Dataset):
+    """A data set of torch: dictionaries, one after the other."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """The same without a length."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self.rows
+
+
+def texts(num_rows: int) -> datasets.Dataset:
+    columns = {"id": list(range(num_rows)), "text": CORPUS[:num_rows], "labels": ROWS[:num_rows]}
+    return datasets.Dataset.from_dict(columns)
+
+
+def tensors(tokenizer: Any, num_rows: int) -> list[dict[str, torch.Tensor]]:
+    """Rows that are padded to one length, as `TensorDataset` and the like want them."""
+    batch = EmotionDataCollator(tokenizer)(list(encode(tokenizer, num_rows)))
+    return [{key: values[index] for key, values in batch.items()} for index in range(num_rows)]
+
+
+def stream_of_texts(tokenizer: Any, num_rows: int) -> datasets.IterableDataset:
+    return texts(num_rows).to_iterable_dataset()
+
+
+FORMS: dict[str, Any] = {
+    "texts": lambda tokenizer, num_rows: texts(num_rows),
+    "texts as tensors": lambda tokenizer, num_rows: texts(num_rows).with_format("torch"),
+    "rows as tensors": lambda tokenizer, num_rows: encode(tokenizer, num_rows).with_format("torch"),
+    "torch, texts": lambda tokenizer, num_rows: Rows(list(texts(num_rows))),
+    "torch, tensors": lambda tokenizer, num_rows: Rows(tensors(tokenizer, num_rows)),
+    "label": lambda tokenizer, num_rows: texts(num_rows).rename_column("labels", "label"),
+    "label_ids": lambda tokenizer, num_rows: Rows(list(texts(num_rows).rename_column("labels", "label_ids"))),
+    "stream of texts": stream_of_texts,
+    "stream of rows": lambda tokenizer, num_rows: Stream(list(encode(tokenizer, num_rows))),
+    "stream of tensors": lambda tokenizer, num_rows: Stream(tensors(tokenizer, num_rows)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_of_every_form_train_and_are_evaluated_alike(setup: Setup, tmp_path: Path, form: str) -> None:
+    without_dropout(setup[0])
+    results = []
+    for name in ("texts", form):
+        dataset = FORMS[name](setup[1], 8)
+        trainer = StackedEmotionTrainer(
+            copy.deepcopy(setup[0]),
+            # One batch has all rows, so that their order does not count.
+            make_trainer(setup, tmp_path, num_rows=8, max_steps=2).args,
+            train_dataset=dataset,
+            eval_dataset=dataset,
+            processing_class=setup[1],
+        )
+        start = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        output = trainer.predict(dataset)
+        order = np.argsort(output.predictions[:, 0])
+        results.append([start, trainer.evaluate(dataset)["eval_loss"], output.predictions[order].tolist()])
+        assert sorted(output.label_ids.tolist()) == sorted(ROWS[:8])
+    assert results[0][0] != results[0][1]
+    for expected, found in zip(*results, strict=True):
+        assert np.allclose(expected, found, atol=1e-5)
+
+
+def test_raw_texts_are_evaluated_and_predicted_as_tokenized_ones_are(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path)
+    raw = texts(20)
+    assert trainer.predict(raw).predictions.tolist() == trainer.predict(encode(setup[1], 20)).predictions.tolist()
+    assert trainer.evaluate(raw)["eval_loss"] == trainer.evaluate(encode(setup[1], 20))["eval_loss"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"class_weights": "sqrt"}, "class_weights"),
+        ({"base_loss": "class_balanced"}, "base_loss"),
+        ({"correlation_loss": "lca"}, "correlation_loss"),
+    ],
+)
+def test_a_stream_has_no_statistics(stock: Setup, tmp_path: Path, options: dict[str, Any], field: str) -> None:
+    arguments = make_trainer(stock, tmp_path, max_steps=2, **options).args
+    with pytest.raises(ValueError, match=rf"^`{field}` needs the labels of all training texts, and a stream has"):
+        StackedEmotionTrainer(
+            stock[0], arguments, train_dataset=stream_of_texts(stock[1], 8), processing_class=stock[1]
+        )
+
+
+def test_a_stream_is_weighed_by_given_weights(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path, max_steps=2, label_weights={"joy": 3.0}, base_loss="focal").args
+    trainer = StackedEmotionTrainer(
+        stock[0], arguments, train_dataset=stream_of_texts(stock[1], 8), processing_class=stock[1]
+    )
+    trainer.train()
+    assert isinstance(trainer.hybrid_loss.base, FocalLoss)
+    assert trainer.model.config.class_weights == [1.0, 3.0, 1.0, 1.0]
+    assert trainer.model.config.label_correlation is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"text": ["a", "b"], "labels": [1, 2]}, r"^`labels` must have shape \(num_samples, 4\), got \(2,\)\. Check "),
+        ({"text": ["a", "b"], "labels": [[1], [0, 2]]}, r"^`labels` must have shape \(num_samples, 4\), got \(2,\)\."),
+        ({"text": ["a", "b"]}, r"^The training set has no column `labels`: expected 0 or 1 for every label in each"),
+        ({"text": [], "labels": []}, r"^A data set is empty: expected at least one row\.$"),
+    ],
+)
+def test_labels_of_another_form_are_an_error(stock: Setup, tmp_path: Path, rows: dict[str, Any], message: str) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=message):
+        StackedEmotionTrainer(
+            stock[0], arguments, train_dataset=datasets.Dataset.from_dict(rows), processing_class=stock[1]
+        )
+
+
+def test_batches_of_one_s_own_train(setup: Setup, tmp_path: Path) -> None:
+    class OwnBatches(StackedEmotionTrainer):
+        def get_train_dataloader(self) -> Any:
+            return [self.data_collator(list(self.train_dataset))]
+
+    arguments = make_trainer(setup, tmp_path, num_rows=8, num_train_epochs=2).args
+    trainer = OwnBatches(
+        copy.deepcopy(setup[0]), arguments, train_dataset=encode(setup[1], 8), processing_class=setup[1]
+    )
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert not torch.equal(trainer.model.classifier.weight, setup[0].classifier.weight)
+
+
+def test_a_model_that_returns_tuples_trains(setup: Setup, tmp_path: Path) -> None:
+    expected = make_trainer((copy.deepcopy(setup[0]), setup[1]), tmp_path, num_rows=8, max_steps=1)
+    expected.train()
+    setup[0].config.return_dict = False
+    trainer = make_trainer(setup, tmp_path, num_rows=8, max_steps=1)
+    trainer.train()
+    assert largest_difference(weights(expected.model), weights(trainer.model)) == 0.0
+    assert trainer.evaluate()["eval_macro_f1"] == expected.evaluate()["eval_macro_f1"]
+
+
+# ------------------------------------------------------------------------------------------ metric of the best epoch
+
+SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 2}
+
+
+@pytest.mark.parametrize("own", [None, lambda _: {"own": 1.0}])
+def test_without_the_default_metric_the_loss_decides(
+    stock: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, own: Any
+) -> None:
+    monkeypatch.setattr(logging.getLogger("trainer_ext"), "propagate", True)
+    trainer = make_trainer(stock, tmp_path, num_rows=16, compute_metrics=own, **SAVED)
+    trainer.train()
+    losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
+    assert len(losses) == 2
+    assert trainer.state.best_metric == min(losses)
+    assert caplog.text.count("The metrics have no macro_f1: the best epoch is that of the lowest loss.") == 1
+
+
+def test_a_metric_of_one_s_own_decides(stock: Setup, tmp_path: Path) -> None:
+    values = iter([0.9, 0.2])
+    options = {"metric_for_best_model": "own", "compute_metrics": lambda _: {"own": next(values)}}
+    trainer = make_trainer(stock, tmp_path, num_rows=16, **options, **SAVED)
+    trainer.train()
+    assert trainer.state.best_metric == 0.9
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({}, r"^`metric_for_best_model` is 'own', but the metrics are loss, macro_f1, micro_f1, "),
+        ({"compute_metrics": None}, r"^`metric_for_best_model` is 'own', but the metrics are loss\.$"),
+        (
+            {"compute_metrics": lambda _: {"other": 1.0}},
+            r"^`metric_for_best_model` is 'own', but the metrics are .*o",
+        ),
+    ],
+)
+def test_an_unknown_metric_is_an_error(stock: Setup, tmp_path: Path, own: dict[str, Any], message: str) -> None:
+    trainer = make_trainer(stock, tmp_path, num_rows=16, metric_for_best_model="own", **own, **SAVED)
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    # What can be known is known before the first step.
+    assert trainer.state.global_step == (2 if own.get("compute_metrics") else 0)
+
+
+def test_of_several_evaluation_sets_one_decides(stock: Setup, tmp_path: Path) -> None:
+    rows = {"all": encode(stock[1], 16), "few": encode(stock[1], 5)}
+
+    def make(**options: Any) -> StackedEmotionTrainer:
+        trainer = make_trainer(stock, tmp_path, num_rows=16, **options, **SAVED)
+        trainer.eval_dataset = rows
+        return trainer
+
+    with pytest.raises(ValueError, match=r"^`metric_for_best_model` must begin with .*, such as all_macro_f1, got "):
+        make().train()
+    trainer = make(metric_for_best_model="few_loss")
+    trainer.train()
+    losses = [line["eval_few_loss"] for line in trainer.state.log_history if "eval_few_loss" in line]
+    assert trainer.state.best_metric == min(losses)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from torch import nn
@@ -29,9 +30,15 @@ from transformers.utils import logging
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
-from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from ..data.batching import (
+    TEXT_COLUMN,
+    EmotionDataCollator,
+    EpochLengthGroupedSampler,
+    label_column,
+    tokenize_dataset,
+)
 from ..errors import InputError
-from ..evaluation.results import compute_validation_metrics, labels_and_probabilities
+from ..evaluation.results import VALIDATION_METRICS, compute_validation_metrics, labels_and_probabilities
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
@@ -64,7 +71,9 @@ class StackedEmotionTrainer(Trainer):
 
     Args:
         train_dataset, eval_dataset ([`datasets.Dataset`], *optional*):
-            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`.
+            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`, as those of
+            `evaluate` and `predict` are. Any data set of torch will do, of rows with texts or tensors, and a stream
+            with `max_steps`.
         data_collator (*optional*, defaults to [`EmotionDataCollator`] of `processing_class`): Makes the batches.
         compute_metrics (`Callable`, *optional*, defaults to [`compute_validation_metrics`]):
             Metrics of an evaluation; `None` for the loss alone.
@@ -111,8 +120,8 @@ class StackedEmotionTrainer(Trainer):
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=_tokenized(train_dataset, processing_class),
-            eval_dataset=_tokenized(eval_dataset, processing_class),
+            train_dataset=_prepared(train_dataset, processing_class),
+            eval_dataset=_prepared(eval_dataset, processing_class),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs,
@@ -157,6 +166,35 @@ class StackedEmotionTrainer(Trainer):
                 "or train with scripts.train."
             )
 
+    def _check_best_metric(self) -> None:
+        """Before a training: whether its evaluations will have `metric_for_best_model`, as far as can be known."""
+        metric = self.args.metric_for_best_model
+        if self.args.eval_strategy == "no" or metric is None:
+            return
+        name = metric.removeprefix("eval_")
+        if isinstance(self.eval_dataset, dict):
+            prefix = next((f"{split}_" for split in self.eval_dataset if name.startswith(f"{split}_")), None)
+            if prefix is None:
+                raise InputError(
+                    f"`metric_for_best_model` must begin with the name of an evaluation set, "
+                    f"such as {next(iter(self.eval_dataset))}_{name}, got {metric!r}."
+                )
+            name = name.removeprefix(prefix)
+        if self.compute_metrics not in (None, compute_validation_metrics) or self._observers():
+            # Metrics of another's making show at the first evaluation.
+            return
+        known = ["loss", *(VALIDATION_METRICS if self.compute_metrics else ())]
+        if name not in known and not name.startswith("loss/"):
+            self._go_by_loss(known)
+
+    def _go_by_loss(self, known: Sequence[str]) -> None:
+        """If the metrics lack the default `metric_for_best_model`, the loss decides; another name is an error."""
+        metric = self.args.metric_for_best_model
+        if metric != StackedEmotionTrainingArguments.metric_for_best_model or "loss" not in known:
+            raise InputError(f"`metric_for_best_model` is {metric!r}, but the metrics are {', '.join(known)}.")
+        logger.warning(f"The metrics have no {metric}: the best epoch is that of the lowest loss.")
+        self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
+
     def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **kwargs: Any) -> Any:
         """
         The parent's.
@@ -176,6 +214,7 @@ class StackedEmotionTrainer(Trainer):
         precision = self.args.precision
         super()._hp_search_setup(trial)
         self.args.check()
+        self._check_best_metric()
         if self.args.precision != precision:
             raise InputError("`precision` is the same in all trials of a search: leave it out of `hp_space`.")
         self._set_up_training()
@@ -220,9 +259,11 @@ class StackedEmotionTrainer(Trainer):
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The sum of the terms of the hybrid loss over the batch of all processes."""
         needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
+        options = {"output_hidden_states": True} if needs_hidden else {}
+        if not getattr(getattr(self.model, "config", None), "return_dict", True):
+            options["return_dict"] = True
         outputs = model(
-            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)},
-            **({"output_hidden_states": True} if needs_hidden else {}),
+            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)}, **options
         )
         states = None
         if needs_hidden:
@@ -269,8 +310,7 @@ class StackedEmotionTrainer(Trainer):
     ) -> EvalLoopOutput:
         """The parent's, with the mean of every term of the loss and the numbers of every [`EvaluationCallback`]."""
         self.eval_terms.means()
-        callbacks = self.callback_handler.callbacks
-        observers = [callback for callback in callbacks if isinstance(callback, EvaluationCallback)]
+        observers = self._observers()
         is_observed = bool(observers) and description == "Evaluation"
         if is_observed and self.compute_metrics is None:
             # `evaluate` asks for the loss alone if no function wants the predictions.
@@ -279,13 +319,28 @@ class StackedEmotionTrainer(Trainer):
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
         )
         output.metrics.update(self.eval_terms.means(f"{metric_key_prefix}_loss/"))
-        if not is_observed or output.predictions is None or output.label_ids is None:
-            return output
-        predictions = EvaluationPredictions(*labels_and_probabilities(output), metric_key_prefix)
-        for observer in observers:
-            numbers = observer.on_predictions(self.args, self.state, predictions, self.callback_handler.callbacks)
-            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
+        if is_observed and output.predictions is not None and output.label_ids is not None:
+            output.metrics.update(self._observe(observers, output, metric_key_prefix))
+        metric = self.args.metric_for_best_model
+        if self.is_in_train and metric is not None and metric_key_prefix == "eval":
+            names = [key.removeprefix("eval_") for key in output.metrics]
+            if metric.removeprefix("eval_") not in names:
+                self._go_by_loss(names)
         return output
+
+    def _observers(self) -> list[EvaluationCallback]:
+        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, EvaluationCallback)]
+
+    def _observe(
+        self, observers: Sequence[EvaluationCallback], output: EvalLoopOutput, prefix: str
+    ) -> dict[str, float]:
+        """The numbers that the observers make of the predictions of an evaluation."""
+        numbers: dict[str, float] = {}
+        predictions = EvaluationPredictions(*labels_and_probabilities(output), prefix)
+        for observer in observers:
+            found = observer.on_predictions(self.args, self.state, predictions, self.callback_handler.callbacks)
+            numbers |= {f"{prefix}_{key}": value for key, value in found.items()}
+        return numbers
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """
@@ -382,6 +437,10 @@ class StackedEmotionTrainer(Trainer):
         """How many batches of the sampler are one batch of all processes."""
         return 1 if self.args.accelerator_config.split_batches else self.args.world_size
 
+    def _get_dataloader(self, dataset: Any, *arguments: Any, **kwargs: Any) -> DataLoader:
+        """The parent's, on texts as well, whatever the way they came in."""
+        return super()._get_dataloader(_prepared(dataset, self.processing_class), *arguments, **kwargs)
+
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
         strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "random"
@@ -435,13 +494,32 @@ class TermMeter:
         return values
 
 
-def _tokenized(dataset: Any, tokenizer: Any) -> Any:
-    """The rows of `tokenize_dataset`, for texts that have not been; several evaluation sets one by one."""
+def _prepared(dataset: Any, tokenizer: Any) -> Any:
+    """
+    The rows that batches are made of: texts are tokenised, by `tokenize_dataset` where all rows are at hand, and the
+    labels are called `labels`. Several evaluation sets one by one.
+    """
     if isinstance(dataset, dict):
-        return {name: _tokenized(part, tokenizer) for name, part in dataset.items()}
-    if tokenizer is None or "text" not in (getattr(dataset, "column_names", None) or ()):
+        return {name: _prepared(part, tokenizer) for name, part in dataset.items()}
+    if dataset is None or not has_length(dataset):
+        return dataset
+    if not len(dataset):
+        raise InputError("A data set is empty: expected at least one row.")
+    if not isinstance(dataset, datasets.Dataset):
+        if tokenizer is None or not isinstance(dataset[0], Mapping) or TEXT_COLUMN not in dataset[0]:
+            return dataset
+        dataset = datasets.Dataset.from_list([_plain_row(dataset[index]) for index in range(len(dataset))])
+    labels = label_column(dataset.column_names)
+    if labels not in (None, "labels"):
+        dataset = dataset.rename_column(labels, "labels")
+    if tokenizer is None or TEXT_COLUMN not in dataset.column_names:
         return dataset
     return tokenize_dataset(dataset, tokenizer)[0]
+
+
+def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without tensors."""
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in row.items()}
 
 
 def dataset_labels(dataset: Any) -> np.ndarray:
@@ -449,11 +527,17 @@ def dataset_labels(dataset: Any) -> np.ndarray:
     The labels of a data set as an array of shape `(num_samples, num_labels)`.
 
     Args:
-        dataset ([`datasets.Dataset`] or a sequence of rows): With `labels`, 0 or 1, in every row.
+        dataset ([`datasets.Dataset`] or a sequence of rows): With labels, 0 or 1, in every row.
+
+    Raises:
+        `InputError`: If the rows have no labels.
     """
+    column = label_column(dataset.column_names if hasattr(dataset, "column_names") else dataset[0])
+    if column is None:
+        raise InputError("The training set has no column `labels`: expected 0 or 1 for every label in each row.")
     if hasattr(dataset, "column_names"):
-        return np.asarray(dataset.with_format("numpy")["labels"][:])
-    return np.stack([np.asarray(dataset[index]["labels"]) for index in range(len(dataset))])
+        return np.asarray(dataset.with_format("numpy")[column][:])
+    return np.stack([np.asarray(dataset[index][column]) for index in range(len(dataset))])
 
 
 def _has_text_states(model: nn.Module) -> bool:
