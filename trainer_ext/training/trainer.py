@@ -160,6 +160,8 @@ class StackedEmotionTrainer(Trainer):
             raise InputError(
                 f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {', '.join(encoders) or 'none'}."
             )
+        if args.neftune_noise_alpha is not None and len(encoders) > 1:
+            raise InputError("`neftune_noise_alpha` would reach the first encoder alone: leave it out.")
         if args.lora_r and not hasattr(self.model, "peft_config"):
             raise InputError(
                 "`lora_r` changes no model by itself: pass `add_lora(model, args)` of trainer_ext.training.lora, "
