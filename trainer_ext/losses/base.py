@@ -229,7 +229,7 @@ def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence
                 f"`base_loss_options` of {name} are {', '.join(allowed) or 'none'}; there is no {option!r}."
             )
         # YAML reads 1e-1 as a word.
-        if not isinstance(options[option], int | float) or not math.isfinite(options[option]):
+        if not isinstance(options[option], int | float) or math.isinf(options[option]):
             raise InputError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
     statistics = {"label_counts": label_counts, "num_samples": num_samples}
     return loss(**{key: value for key, value in statistics.items() if key in known}, **options)
