@@ -60,10 +60,10 @@ _RANGES: tuple[Range, ...] = (
     ),
     ("contrastive_temperature", lambda number: 0 < number < math.inf, "a finite number above 0"),
     ("num_folds", lambda number: number == 0 or number >= 2, "0 (none) or at least 2"),
-    ("head_num_train_epochs", lambda number: 0 < number < math.inf, "a finite number above 0"),
+    ("head_num_train_epochs", lambda number: 0 < number < math.inf, "above 0"),
     ("head_per_device_train_batch_size", lambda number: number >= 1, "at least 1"),
     ("polish_num_train_epochs", lambda number: 0 <= number < math.inf, "0 (none) or more"),
-    ("polish_learning_rate", lambda rate: 0 < rate < math.inf, "a finite number above 0"),
+    ("polish_learning_rate", lambda rate: 0 < rate < math.inf, "above 0"),
 )
 # Ends of the names of metrics that are better the smaller they are.
 _ENDS_OF_SMALL_METRICS = ("loss", "error", "distance")
