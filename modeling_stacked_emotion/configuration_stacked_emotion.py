@@ -131,7 +131,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         self.validate()
         if self.encoders is not None:
             # JSON files of transformers are sorted by key: a saved order would be another one when loaded.
-            self.encoders = dict(sorted(self.encoders.items()))
+            self.encoders = {name: _with_integer_ids(entry) for name, entry in sorted(self.encoders.items())}
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -232,6 +232,14 @@ def _check_id2label(id2label: Any, num_labels: int | None) -> None:
         raise TypeError(f"`id2label` must name every label by a string, got {list(id2label.values())}.")
     if num_labels not in (None, len(id2label)):
         raise ValueError(f"`num_labels` is {num_labels}, but `id2label` names {len(id2label)} labels: pass only one.")
+
+
+def _with_integer_ids(entry: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's configuration with ids of labels that are integers also where they come from JSON."""
+    id2label = entry.get("id2label")
+    if not isinstance(id2label, dict) or not all(str(index).isdecimal() for index in id2label):
+        return entry
+    return {**entry, "id2label": {int(index): label for index, label in id2label.items()}}
 
 
 def _check_encoders(encoders: Any) -> None:

@@ -95,6 +95,18 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
     # The loss is a mean over the batch, so the Trainer has to divide it by the steps of gradient accumulation.
     accepts_loss_kwargs = False
 
+    def _name_inputs(self) -> None:
+        """The main input of a batch is the ids of the first encoder."""
+        self.main_input_name = f"{next(iter(self.config.encoders))}_input_ids"
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A batch of two texts of five words, one token each, for every encoder."""
+        ids = torch.tensor([[7, 6, 5, 4, 1], [1, 2, 3, 4, 5]])
+        word_ids = torch.arange(1, 6).expand(2, -1)
+        fields = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "word_ids": word_ids}
+        return {f"{name}_{field}": values for name in self.config.encoders for field, values in fields.items()}
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.LSTM):
             for name, parameter in module.named_parameters():
@@ -174,6 +186,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             raise ValueError(
                 "`config.encoders` is empty: use `from_encoders` to build a model on pretrained encoders."
             )
+        self._name_inputs()
         encoder_configs = {name: _encoder_config(entry) for name, entry in config.encoders.items()}
         self.encoders = nn.ModuleDict(
             {name: _build_encoder(entry, requested_attention) for name, entry in encoder_configs.items()}
@@ -212,6 +225,14 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             places[name] = slice(start, start + size)
             start += size
         return places
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the first encoder, whose ids are the main input."""
+        return next(self.encoders.children()).get_input_embeddings()  # type: ignore[operator]
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace those of the first encoder."""
+        next(self.encoders.children()).set_input_embeddings(value)  # type: ignore[operator]
 
     def encode_words(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
@@ -292,8 +313,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         Args:
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
             inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder, or
-                `word_states`, `has_tokens` and `num_words`.
+                `word_states`, `has_tokens` and `num_words`. `None`, as peft passes it, is no input.
         """
+        inputs = {name: value for name, value in inputs.items() if value is not None}
         encoded = self._encoded_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
         output = self.mix_words(*encoded)
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
@@ -319,12 +341,21 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     def __init__(self, config: StackedEmotionConfig) -> None:
         super().__init__(config)
         self.stacked_emotion = StackedEmotionModel(config)
+        self._name_inputs()
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.stacked_emotion.output_size, config.num_labels)
         self.auxiliary_classifier: nn.Linear | None = None
         if config.mixer == "meta_learner":
             self.auxiliary_classifier = nn.Linear(config.meta_hidden_size, config.num_labels)
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the first encoder, whose ids are the main input."""
+        return self.stacked_emotion.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace those of the first encoder."""
+        self.stacked_emotion.set_input_embeddings(value)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -28,6 +28,12 @@ logger = logging.get_logger(__name__)
 _CONFIG_FILE = "tokenizer_config.json"
 _CLASS_REFERENCE = "tokenization_stacked_emotion.StackedEmotionTokenizer"
 _MIN_TOKENS = 8
+_SETTINGS = ("normalizations", "max_words", "max_tokens", "model_max_length")
+# Of transformers 5.23: for the choice and the download of a tokenizer's class.
+_KEYWORDS_OF_AUTO_TOKENIZER = (
+    *("use_fast", "trust_remote_code", "code_revision", "config", "tokenizer_type", "backend", "proxies", "task"),
+    *("gguf_file", "dtype", "torch_dtype", "user_agent", "adapter_kwargs"),
+)
 
 
 class StackedEmotionTokenizer(PushToHubMixin):
@@ -261,7 +267,10 @@ class StackedEmotionTokenizer(PushToHubMixin):
         for name in self.tokenizers:
             missing = [key for key in (f"{name}_input_ids", f"{name}_word_ids") if key not in batch]
             if missing:
-                raise ValueError(f"The rows to pad lack {missing}: they must come from this tokenizer.")
+                raise ValueError(
+                    f"The rows to pad lack {missing}: they must come from this tokenizer, and a Trainer keeps them "
+                    "with `remove_unused_columns=False`."
+                )
             ids, word_ids = batch.pop(f"{name}_input_ids"), batch.pop(f"{name}_word_ids")
             rows[name] = _flat_rows(ids, word_ids, batch.pop(f"{name}_attention_mask", None))
         data = self._batch(rows, padding, limit, pad_to_multiple_of, return_tensors)
@@ -336,13 +345,20 @@ class StackedEmotionTokenizer(PushToHubMixin):
             pretrained_model_name_or_path (`str`): Folder or Hub id.
             revision, token, cache_dir, local_files_only, force_download, subfolder: As everywhere on the Hub.
             kwargs:
-                `normalizations` (of some encoders or all), `max_words` and `max_tokens` override the saved settings;
-                anything else that [`AutoTokenizer`] hands on is ignored.
+                `normalizations` (of some encoders or all), `max_words` and `max_tokens`, which may be called
+                `model_max_length`, override the saved settings. Of the rest, what [`AutoTokenizer`] hands on is
+                without meaning here.
 
         Raises:
             `FileNotFoundError`: If there is no such folder or Hub id, or no tokenizer in it.
+            `TypeError`: If a keyword is unknown.
             `ValueError`: If it holds another kind of tokenizer.
         """
+        if "model_max_length" in kwargs:
+            kwargs.setdefault("max_tokens", kwargs.pop("model_max_length"))
+        known = {*_SETTINGS, *_KEYWORDS_OF_AUTO_TOKENIZER}
+        if unknown := sorted(name for name in kwargs if name not in known and not name.startswith("_")):
+            raise TypeError(f"Unknown keyword {unknown[0]!r}: the settings are {', '.join(_SETTINGS)}.")
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
             try:
@@ -419,6 +435,8 @@ def _flat_rows(
     ids: Sequence[Sequence[int]], word_ids: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None
 ) -> FlatRows:
     """The rows end to end, without the tokens that their attention masks hide."""
+    ids, word_ids = _plain_rows(ids), _plain_rows(word_ids)
+    masks = None if masks is None else _plain_rows(masks)
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     total = int(lengths.sum())
     flat_ids, flat_word_ids = (np.fromiter(chain.from_iterable(rows), np.int64, total) for rows in (ids, word_ids))
@@ -428,6 +446,11 @@ def _flat_rows(
         flat_ids, flat_word_ids = flat_ids[is_text], flat_word_ids[is_text]
         lengths = np.bincount(row[is_text], minlength=len(lengths))
     return FlatRows(flat_ids, flat_word_ids, lengths)
+
+
+def _plain_rows(rows: Sequence[Any]) -> list[Sequence[int]]:
+    """Rows that may be tensors as lists, which are read much faster one by one."""
+    return [row.tolist() if hasattr(row, "tolist") else row for row in rows]
 
 
 def _lists(rows: dict[str, FlatRows]) -> dict[str, list[list[int]]]:
@@ -466,7 +489,7 @@ def _check_texts(texts: str | Sequence[str]) -> list[str]:
 
 def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
     try:
-        return np.asarray(values)
+        return np.array([np.asarray(value) for value in values])
     except ValueError as error:
         raise ValueError(f"`{key}` has values of several shapes: only the tokenizer's own keys are padded.") from error
 

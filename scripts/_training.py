@@ -84,13 +84,15 @@ class _Run:
         """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
         folder, names = self.paths.reports / stage, self.data.label_names
         counts = dataset_labels(self.data.splits["train"]).sum(axis=0)
+        reports = [
+            LabelCorrelationCallback(names, output_dir=folder),
+            ClassReportCallback(names, counts, output_dir=folder),
+        ]
         trainer = StackedEmotionTrainer(
             processing_class=self.tokenizer,
             distillation_loss=self.recipe.distillation.create_loss(),
-            callbacks=[
-                LabelCorrelationCallback(names, output_dir=folder),
-                ClassReportCallback(names, counts, output_dir=folder),
-            ],
+            # Both compare labels with one another.
+            callbacks=reports if len(names) > 1 else [],
             **arguments,
         )
         remove_reports(folder, trainer)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser
 
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.base import FocalLoss
 from trainer_ext.losses.correlation import LaplacianTerm
@@ -171,10 +173,10 @@ BAD_LOSSES: list[tuple[dict[str, Any], str]] = [
     ({"base_loss_weight": 0.0}, "`base_loss_weight` or `contrastive_loss_weight` must be above 0, got 0 for both"),
     ({"correlation_loss": "graph"}, "`correlation_loss` must be one of none, .*, lca, got 'graph'"),
     ({"correlation_loss_weight": -0.2}, "`correlation_loss_weight` must not be negative, got -0.2"),
-    ({"correlation_smoothing": -1.0}, "`correlation_smoothing` must be 0 or more, got -1.0"),
+    ({"correlation_smoothing": -1.0}, "`correlation_smoothing` must be a finite number of 0 or more, got -1.0"),
     ({"auxiliary_loss_weight": -0.1}, "`auxiliary_loss_weight` must not be negative, got -0.1"),
     ({"contrastive_loss_weight": -0.1}, "`contrastive_loss_weight` must not be negative, got -0.1"),
-    ({"contrastive_temperature": 0.0}, "`contrastive_temperature` must be above 0, got 0.0"),
+    ({"contrastive_temperature": 0.0}, "`contrastive_temperature` must be a finite number above 0, got 0.0"),
     ({"contrastive_memory_size": -1}, "`contrastive_memory_size` must not be negative, got -1"),
 ]
 
@@ -270,16 +272,16 @@ def test_arguments_parse_from_a_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("head_learning_rate", -0.1, "0 or more"),
-        ("head_learning_rate", float("nan"), "0 or more"),
+        ("head_learning_rate", -0.1, "a finite number of 0 or more"),
+        ("head_learning_rate", float("nan"), "a finite number of 0 or more"),
         ("layerwise_lr_decay", 0.0, "above 0 and at most 1"),
         ("layerwise_lr_decay", 1.5, "above 0 and at most 1"),
         ("num_frozen_layers", -2, r"-1 \(all\) or more"),
         ("lora_r", -1, r"0 \(no adapters\) or more"),
-        ("lora_alpha", 0, "above 0"),
+        ("lora_alpha", 0, "a finite number above 0"),
         ("lora_dropout", 1.0, "from 0 to below 1"),
         ("early_stopping_patience", 0, "at least 1"),
-        ("early_stopping_threshold", -0.5, "0 or more"),
+        ("early_stopping_threshold", -0.5, "a finite number of 0 or more"),
         ("num_folds", 1, r"0 \(none\) or at least 2"),
     ],
 )
@@ -310,3 +312,68 @@ def test_names_of_layers_parse_from_a_command_line(tmp_path: Path) -> None:
     (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(command)
     assert (arguments.lora_r, arguments.lora_target_modules) == (8, ["query", "value"])
     assert (arguments.layerwise_lr_decay, arguments.early_stopping_patience) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_train_epochs": -3}, "`num_train_epochs` must be a finite number above 0, got -3"),
+        ({"num_train_epochs": float("nan")}, "`num_train_epochs` must be a finite number above 0, got nan"),
+        ({"num_train_epochs": float("inf")}, "`num_train_epochs` must be a finite number above 0, got inf"),
+        ({"max_steps": -5}, "`max_steps` must be -1 (by epochs) or at least 1, got -5"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be a finite number of 0 or more, got nan"),
+        ({"learning_rate": -1e-5}, "`learning_rate` must be a finite number of 0 or more, got -1e-05"),
+        ({"head_learning_rate": float("inf")}, "`head_learning_rate` must be a finite number of 0 or more, got inf"),
+        ({"weight_decay": -0.1}, "`weight_decay` must be a finite number of 0 or more, got -0.1"),
+        ({"warmup_steps": -1.0}, "`warmup_steps` must be a finite number of 0 or more, got -1.0"),
+        (
+            {"max_grad_norm": float("nan")},
+            "`max_grad_norm` must be a finite number of 0 (no clipping) or more, got",
+        ),
+        ({"adam_beta2": 1.0}, "`adam_beta2` must be from 0 to below 1, got 1.0"),
+        ({"adam_epsilon": 0.0}, "`adam_epsilon` must be a finite number above 0, got 0.0"),
+        ({"gradient_accumulation_steps": 0}, "`gradient_accumulation_steps` must be at least 1, got 0"),
+        ({"per_device_train_batch_size": 0}, "`per_device_train_batch_size` must be at least 1, got 0"),
+        (
+            {"label_smoothing_factor": 0.9},
+            "`label_smoothing_factor` must be 0: the labels of a text are smoothed",
+        ),
+        ({"base_loss_weight": float("inf")}, "`base_loss_weight` must be a finite number, got inf"),
+        ({"contrastive_temperature": float("inf")}, "`contrastive_temperature` must be a finite number above 0, got"),
+        ({"label_weights": {"joy": float("inf")}}, "`label_weights`: the weight of 'joy' must be above 0, got inf"),
+        (
+            {"base_loss": "focal", "base_loss_options": {"gamma": float("inf")}},
+            "`base_loss_options`: `gamma` must be a number, got inf",
+        ),
+        ({"polish_learning_rate": float("inf")}, "`polish_learning_rate` must be above 0, got inf"),
+    ],
+)
+def test_numbers_that_train_nothing_or_diverge_are_refused(
+    tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        make(tmp_path, **fields)
+
+
+@pytest.mark.parametrize("folder", ["", "  "])
+def test_an_empty_output_dir_is_refused(folder: str) -> None:
+    with pytest.raises(InputError, match=r"^`output_dir` must be the name of a folder, got '? *'?\.$"):
+        StackedEmotionTrainingArguments(folder, use_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_greater_better"),
+    [
+        ("macro_f1", True),
+        ("loss", False),
+        ("loss/base", False),
+        ("eval_loss/auxiliary", False),
+        ("eval_validation_loss/base", False),
+        ("hamming_loss", False),
+        ("label_correlation_distance", False),
+        ("samples_jaccard", True),
+    ],
+)
+def test_losses_are_to_be_small(tmp_path: Path, metric: str, is_greater_better: bool) -> None:
+    assert make(tmp_path, metric_for_best_model=metric).greater_is_better is is_greater_better
+    assert make(tmp_path, metric_for_best_model=metric, greater_is_better=True).greater_is_better

@@ -243,7 +243,7 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         assert loaded.labels == ["joy", "fear", "غضب"]
         assert loaded.thresholds == [0.25, 0.5, 1.0]
         assert (loaded.calibration_scale, loaded.calibration_bias) == ([0.1, 1.0, 2.0], [-0.3, 0.0, 1.0])
-        assert loaded.encoders == json.loads(json.dumps({"uni": ELECTRA, "wp": BERT}))
+        assert loaded.encoders == {"uni": ELECTRA, "wp": BERT}
         assert (loaded.mixer, loaded.pooling, loaded.lstm_num_layers) == ("none", "max", 2)
         assert (loaded.meta_hidden_size, loaded.lstm_hidden_size) == (7, 5)
         assert (loaded.convolution_widths, loaded.convolution_hidden_size) == ([4, 2], 6)

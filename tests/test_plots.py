@@ -217,3 +217,14 @@ def test_picture_has_no_empty_margin() -> None:
     # Nor is it mostly one colour.
     assert all((edge < 128).any() for edge in (grey[:40], grey[-40:], grey[:, :40], grey[:, -40:]))
     assert len(np.unique(grey)) > 100
+
+
+def test_many_labels_are_drawn_in_the_size_of_forty() -> None:
+    names = [f"label {index}" for index in range(300)]
+    figures = [
+        draw_heat_maps({"gold": np.full((size, size), 0.5)}, names[:size], title="many", value_name="phi")
+        for size in (40, 300)
+    ]
+    assert figures[0].get_size_inches().tolist() == figures[1].get_size_inches().tolist()
+    shown = [[text.get_text() for text in figure.axes[0].get_yticklabels()] for figure in figures]
+    assert shown == [names[:40], names[::8]]

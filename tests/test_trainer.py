@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator
@@ -15,7 +16,14 @@ import pytest
 import torch
 from conftest import CORPUS, LABELS, stock_classifier
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, EvalPrediction, PreTrainedModel
+from transformers import (
+    AutoTokenizer,
+    EvalPrediction,
+    PreTrainedModel,
+    TrainingArguments,
+)
+from transformers.integrations import integration_utils
+from transformers.trainer_utils import HPSearchBackend
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
@@ -25,6 +33,7 @@ from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.evaluation.results import SAME_ANSWER, VALIDATION_METRICS, compute_validation_metrics
 from trainer_ext.evaluation.thresholds import tune_thresholds
+from trainer_ext.losses.base import FocalLoss
 from trainer_ext.losses.hybrid import LossInputs
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.trainer import StackedEmotionTrainer
@@ -654,3 +663,369 @@ def test_early_stopping_without_an_evaluation_is_an_error(
     expected = r"^`early_stopping_patience` needs an `eval_strategy` and a `metric_for_best_model`: add a validation"
     with pytest.raises(ValueError, match=expected):
         make_trainer(stock, tmp_path, **STOPPING | {"load_best_model_at_end": False} | missing)
+
+
+# ------------------------------------------------------------------------------- arguments are kept, or are refused
+
+
+NOT_SAVED: dict[str, Any] = {"save_strategy": "no", "load_best_model_at_end": False}
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trials be plain dictionaries, as those of Weights & Biases are."""
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: True)
+
+
+def make_model_init(setup: Setup) -> Any:
+    """What makes a copy of the model, the same each time."""
+    model, _ = setup
+    return lambda: copy.deepcopy(model)
+
+
+def make_searching_trainer(setup: Setup, folder: Path, **options: Any) -> StackedEmotionTrainer:
+    """A Trainer of `model_init`, whose trials are dictionaries of arguments."""
+    arguments = make_trainer((copy.deepcopy(setup[0]), setup[1]), folder, **options).args
+    rows = encode(setup[1], 16)
+    trainer = StackedEmotionTrainer(
+        model_init=make_model_init(setup),
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=rows,
+        processing_class=setup[1],
+    )
+    # The search whose trials are plain dictionaries.
+    trainer.hp_search_backend, trainer.compute_objective = HPSearchBackend.WANDB, lambda metrics: metrics["eval_loss"]
+    trainer._get_output_dir = lambda trial: str(folder)
+    return trainer
+
+
+def test_a_model_of_model_init_is_frozen_and_weighed_as_any_other(setup: Setup, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"num_frozen_layers": -1, "class_weights": "sqrt", "max_steps": 2, "num_rows": 16}
+    start = weights(setup[0])
+    trainer = make_searching_trainer(setup, tmp_path, **options)
+    trainer.train()
+    encoders = [name for name in start if ".encoders." in name or name.startswith("bert.")]
+    trained = weights(trainer.model)
+    assert trainer.model is not setup[0]
+    assert len(encoders) > 10
+    assert all(torch.equal(start[name], trained[name]) for name in encoders)
+    assert not torch.equal(start["classifier.weight"], trained["classifier.weight"])
+    expected = np.sqrt(compute_class_weights(ROWS[:16], "inverse", cap=100.0))
+    assert trainer.model.config.class_weights == pytest.approx(expected)
+    direct = make_trainer(setup, tmp_path, **options)
+    direct.train()
+    assert largest_difference(weights(direct.model), trained) == 0.0
+
+
+@pytest.mark.usefixtures("searches")
+def test_every_trial_of_a_search_has_its_own_loss_and_layers(stock: Setup, tmp_path: Path) -> None:
+    trials: list[dict[str, Any]] = [
+        {"base_loss": "bce", "num_frozen_layers": 0},
+        {"base_loss": "focal", "num_frozen_layers": -1, "class_weights": "inverse"},
+        {"base_loss": "zlpr", "num_frozen_layers": 0, "class_weights": "none"},
+    ]
+    trainer = make_searching_trainer(stock, tmp_path, max_steps=2)
+    losses, frozen, class_weights = [], [], []
+    for params in trials:
+        trainer.train(trial=params)
+        losses.append(type(trainer.hybrid_loss.base).__name__)
+        frozen.append(not any(value.requires_grad for value in trainer.model.bert.parameters()))
+        class_weights.append(trainer.model.config.class_weights)
+        direct = make_trainer((copy.deepcopy(stock[0]), stock[1]), tmp_path, num_rows=16, max_steps=2, **params)
+        direct.train()
+        assert largest_difference(weights(direct.model), weights(trainer.model)) == 0.0
+    assert losses == ["BinaryCrossEntropy", "FocalLoss", "ZLPRLoss"]
+    assert frozen == [False, True, False]
+    assert class_weights[0] == class_weights[2] == [1.0] * 4
+    assert class_weights[1] == pytest.approx(compute_class_weights(ROWS[:16], "inverse"))
+
+
+@pytest.mark.usefixtures("searches")
+def test_every_trial_of_a_search_stops_by_its_own_patience(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_searching_trainer(stock, tmp_path, **STOPPING | NOT_SAVED)
+    trainer.compute_metrics = lambda _: {"macro_f1": 0.5}
+    epochs = []
+    for patience in (3, 1, 1):
+        trainer.train(trial={"early_stopping_patience": patience})
+        epochs.append(trainer.state.epoch)
+    assert epochs == [4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"base_loss": "hinge"}, r"^`base_loss` must be one of bce, "),
+        ({"learning_rate": -1.0}, r"^`learning_rate` must be a finite number of 0 or more, got -1\.0\.$"),
+        ({"precision": "bf16"}, r"^`precision` is the same in all trials of a search"),
+    ],
+)
+def test_a_trial_is_checked(stock: Setup, tmp_path: Path, params: dict[str, Any], message: str) -> None:
+    trainer = make_searching_trainer(stock, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match=message):
+        trainer.train(trial=params)
+
+
+def test_the_loss_is_that_of_the_arguments_when_training_starts(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(stock, tmp_path, num_rows=8, max_steps=1)
+    trainer.args.base_loss = "focal"
+    trainer.train()
+    assert isinstance(trainer.hybrid_loss.base, FocalLoss)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"lora_r": 4},
+            r"^`lora_r` changes no model by itself: pass `add_lora\(model, args\)` of .*scripts\.train\.$",
+        ),
+        ({"encoder_learning_rates": {"nope": 1e-3}}, r"^`encoder_learning_rates` names 'nope'; the encoders are b"),
+    ],
+)
+def test_what_would_be_without_effect_is_refused(
+    setup: Setup, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_trainer(setup, tmp_path, **options)
+
+
+def test_staged_training_is_not_the_trainer_s(stock: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(stock, tmp_path, training_mode="staged")
+    with pytest.raises(ValueError, match=r"^`train` trains jointly, but `training_mode` is staged: call `train_"):
+        trainer.train()
+
+
+def test_a_loss_function_of_one_s_own_is_refused(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=r"^`compute_loss_func` would not be called: choose a `base_loss`, or "):
+        StackedEmotionTrainer(
+            stock[0], arguments, compute_loss_func=lambda outputs, labels, **_: outputs["logits"].sum()
+        )
+
+
+def test_arguments_of_the_stock_trainer_are_refused(stock: Setup, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^`args` must be StackedEmotionTrainingArguments, got TrainingArguments\.$"):
+        StackedEmotionTrainer(stock[0], TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+def test_a_model_without_config_is_refused(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=r"^`model` must be a model of transformers with a `config`, got Linear\.$"):
+        StackedEmotionTrainer(torch.nn.Linear(2, 2), arguments)
+
+
+# ----------------------------------------------------------------------------------- data as others bring them along
+
+
+class Rows(torch.utils.data.Dataset):
+    """A data set of torch: dictionaries, one after the other."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """The same without a length."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self.rows
+
+
+def texts(num_rows: int) -> datasets.Dataset:
+    columns = {"id": list(range(num_rows)), "text": CORPUS[:num_rows], "labels": ROWS[:num_rows]}
+    return datasets.Dataset.from_dict(columns)
+
+
+def tensors(tokenizer: Any, num_rows: int) -> list[dict[str, torch.Tensor]]:
+    """Rows that are padded to one length, as `TensorDataset` and the like want them."""
+    batch = EmotionDataCollator(tokenizer)(list(encode(tokenizer, num_rows)))
+    return [{key: values[index] for key, values in batch.items()} for index in range(num_rows)]
+
+
+def stream_of_texts(tokenizer: Any, num_rows: int) -> datasets.IterableDataset:
+    return texts(num_rows).to_iterable_dataset()
+
+
+FORMS: dict[str, Any] = {
+    "texts": lambda tokenizer, num_rows: texts(num_rows),
+    "texts as tensors": lambda tokenizer, num_rows: texts(num_rows).with_format("torch"),
+    "rows as tensors": lambda tokenizer, num_rows: encode(tokenizer, num_rows).with_format("torch"),
+    "torch, texts": lambda tokenizer, num_rows: Rows(list(texts(num_rows))),
+    "torch, tensors": lambda tokenizer, num_rows: Rows(tensors(tokenizer, num_rows)),
+    "label": lambda tokenizer, num_rows: texts(num_rows).rename_column("labels", "label"),
+    "label_ids": lambda tokenizer, num_rows: Rows(list(texts(num_rows).rename_column("labels", "label_ids"))),
+    "stream of texts": stream_of_texts,
+    "stream of rows": lambda tokenizer, num_rows: Stream(list(encode(tokenizer, num_rows))),
+    "stream of tensors": lambda tokenizer, num_rows: Stream(tensors(tokenizer, num_rows)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_of_every_form_train_and_are_evaluated_alike(setup: Setup, tmp_path: Path, form: str) -> None:
+    without_dropout(setup[0])
+    results = []
+    for name in ("texts", form):
+        dataset = FORMS[name](setup[1], 8)
+        trainer = StackedEmotionTrainer(
+            copy.deepcopy(setup[0]),
+            # One batch has all rows, so that their order does not count.
+            make_trainer(setup, tmp_path, num_rows=8, max_steps=2).args,
+            train_dataset=dataset,
+            eval_dataset=dataset,
+            processing_class=setup[1],
+        )
+        start = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        output = trainer.predict(dataset)
+        order = np.argsort(output.predictions[:, 0])
+        results.append([start, trainer.evaluate(dataset)["eval_loss"], output.predictions[order].tolist()])
+        assert sorted(output.label_ids.tolist()) == sorted(ROWS[:8])
+    assert results[0][0] != results[0][1]
+    for expected, found in zip(*results, strict=True):
+        assert np.allclose(expected, found, atol=1e-5)
+
+
+def test_raw_texts_are_evaluated_and_predicted_as_tokenized_ones_are(setup: Setup, tmp_path: Path) -> None:
+    trainer = make_trainer(setup, tmp_path)
+    raw = texts(20)
+    assert trainer.predict(raw).predictions.tolist() == trainer.predict(encode(setup[1], 20)).predictions.tolist()
+    assert trainer.evaluate(raw)["eval_loss"] == trainer.evaluate(encode(setup[1], 20))["eval_loss"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"class_weights": "sqrt"}, "class_weights"),
+        ({"base_loss": "class_balanced"}, "base_loss"),
+        ({"correlation_loss": "lca"}, "correlation_loss"),
+    ],
+)
+def test_a_stream_has_no_statistics(stock: Setup, tmp_path: Path, options: dict[str, Any], field: str) -> None:
+    arguments = make_trainer(stock, tmp_path, max_steps=2, **options).args
+    with pytest.raises(ValueError, match=rf"^`{field}` needs the labels of all training texts, and a stream has"):
+        StackedEmotionTrainer(
+            stock[0], arguments, train_dataset=stream_of_texts(stock[1], 8), processing_class=stock[1]
+        )
+
+
+def test_a_stream_is_weighed_by_given_weights(stock: Setup, tmp_path: Path) -> None:
+    arguments = make_trainer(stock, tmp_path, max_steps=2, label_weights={"joy": 3.0}, base_loss="focal").args
+    trainer = StackedEmotionTrainer(
+        stock[0], arguments, train_dataset=stream_of_texts(stock[1], 8), processing_class=stock[1]
+    )
+    trainer.train()
+    assert isinstance(trainer.hybrid_loss.base, FocalLoss)
+    assert trainer.model.config.class_weights == [1.0, 3.0, 1.0, 1.0]
+    assert trainer.model.config.label_correlation is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"text": ["a", "b"], "labels": [1, 2]}, r"^`labels` must have shape \(num_samples, 4\), got \(2,\)\. Check "),
+        ({"text": ["a", "b"], "labels": [[1], [0, 2]]}, r"^`labels` must have shape \(num_samples, 4\), got \(2,\)\."),
+        ({"text": ["a", "b"]}, r"^The training set has no column `labels`: expected 0 or 1 for every label in each"),
+        ({"text": [], "labels": []}, r"^A data set is empty: expected at least one row\.$"),
+    ],
+)
+def test_labels_of_another_form_are_an_error(stock: Setup, tmp_path: Path, rows: dict[str, Any], message: str) -> None:
+    arguments = make_trainer(stock, tmp_path).args
+    with pytest.raises(ValueError, match=message):
+        StackedEmotionTrainer(
+            stock[0], arguments, train_dataset=datasets.Dataset.from_dict(rows), processing_class=stock[1]
+        )
+
+
+def test_batches_of_one_s_own_train(setup: Setup, tmp_path: Path) -> None:
+    class OwnBatches(StackedEmotionTrainer):
+        def get_train_dataloader(self) -> Any:
+            return [self.data_collator(list(self.train_dataset))]
+
+    arguments = make_trainer(setup, tmp_path, num_rows=8, num_train_epochs=2).args
+    trainer = OwnBatches(
+        copy.deepcopy(setup[0]), arguments, train_dataset=encode(setup[1], 8), processing_class=setup[1]
+    )
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert not torch.equal(trainer.model.classifier.weight, setup[0].classifier.weight)
+
+
+def test_a_model_that_returns_tuples_trains(setup: Setup, tmp_path: Path) -> None:
+    expected = make_trainer((copy.deepcopy(setup[0]), setup[1]), tmp_path, num_rows=8, max_steps=1)
+    expected.train()
+    setup[0].config.return_dict = False
+    trainer = make_trainer(setup, tmp_path, num_rows=8, max_steps=1)
+    trainer.train()
+    assert largest_difference(weights(expected.model), weights(trainer.model)) == 0.0
+    assert trainer.evaluate()["eval_macro_f1"] == expected.evaluate()["eval_macro_f1"]
+
+
+# ------------------------------------------------------------------------------------------ metric of the best epoch
+
+SAVED = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 2}
+
+
+@pytest.mark.parametrize("own", [None, lambda _: {"own": 1.0}])
+def test_without_the_default_metric_the_loss_decides(
+    stock: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, own: Any
+) -> None:
+    monkeypatch.setattr(logging.getLogger("trainer_ext"), "propagate", True)
+    trainer = make_trainer(stock, tmp_path, num_rows=16, compute_metrics=own, **SAVED)
+    trainer.train()
+    losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
+    assert len(losses) == 2
+    assert trainer.state.best_metric == min(losses)
+    assert caplog.text.count("The metrics have no macro_f1: the best epoch is that of the lowest loss.") == 1
+
+
+def test_a_metric_of_one_s_own_decides(stock: Setup, tmp_path: Path) -> None:
+    values = iter([0.9, 0.2])
+    options = {"metric_for_best_model": "own", "compute_metrics": lambda _: {"own": next(values)}}
+    trainer = make_trainer(stock, tmp_path, num_rows=16, **options, **SAVED)
+    trainer.train()
+    assert trainer.state.best_metric == 0.9
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({}, r"^`metric_for_best_model` is 'own', but the metrics are loss, macro_f1, micro_f1, "),
+        ({"compute_metrics": None}, r"^`metric_for_best_model` is 'own', but the metrics are loss\.$"),
+        (
+            {"compute_metrics": lambda _: {"other": 1.0}},
+            r"^`metric_for_best_model` is 'own', but the metrics are .*o",
+        ),
+    ],
+)
+def test_an_unknown_metric_is_an_error(stock: Setup, tmp_path: Path, own: dict[str, Any], message: str) -> None:
+    trainer = make_trainer(stock, tmp_path, num_rows=16, metric_for_best_model="own", **own, **SAVED)
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    # What can be known is known before the first step.
+    assert trainer.state.global_step == (2 if own.get("compute_metrics") else 0)
+
+
+def test_of_several_evaluation_sets_one_decides(stock: Setup, tmp_path: Path) -> None:
+    rows = {"all": encode(stock[1], 16), "few": encode(stock[1], 5)}
+
+    def make(**options: Any) -> StackedEmotionTrainer:
+        trainer = make_trainer(stock, tmp_path, num_rows=16, **options, **SAVED)
+        trainer.eval_dataset = rows
+        return trainer
+
+    with pytest.raises(ValueError, match=r"^`metric_for_best_model` must begin with .*, such as all_macro_f1, got "):
+        make().train()
+    trainer = make(metric_for_best_model="few_loss")
+    trainer.train()
+    losses = [line["eval_few_loss"] for line in trainer.state.log_history if "eval_few_loss" in line]
+    assert trainer.state.best_metric == min(losses)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,15 @@ import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 LENGTH_COLUMN = "length"
+TEXT_COLUMN = "text"
+# What the Trainer of transformers takes for labels.
+_LABEL_COLUMNS = ("labels", "label", "label_ids")
+
+
+def label_column(columns: Iterable[str]) -> str | None:
+    """The first of `labels`, `label` and `label_ids` that is among the columns, if any."""
+    known = set(columns)
+    return next((name for name in _LABEL_COLUMNS if name in known), None)
 
 
 def tokenize_dataset(dataset: datasets.Dataset, tokenizer: Any) -> tuple[datasets.Dataset, int]:
@@ -122,7 +131,8 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
 @dataclass(frozen=True)
 class EmotionDataCollator:
     """
-    Pads a batch, every encoder to its own longest row, and stacks the labels as floats.
+    Pads a batch, every encoder to its own longest row, and stacks the labels as floats. Rows with a column `text`, as
+    those of a stream, are tokenised here.
 
     Args:
         tokenizer: The tokenizer that made the rows; its `pad` is used.
@@ -144,11 +154,15 @@ class EmotionDataCollator:
     pad_to_multiple_of: int | None = None
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows of `tokenize_dataset` to tensors `(batch_size, seq_len)` and labels `(batch_size, num_labels)`."""
-        inputs = [
-            {key: value for key, value in row.items() if key not in ("labels", LENGTH_COLUMN)} for row in features
-        ]
+        """Rows, or texts, to tensors `(batch_size, seq_len)` and labels `(batch_size, num_labels)`."""
+        labels = label_column(features[0])
+        if TEXT_COLUMN in features[0]:
+            encoded = self.tokenizer([row[TEXT_COLUMN] for row in features], truncation=True)
+            inputs = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        else:
+            left_out = (labels, LENGTH_COLUMN)
+            inputs = [{key: value for key, value in row.items() if key not in left_out} for row in features]
         batch = dict(self.tokenizer.pad(inputs, pad_to_multiple_of=self.pad_to_multiple_of, return_tensors="pt"))
-        if "labels" in features[0]:
-            batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=torch.float32)
+        if labels is not None:
+            batch["labels"] = torch.from_numpy(np.array([np.asarray(row[labels]) for row in features], np.float32))
         return batch

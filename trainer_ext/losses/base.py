@@ -10,6 +10,7 @@ binary cross-entropy of torch, and equal it to the last bit when their extras ar
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -201,6 +202,7 @@ BASE_LOSSES: dict[str, type[nn.Module]] = {
 }
 # Arguments that come from the training split; all others are options.
 _STATISTICS = ("label_counts", "num_samples")
+LOSSES_WITH_STATISTICS = ("class_balanced", "distribution_balanced")
 
 
 def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence[int], num_samples: int) -> nn.Module:
@@ -227,7 +229,7 @@ def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence
                 f"`base_loss_options` of {name} are {', '.join(allowed) or 'none'}; there is no {option!r}."
             )
         # YAML reads 1e-1 as a word.
-        if not isinstance(options[option], int | float):
+        if not isinstance(options[option], int | float) or math.isinf(options[option]):
             raise InputError(f"`base_loss_options`: `{option}` must be a number, got {options[option]!r}.")
     statistics = {"label_counts": label_counts, "num_samples": num_samples}
     return loss(**{key: value for key, value in statistics.items() if key in known}, **options)

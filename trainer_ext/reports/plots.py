@@ -37,6 +37,8 @@ LOOK: dict[Any, Any] = {
 # Okabe and Ito (2008), Color Universal Design; with the markers also told apart in grey.
 GROUPS = {"frequent": ("#0072B2", "o"), "middle": ("#7F7F7F", "s"), "rare": ("#D55E00", "^")}
 _MAX_LABELS_WITH_VALUES = 14
+# More labels are drawn in the same size, with the names of every second, third, ... of them.
+_MAX_LABELS_WITH_NAMES = 40
 
 
 def draw_heat_maps(
@@ -54,22 +56,28 @@ def draw_heat_maps(
         value_name (`str`): Beside the colour bar.
 
     Returns:
-        `Figure`: With numbers in the squares up to 14 labels.
+        `Figure`: With numbers in the squares up to 14 labels, and the name of each label up to 40.
     """
     num_labels = len(label_names)
+    named = range(0, num_labels, math.ceil(num_labels / _MAX_LABELS_WITH_NAMES))
+    names = [label_names[index] for index in named]
     blank = np.eye(num_labels, dtype=np.bool_)
     largest = [float(np.abs(matrix[~blank]).max()) for matrix in matrices.values()]
     limit = max(largest[0], 0.1)
     colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.88")
-    side = max(2.4, 0.21 * num_labels, 0.42 * num_labels if num_labels <= _MAX_LABELS_WITH_VALUES else 0.0)
+    side = max(
+        2.4,
+        0.21 * min(num_labels, _MAX_LABELS_WITH_NAMES),
+        0.42 * num_labels if num_labels <= _MAX_LABELS_WITH_VALUES else 0.0,
+    )
     with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=(side * len(matrices) + 1.9, side + 1.6), layout="compressed")
         axes = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
         for axis, (name, matrix) in zip(axes, matrices.items(), strict=True):
             image = axis.imshow(np.ma.masked_array(matrix, blank), cmap=colours, vmin=-limit, vmax=limit)
             axis.set_title(name)
-            axis.set_xticks(range(num_labels), label_names, rotation=90)
-            axis.set_yticks(range(num_labels), label_names)
+            axis.set_xticks(named, names, rotation=90)
+            axis.set_yticks(named, names)
             axis.tick_params(length=0)
             if num_labels <= _MAX_LABELS_WITH_VALUES:
                 _write_values(axis, matrix, limit)

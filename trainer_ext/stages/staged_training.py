@@ -37,7 +37,7 @@ from ..encoders.start import MEAN_STATE, format_shares, start_from_classifiers
 from ..errors import InputError
 from ..training.arguments import StackedEmotionTrainingArguments
 from ..training.checkpoints import last_complete_checkpoint
-from ..training.layers import split_encoder
+from ..training.layers import find_encoders, split_encoder
 from ..training.trainer import StackedEmotionTrainer
 from .feature_cache import (
     ROW_COLUMN,
@@ -315,11 +315,15 @@ class _StagedTraining:
         """Train from the beginning or the last checkpoint of the stage, and choose between its end and its start."""
         checkpoint = last_complete_checkpoint(args.output_dir)
         # A run that goes on has evaluated its start: once more would count against the patience of early stopping.
-        evaluation: dict[str, Any] = {"eval_on_start": bool(args.eval_on_start) and checkpoint is None}
+        changes: dict[str, Any] = {
+            "eval_on_start": bool(args.eval_on_start) and checkpoint is None,
+            "training_mode": "joint",
+            "encoder_learning_rates": _rates_of(stage.model, args),
+        }
         trainer = self.make_trainer(
             stage=stage.name,
             model=stage.model,
-            args=replace(args, **evaluation),
+            args=replace(args, **changes),
             train_dataset=stage.rows["train"],
             eval_dataset=stage.rows.get("validation"),
             data_collator=stage.collator,
@@ -345,6 +349,12 @@ def _summary(stages: dict[str, dict[str, float]], encoding_time: float) -> dict[
     for key in ("train_runtime", "train_samples_per_second"):
         summary |= {f"{key}/{stage}": metrics[key] for stage, metrics in stages.items()}
     return summary
+
+
+def _rates_of(model: nn.Module, args: StackedEmotionTrainingArguments) -> dict[str, float]:
+    """The learning rates of those encoders that the model of a stage has."""
+    encoders = find_encoders(model)
+    return {name: rate for name, rate in (args.encoder_learning_rates or {}).items() if name in encoders}
 
 
 def _stage_name(name: str, fold: int | None = None) -> str:

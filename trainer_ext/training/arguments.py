@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 
 from ..errors import InputError, Range, check_choices, check_ranges
 from ..evaluation.label_statistics import CLASS_WEIGHT_METHODS, compute_class_weights
-from ..losses.base import BASE_LOSSES
+from ..losses.base import BASE_LOSSES, LOSSES_WITH_STATISTICS
 from ..losses.correlation import CORRELATION_TERMS
 from ..losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 from ..precision import best_precision
@@ -30,22 +30,43 @@ STAGED_FIELDS = (
     *("polish_num_train_epochs", "polish_learning_rate"),
 )
 _RANGES: tuple[Range, ...] = (
-    ("head_learning_rate", lambda rate: rate >= 0, "0 or more"),
+    ("output_dir", lambda folder: folder is None or bool(str(folder).strip()), "the name of a folder"),
+    ("num_train_epochs", lambda number: 0 < number < math.inf, "a finite number above 0"),
+    ("max_steps", lambda number: number == -1 or 1 <= number < math.inf, "-1 (by epochs) or at least 1"),
+    ("learning_rate", lambda rate: 0 <= rate < math.inf, "a finite number of 0 or more"),
+    ("head_learning_rate", lambda rate: 0 <= rate < math.inf, "a finite number of 0 or more"),
     ("layerwise_lr_decay", lambda factor: 0 < factor <= 1, "above 0 and at most 1"),
+    ("weight_decay", lambda rate: 0 <= rate < math.inf, "a finite number of 0 or more"),
+    ("warmup_steps", lambda number: 0 <= number < math.inf, "a finite number of 0 or more"),
+    ("max_grad_norm", lambda norm: 0 <= norm < math.inf, "a finite number of 0 (no clipping) or more"),
+    ("adam_beta1", lambda ratio: 0 <= ratio < 1, "from 0 to below 1"),
+    ("adam_beta2", lambda ratio: 0 <= ratio < 1, "from 0 to below 1"),
+    ("adam_epsilon", lambda number: 0 < number < math.inf, "a finite number above 0"),
+    ("per_device_train_batch_size", lambda number: number >= 1, "at least 1"),
+    ("per_device_eval_batch_size", lambda number: number >= 1, "at least 1"),
+    ("gradient_accumulation_steps", lambda number: number >= 1, "at least 1"),
+    ("label_smoothing_factor", lambda ratio: ratio == 0, "0: the labels of a text are smoothed by no `base_loss`"),
     ("num_frozen_layers", lambda number: number >= -1, "-1 (all) or more"),
     ("lora_r", lambda rank: rank >= 0, "0 (no adapters) or more"),
-    ("lora_alpha", lambda scale: scale > 0, "above 0"),
+    ("lora_alpha", lambda scale: 0 < scale < math.inf, "a finite number above 0"),
     ("lora_dropout", lambda ratio: 0 <= ratio < 1, "from 0 to below 1"),
     ("early_stopping_patience", lambda number: number is None or number >= 1, "at least 1"),
-    ("early_stopping_threshold", lambda gain: gain >= 0, "0 or more"),
+    ("early_stopping_threshold", lambda gain: 0 <= gain < math.inf, "a finite number of 0 or more"),
     ("class_weight_cap", lambda weight: weight >= 1, "at least 1"),
-    ("correlation_smoothing", lambda number: number >= 0, "0 or more"),
+    ("correlation_smoothing", lambda number: 0 <= number < math.inf, "a finite number of 0 or more"),
+    *(
+        (f"{term}_loss_weight", lambda weight: weight < math.inf, "a finite number")
+        for term in ("base", "auxiliary", "encoder", "correlation", "contrastive")
+    ),
+    ("contrastive_temperature", lambda number: 0 < number < math.inf, "a finite number above 0"),
     ("num_folds", lambda number: number == 0 or number >= 2, "0 (none) or at least 2"),
-    ("head_num_train_epochs", lambda number: number > 0, "above 0"),
+    ("head_num_train_epochs", lambda number: 0 < number < math.inf, "above 0"),
     ("head_per_device_train_batch_size", lambda number: number >= 1, "at least 1"),
-    ("polish_num_train_epochs", lambda number: number >= 0, "0 (none) or more"),
-    ("polish_learning_rate", lambda rate: rate > 0, "above 0"),
+    ("polish_num_train_epochs", lambda number: 0 <= number < math.inf, "0 (none) or more"),
+    ("polish_learning_rate", lambda rate: 0 < rate < math.inf, "above 0"),
 )
+# Ends of the names of metrics that are better the smaller they are.
+_ENDS_OF_SMALL_METRICS = ("loss", "error", "distance")
 
 
 @dataclass
@@ -229,19 +250,26 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     derived_precision: str = field(default="fp32", repr=False, metadata={"help": argparse.SUPPRESS})
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_ranges(self, _RANGES)
+        self.check()
         self._read_encoder_learning_rates()
-        self._check_loss()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self._choose_precision()
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = not (self.base_loss_weight and self.auxiliary_loss_weight)
+        metric = self.metric_for_best_model
+        if metric is not None and self.greater_is_better is None:
+            self.greater_is_better = not is_small_metric(metric)
         super().__post_init__()
         self._check_layers()
         if self.training_mode == "staged":
             self._check_staged()
+
+    def check(self) -> None:
+        """An [`InputError`] for the first field that cannot be used by itself; each trial of a search is checked."""
+        check_choices(self)
+        check_ranges(self, _RANGES)
+        self._check_loss()
 
     def _read_encoder_learning_rates(self) -> None:
         """Numbers of them: YAML reads 3e-3 as a word."""
@@ -308,6 +336,15 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     def _shards_weights(self) -> bool:
         return bool(self.fsdp or self.deepspeed or os.environ.get("ACCELERATE_USE_FSDP") == "true")
 
+    def field_of_statistics(self) -> str | None:
+        """The first field whose term of the loss is made from the labels of the whole training set, if any."""
+        needs = {
+            "class_weights": self.class_weights != "none",
+            "base_loss": self.base_loss in LOSSES_WITH_STATISTICS,
+            "correlation_loss": self.correlation_loss != "none",
+        }
+        return next((name for name, is_needed in needs.items() if is_needed), None)
+
     def create_loss(self, labels: npt.ArrayLike, label_names: Sequence[str]) -> HybridLoss:
         """
         The hybrid loss of these arguments.
@@ -327,7 +364,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             # YAML reads 1e-1 as a word.
             if not isinstance(weight, int | float):
                 raise InputError(f"`label_weights`: the weight of {label!r} must be a number, got {weight!r}.")
-            if not weight > 0:
+            if not 0 < weight < math.inf:
                 raise InputError(f"`label_weights`: the weight of {label!r} must be above 0, got {weight}.")
             weights[list(label_names).index(label)] = weight
         return HybridLoss(
@@ -349,3 +386,8 @@ class StackedEmotionTrainingArguments(TrainingArguments):
                 contrastive=self.contrastive_loss_weight,
             ),
         )
+
+
+def is_small_metric(name: str) -> bool:
+    """Whether a metric is better the smaller it is: a loss, one of its terms (`loss/base`), an error, a distance."""
+    return "loss/" in name or name.endswith(_ENDS_OF_SMALL_METRICS)

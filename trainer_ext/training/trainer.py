@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from torch import nn
@@ -23,15 +24,27 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
-from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler, tokenize_dataset
+from ..data.batching import (
+    TEXT_COLUMN,
+    EmotionDataCollator,
+    EpochLengthGroupedSampler,
+    label_column,
+    tokenize_dataset,
+)
 from ..errors import InputError
-from ..evaluation.results import SAME_ANSWER, compute_validation_metrics, labels_and_probabilities, says_the_same
+from ..evaluation.results import (
+    SAME_ANSWER,
+    VALIDATION_METRICS,
+    compute_validation_metrics,
+    labels_and_probabilities,
+    says_the_same,
+)
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
@@ -64,15 +77,19 @@ class StackedEmotionTrainer(Trainer):
 
     Args:
         train_dataset, eval_dataset ([`datasets.Dataset`], *optional*):
-            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`.
+            Rows of `tokenize_dataset`; with a column `text` they are tokenised by `processing_class`, as those of
+            `evaluate` and `predict` are. Any data set of torch will do, of rows with texts or tensors, and a stream
+            with `max_steps`.
         data_collator (*optional*, defaults to [`EmotionDataCollator`] of `processing_class`): Makes the batches.
         compute_metrics (`Callable`, *optional*, defaults to [`compute_validation_metrics`]):
             Metrics of an evaluation; `None` for the loss alone.
         distillation_loss ([`DistillationLoss`], *optional*): How rows with a column `teacher_logits` learn from it.
 
+    Loss, class statistics, frozen layers and early stopping are made from the arguments when a training starts, for
+    the model that is trained then: with `model_init` and in `hyperparameter_search`, each trial has its own.
+
     Raises:
-        `InputError`: If `num_frozen_layers` is more than an encoder has, or `early_stopping_patience` has no metric to
-            go by.
+        `InputError`: If an argument cannot be used with the model or the data sets, or would be without effect.
     """
 
     args: StackedEmotionTrainingArguments
@@ -93,6 +110,12 @@ class StackedEmotionTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = args or StackedEmotionTrainingArguments()
+        if not isinstance(args, StackedEmotionTrainingArguments):
+            raise InputError(f"`args` must be StackedEmotionTrainingArguments, got {type(args).__name__}.")
+        if kwargs.get("compute_loss_func") is not None:
+            raise InputError(
+                "`compute_loss_func` would not be called: choose a `base_loss`, or override `create_loss`."
+            )
         if args.n_gpu > 1:
             # `nn.DataParallel` cannot join outputs that are as wide as the longest text of each GPU.
             logger.warning(f"One of {args.n_gpu} GPUs is used: `accelerate launch` uses all.")
@@ -103,8 +126,8 @@ class StackedEmotionTrainer(Trainer):
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=_tokenized(train_dataset, processing_class),
-            eval_dataset=_tokenized(eval_dataset, processing_class),
+            train_dataset=_prepared(train_dataset, processing_class),
+            eval_dataset=_prepared(eval_dataset, processing_class),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs,
@@ -115,31 +138,125 @@ class StackedEmotionTrainer(Trainer):
                 "the loss is that of the batches of all, which must be of one size."
             )
         self.add_callback(_EpochOrderCallback)
-        self.hybrid_loss = self.create_loss()
         self.distillation_loss = distillation_loss or DistillationLoss()
+        self._early_stopping: EarlyStoppingCallback | None = None
+        self._set_up_training()
+
+    def _set_up_training(self) -> None:
+        """Make the state that depends on model and arguments, anew for each model of `model_init` and each trial."""
+        self._check_model()
+        self.hybrid_loss = self.create_loss()
         self.train_terms, self.eval_terms = TermMeter(), TermMeter()
         self.last_terms: dict[str, torch.Tensor] = {}
         if self.args.num_frozen_layers:
             freeze_layers(self.model, self.args.num_frozen_layers)
+        if self._early_stopping is not None:
+            self.remove_callback(self._early_stopping)
+            self._early_stopping = None
         if self.args.early_stopping_patience:
             self._add_early_stopping()
 
+    def _check_model(self) -> None:
+        """An [`InputError`] if an argument of the encoders would be without effect on this model."""
+        args, encoders = self.args, find_encoders(self.model)
+        if not hasattr(self.model, "config"):
+            raise InputError(
+                f"`model` must be a model of transformers with a `config`, got {type(self.model).__name__}."
+            )
+        if unknown := sorted({*(args.encoder_learning_rates or {})} - {*encoders}):
+            raise InputError(
+                f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {', '.join(encoders) or 'none'}."
+            )
+        if args.neftune_noise_alpha is not None and len(encoders) > 1:
+            raise InputError("`neftune_noise_alpha` would reach the first encoder alone: leave it out.")
+        if args.lora_r and not hasattr(self.model, "peft_config"):
+            raise InputError(
+                "`lora_r` changes no model by itself: pass `add_lora(model, args)` of trainer_ext.training.lora, "
+                "or train with scripts.train."
+            )
+
+    def _check_best_metric(self) -> None:
+        """Before a training: whether its evaluations will have `metric_for_best_model`, as far as can be known."""
+        metric = self.args.metric_for_best_model
+        if self.args.eval_strategy == "no" or metric is None:
+            return
+        name = metric.removeprefix("eval_")
+        if isinstance(self.eval_dataset, dict):
+            prefix = next((f"{split}_" for split in self.eval_dataset if name.startswith(f"{split}_")), None)
+            if prefix is None:
+                raise InputError(
+                    f"`metric_for_best_model` must begin with the name of an evaluation set, "
+                    f"such as {next(iter(self.eval_dataset))}_{name}, got {metric!r}."
+                )
+            name = name.removeprefix(prefix)
+        if self.compute_metrics not in (None, compute_validation_metrics) or self._observers():
+            # Metrics of another's making show at the first evaluation.
+            return
+        known = ["loss", *(VALIDATION_METRICS if self.compute_metrics else ())]
+        if name not in known and not name.startswith("loss/"):
+            self._go_by_loss(known)
+
+    def _go_by_loss(self, known: Sequence[str]) -> None:
+        """If the metrics lack the default `metric_for_best_model`, the loss decides; another name is an error."""
+        metric = self.args.metric_for_best_model
+        if metric != StackedEmotionTrainingArguments.metric_for_best_model or "loss" not in known:
+            raise InputError(f"`metric_for_best_model` is {metric!r}, but the metrics are {', '.join(known)}.")
+        logger.warning(f"The metrics have no {metric}: the best epoch is that of the lowest loss.")
+        self.args.metric_for_best_model, self.args.greater_is_better = "loss", False
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **kwargs: Any) -> Any:
+        """
+        The parent's.
+
+        Raises:
+            `InputError`: If an argument would be without effect.
+        """
+        if self.args.training_mode == "staged":
+            raise InputError(
+                "`train` trains jointly, but `training_mode` is staged: call `train_staged` of "
+                "trainer_ext.stages.staged_training, or train with scripts.train."
+            )
+        return super().train(resume_from_checkpoint, *arguments, **kwargs)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        """The parent's, at the start of every training: the model and the arguments are those to train with now."""
+        precision = self.args.precision
+        super()._hp_search_setup(trial)
+        self.args.check()
+        self._check_best_metric()
+        if self.args.precision != precision:
+            raise InputError("`precision` is the same in all trials of a search: leave it out of `hp_space`.")
+        self._set_up_training()
+
     def create_loss(self) -> HybridLoss:
         """The loss of the arguments, with statistics of the training set, which go into the model's config too."""
-        if self.train_dataset is None:
-            # Nothing is trained: evaluations are compared with one another by the plain loss.
-            statistics = LabelStatistics.from_labels(np.zeros((1, self.model.config.num_labels)))
-            return HybridLoss(statistics).to(self.args.device)
-        labels = dataset_labels(self.train_dataset)
-        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         names = label_names(self.model.config)
-        if labels.shape[1:] != (len(names),):
+        if self.train_dataset is None and not self.is_in_train:
+            # Nothing is trained: evaluations are compared with one another by the plain loss.
+            return HybridLoss(LabelStatistics.from_labels(np.zeros((1, len(names))))).to(self.args.device)
+        if self.train_dataset is None or not has_length(self.train_dataset):
+            return self._create_loss_without_labels(names)
+        labels = dataset_labels(self.train_dataset)
+        if labels.ndim != 2 or labels.shape[1] != len(names):
             raise InputError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
             )
+        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         loss = self.args.create_loss(labels, names)
         self.model.config.class_weights = loss.statistics.class_weights.tolist()
         self.model.config.label_correlation = loss.statistics.correlation.tolist()
+        return loss.to(self.args.device)
+
+    def _create_loss_without_labels(self, names: list[str]) -> HybridLoss:
+        """The loss for a stream or batches of one's own, of which nothing can be counted beforehand."""
+        if field := self.args.field_of_statistics():
+            raise InputError(
+                f"`{field}` needs the labels of all training texts, and a stream has no length: pass a "
+                "datasets.Dataset, or `label_weights` in place of `class_weights`."
+            )
+        loss = self.args.create_loss(np.zeros((1, len(names))), names)
+        self.model.config.class_weights = loss.statistics.class_weights.tolist()
+        self.model.config.label_correlation = None
         return loss.to(self.args.device)
 
     def compute_loss(
@@ -151,9 +268,11 @@ class StackedEmotionTrainer(Trainer):
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The sum of the terms of the hybrid loss over the batch of all processes."""
         needs_hidden = self.hybrid_loss.needs_states and not _has_text_states(self.model)
+        options = {"output_hidden_states": True} if needs_hidden else {}
+        if not getattr(getattr(self.model, "config", None), "return_dict", True):
+            options["return_dict"] = True
         outputs = model(
-            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)},
-            **({"output_hidden_states": True} if needs_hidden else {}),
+            **{key: value for key, value in inputs.items() if key not in ("labels", TEACHER_COLUMN)}, **options
         )
         states = None
         if needs_hidden:
@@ -223,8 +342,7 @@ class StackedEmotionTrainer(Trainer):
     ) -> EvalLoopOutput:
         """The parent's, with the mean of every term of the loss and the numbers of every [`ReportCallback`]."""
         self.eval_terms.means()
-        callbacks = self.callback_handler.callbacks
-        observers = [callback for callback in callbacks if isinstance(callback, ReportCallback)]
+        observers = self._observers()
         is_observed = bool(observers) and description == "Evaluation"
         if is_observed and self.compute_metrics is None:
             # `evaluate` asks for the loss alone if no function wants the predictions.
@@ -236,13 +354,26 @@ class StackedEmotionTrainer(Trainer):
         # Before the first step nothing has been learnt that could be lost.
         if self.state.global_step and says_the_same(output.predictions):
             logger.warning_once(SAME_ANSWER)
-        if not is_observed or output.predictions is None or output.label_ids is None:
-            return output
-        predictions = EvaluationPredictions(*labels_and_probabilities(output), metric_key_prefix)
-        for observer in observers:
-            numbers = observer.on_predictions(self.args, self.state, predictions, self.callback_handler.callbacks)
-            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in numbers.items()})
+        if is_observed and output.predictions is not None and output.label_ids is not None:
+            output.metrics.update(self._observe(observers, output, metric_key_prefix))
+        metric = self.args.metric_for_best_model
+        if self.is_in_train and metric is not None and metric_key_prefix == "eval":
+            names = [key.removeprefix("eval_") for key in output.metrics]
+            if metric.removeprefix("eval_") not in names:
+                self._go_by_loss(names)
         return output
+
+    def _observers(self) -> list[ReportCallback]:
+        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, ReportCallback)]
+
+    def _observe(self, observers: Sequence[ReportCallback], output: EvalLoopOutput, prefix: str) -> dict[str, float]:
+        """The numbers that the observers make of the predictions of an evaluation."""
+        numbers: dict[str, float] = {}
+        predictions = EvaluationPredictions(*labels_and_probabilities(output), prefix)
+        for observer in observers:
+            own = observer.on_predictions(self.args, self.state, predictions, self.callback_handler.callbacks)
+            numbers |= {f"{prefix}_{key}": value for key, value in own.items()}
+        return numbers
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """
@@ -257,7 +388,6 @@ class StackedEmotionTrainer(Trainer):
         own_rates = {
             id(value): rate
             for name, rate in (self.args.encoder_learning_rates or {}).items()
-            if name in encoders
             for value in encoders[name].parameters()
         }
         if self.args.layerwise_lr_decay == 1:
@@ -287,7 +417,8 @@ class StackedEmotionTrainer(Trainer):
             )
         # Otherwise a resumed run would count from zero.
         args.restore_callback_states_from_checkpoint = True
-        self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold))
+        self._early_stopping = EarlyStoppingCallback(args.early_stopping_patience, args.early_stopping_threshold)
+        self.add_callback(self._early_stopping)
 
     def whole_model(self) -> nn.Module:
         """
@@ -339,6 +470,10 @@ class StackedEmotionTrainer(Trainer):
         """How many batches of the sampler are one batch of all processes."""
         return 1 if self.args.accelerator_config.split_batches else self.args.world_size
 
+    def _get_dataloader(self, dataset: Any, *arguments: Any, **kwargs: Any) -> DataLoader:
+        """The parent's, on texts as well, whatever the way they came in."""
+        return super()._get_dataloader(_prepared(dataset, self.processing_class), *arguments, **kwargs)
+
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
         strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "random"
@@ -361,7 +496,9 @@ class _EpochOrderCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        kwargs["train_dataloader"].set_epoch(int(state.epoch))
+        # Batches of one's own may have no epochs.
+        if hasattr(kwargs["train_dataloader"], "set_epoch"):
+            kwargs["train_dataloader"].set_epoch(int(state.epoch))
 
 
 class TermMeter:
@@ -390,13 +527,32 @@ class TermMeter:
         return values
 
 
-def _tokenized(dataset: Any, tokenizer: Any) -> Any:
-    """The rows of `tokenize_dataset`, for texts that have not been; several evaluation sets one by one."""
+def _prepared(dataset: Any, tokenizer: Any) -> Any:
+    """
+    The rows that batches are made of: texts are tokenised, by `tokenize_dataset` where all rows are at hand, and the
+    labels are called `labels`. Several evaluation sets one by one.
+    """
     if isinstance(dataset, dict):
-        return {name: _tokenized(part, tokenizer) for name, part in dataset.items()}
-    if tokenizer is None or "text" not in (getattr(dataset, "column_names", None) or ()):
+        return {name: _prepared(part, tokenizer) for name, part in dataset.items()}
+    if dataset is None or not has_length(dataset):
+        return dataset
+    if not len(dataset):
+        raise InputError("A data set is empty: expected at least one row.")
+    if not isinstance(dataset, datasets.Dataset):
+        if tokenizer is None or not isinstance(dataset[0], Mapping) or TEXT_COLUMN not in dataset[0]:
+            return dataset
+        dataset = datasets.Dataset.from_list([_plain_row(dataset[index]) for index in range(len(dataset))])
+    labels = label_column(dataset.column_names)
+    if labels not in (None, "labels"):
+        dataset = dataset.rename_column(labels, "labels")
+    if tokenizer is None or TEXT_COLUMN not in dataset.column_names:
         return dataset
     return tokenize_dataset(dataset, tokenizer)[0]
+
+
+def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without tensors."""
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in row.items()}
 
 
 def dataset_labels(dataset: Any) -> np.ndarray:
@@ -404,11 +560,17 @@ def dataset_labels(dataset: Any) -> np.ndarray:
     The labels of a data set as an array of shape `(num_samples, num_labels)`.
 
     Args:
-        dataset ([`datasets.Dataset`] or a sequence of rows): With `labels`, 0 or 1, in every row.
+        dataset ([`datasets.Dataset`] or a sequence of rows): With labels, 0 or 1, in every row.
+
+    Raises:
+        `InputError`: If the rows have no labels.
     """
+    column = label_column(dataset.column_names if hasattr(dataset, "column_names") else dataset[0])
+    if column is None:
+        raise InputError("The training set has no column `labels`: expected 0 or 1 for every label in each row.")
     if hasattr(dataset, "column_names"):
-        return np.asarray(dataset.with_format("numpy")["labels"][:])
-    return np.stack([np.asarray(dataset[index]["labels"]) for index in range(len(dataset))])
+        return np.asarray(dataset.with_format("numpy")[column][:])
+    return np.stack([np.asarray(dataset[index][column]) for index in range(len(dataset))])
 
 
 def _has_text_states(model: nn.Module) -> bool:
