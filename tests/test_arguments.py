@@ -18,6 +18,7 @@ from trainer_ext.errors import InputError
 from trainer_ext.evaluation.label_statistics import label_correlation
 from trainer_ext.losses.base import FocalLoss
 from trainer_ext.losses.correlation import LaplacianTerm
+from trainer_ext.losses.hybrid import LossInputs
 from trainer_ext.precision import best_precision
 from trainer_ext.recipe import load_recipe
 from trainer_ext.training import arguments as training_args
@@ -244,7 +245,8 @@ def test_fields_of_the_loss_reach_it(tmp_path: Path) -> None:
 def test_the_loss_of_the_defaults_is_binary_cross_entropy(tmp_path: Path) -> None:
     loss = make(tmp_path, precision="fp32").create_loss([[1, 0], [0, 0], [0, 1]], ["a", "b"])
     logits, labels = torch.tensor([[1.5, -2.0]]), torch.tensor([[0.0, 1.0]])
-    assert loss(logits, labels) == {"base": torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)}
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    assert loss(LossInputs(logits, labels)) == {"base": expected}
     assert not loss.needs_states
 
 

@@ -291,7 +291,7 @@ def test_broken_tweets_leave_nothing(roberta_teacher: Path, tmp_path: Path, capf
     whole = tweets.read_bytes()
     tweets.write_bytes(whole + b'"4","5","Mon"\n')
     message = fails(build_balanced_dataset.main, capfd, recipe)
-    assert "tweets.csv, row 110: expected 6 columns" in message
+    assert "tweets.csv: CSV parse error: Row #110: Expected 6 columns, got 3" in message
     write_tweets(tweets, [], 0)
     assert "tweets.csv: has no rows, expected tweets" in fails(build_balanced_dataset.main, capfd, recipe)
     assert not (tmp_path / "output").exists()

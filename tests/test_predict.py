@@ -282,7 +282,7 @@ def test_tables_that_cannot_be_read(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes, part: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    assert part in fails(capfd, "--input", str(tmp_path / name))
+    assert part in fails(predict.main, capfd, "--input", tmp_path / name)
 
 
 @pytest.mark.parametrize("model", ["no_such_folder", "/no/such/folder"])

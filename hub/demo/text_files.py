@@ -64,7 +64,8 @@ def read_texts(path: str | Path | None) -> TextFile:
 
 def _read_csv(content: str, name: str) -> TextFile:
     delimiter = find_delimiter(io.StringIO(content, newline=""))
-    csv.field_size_limit(len(content) + 1)
+    # Of the whole process: never lower than other readers have it.
+    csv.field_size_limit(max(csv.field_size_limit(), len(content) + 1))
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [row for row in reader if row]

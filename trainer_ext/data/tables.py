@@ -278,7 +278,8 @@ def _csv_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> It
 
 
 def _csv_records(source: str, lines: Iterable[str], delimiter: str) -> Iterator[_Record]:
-    csv.field_size_limit(_MAX_CELL)
+    # Of the whole process: never lower than other readers have it.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
