@@ -22,6 +22,7 @@ from hub.model.summary import SUMMARY_NAME, summarise_training
 from modeling_stacked_emotion import round_weights
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
+from trainer_ext.data.rows import dataset_labels
 from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
 from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
@@ -44,7 +45,7 @@ from trainer_ext.training.checkpoints import find_checkpoint
 from trainer_ext.training.layers import count_parameters
 from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
 from trainer_ext.training.paths import RunPaths
-from trainer_ext.training.trainer import StackedEmotionTrainer, dataset_labels
+from trainer_ext.training.trainer import StackedEmotionTrainer
 
 _MIN_STUDENT_TOKENS = 8
 _SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch import nn
@@ -30,13 +29,8 @@ from transformers.utils import logging
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
-from ..data.batching import (
-    TEXT_COLUMN,
-    EmotionDataCollator,
-    EpochLengthGroupedSampler,
-    label_column,
-    tokenize_dataset,
-)
+from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler
+from ..data.rows import dataset_labels, prepare_rows
 from ..errors import InputError
 from ..evaluation.results import (
     SAME_ANSWER,
@@ -48,6 +42,7 @@ from ..evaluation.results import (
 from ..losses.distillation import NO_LABEL, DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
+from ..losses.meter import TermMeter
 from ..reports.callback import EvaluationPredictions, ReportCallback
 from .arguments import StackedEmotionTrainingArguments
 from .layers import find_encoders, freeze_layers, layers_from_top
@@ -126,8 +121,8 @@ class StackedEmotionTrainer(Trainer):
             model=model,
             args=args,
             data_collator=data_collator,
-            train_dataset=_prepared(train_dataset, processing_class),
-            eval_dataset=_prepared(eval_dataset, processing_class),
+            train_dataset=prepare_rows(train_dataset, processing_class),
+            eval_dataset=prepare_rows(eval_dataset, processing_class),
             processing_class=processing_class,
             compute_metrics=compute_metrics,
             **kwargs,
@@ -472,7 +467,7 @@ class StackedEmotionTrainer(Trainer):
 
     def _get_dataloader(self, dataset: Any, *arguments: Any, **kwargs: Any) -> DataLoader:
         """The parent's, on texts as well, whatever the way they came in."""
-        return super()._get_dataloader(_prepared(dataset, self.processing_class), *arguments, **kwargs)
+        return super()._get_dataloader(prepare_rows(dataset, self.processing_class), *arguments, **kwargs)
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """The batches of `predict`, in the order of the rows; `evaluate` may group them by length."""
@@ -499,78 +494,6 @@ class _EpochOrderCallback(TrainerCallback):
         # Batches of one's own may have no epochs.
         if hasattr(kwargs["train_dataloader"], "set_epoch"):
             kwargs["train_dataloader"].set_epoch(int(state.epoch))
-
-
-class TermMeter:
-    """Weighted means of the terms of a loss over batches, summed up on the device of the loss."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.weight = 0.0
-
-    def add(self, terms: dict[str, torch.Tensor], weight: float) -> None:
-        """
-        Add a batch to the means.
-
-        Args:
-            terms (`dict[str, torch.Tensor]`): Term to its value for the batch, of shape `()`.
-            weight (`float`): How much the batch counts, such as its number of texts.
-        """
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + weight * value.detach()
-        self.weight += weight
-
-    def means(self, prefix: str = "") -> dict[str, float]:
-        """The means of the batches since the last call, under `<prefix><term>`; those before are forgotten."""
-        values = {prefix + name: (value / self.weight).item() for name, value in self.sums.items()}
-        self.sums, self.weight = {}, 0.0
-        return values
-
-
-def _prepared(dataset: Any, tokenizer: Any) -> Any:
-    """
-    The rows that batches are made of: texts are tokenised, by `tokenize_dataset` where all rows are at hand, and the
-    labels are called `labels`. Several evaluation sets one by one.
-    """
-    if isinstance(dataset, dict):
-        return {name: _prepared(part, tokenizer) for name, part in dataset.items()}
-    if dataset is None or not has_length(dataset):
-        return dataset
-    if not len(dataset):
-        raise InputError("A data set is empty: expected at least one row.")
-    if not isinstance(dataset, datasets.Dataset):
-        if tokenizer is None or not isinstance(dataset[0], Mapping) or TEXT_COLUMN not in dataset[0]:
-            return dataset
-        dataset = datasets.Dataset.from_list([_plain_row(dataset[index]) for index in range(len(dataset))])
-    labels = label_column(dataset.column_names)
-    if labels not in (None, "labels"):
-        dataset = dataset.rename_column(labels, "labels")
-    if tokenizer is None or TEXT_COLUMN not in dataset.column_names:
-        return dataset
-    return tokenize_dataset(dataset, tokenizer)[0]
-
-
-def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without tensors."""
-    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in row.items()}
-
-
-def dataset_labels(dataset: Any) -> np.ndarray:
-    """
-    The labels of a data set as an array of shape `(num_samples, num_labels)`.
-
-    Args:
-        dataset ([`datasets.Dataset`] or a sequence of rows): With labels, 0 or 1, in every row.
-
-    Raises:
-        `InputError`: If the rows have no labels.
-    """
-    column = label_column(dataset.column_names if hasattr(dataset, "column_names") else dataset[0])
-    if column is None:
-        raise InputError("The training set has no column `labels`: expected 0 or 1 for every label in each row.")
-    if hasattr(dataset, "column_names"):
-        return np.asarray(dataset.with_format("numpy")[column][:])
-    return np.stack([np.asarray(dataset[index][column]) for index in range(len(dataset))])
 
 
 def _has_text_states(model: nn.Module) -> bool:
