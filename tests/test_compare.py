@@ -85,6 +85,7 @@ def test_ablation_has_every_subset_of_the_encoders(name: str) -> None:
 # ----------------------------------------------------------------------------------------------- from finished runs
 
 
+@pytest.mark.slow
 def test_everything_is_made_from_predictions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, variants = write_finished_runs(tmp_path)
     summary = compare.main(arguments)

@@ -95,6 +95,7 @@ def assert_parity(folder: Path, corpus: list[str]) -> None:
             np.testing.assert_allclose(value, outputs[name].numpy(), atol=1e-4, rtol=0, err_msg=name)
 
 
+@pytest.mark.slow
 def test_stack_says_what_torch_says(exported: Path, corpus: list[str]) -> None:
     assert_parity(exported, corpus)
     session = onnxruntime.InferenceSession(exported / "onnx" / "model.onnx")
@@ -115,6 +116,7 @@ def test_other_heads_on_one_encoder(
     assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_close(exported: Path, corpus: list[str]) -> None:
     small, large = (exported / "onnx" / name for name in ("model_int8.onnx", "model.onnx"))
     assert small.stat().st_size < 0.6 * large.stat().st_size
@@ -166,12 +168,14 @@ def assert_example_agrees(folder: Path, texts: list[str]) -> None:
     assert 0 < sum(len(answer["emotions"]) for answer in answers) < len(texts) * len(LABELS)
 
 
+@pytest.mark.slow
 def test_example_runs_without_torch_on_a_stack(exported: Path, corpus: list[str]) -> None:
     assert_example_agrees(exported, [*corpus[:5], "", "@ann sooooo gooood http://a.b", corpus[-3], "word " * 200])
     # The int8 file is what it takes by itself.
     assert len(run_example(exported, ["hello"])) == 1
 
 
+@pytest.mark.slow
 def test_graph_reads_its_weights_from_the_file_beside_it(exported: Path, tmp_path: Path, corpus: list[str]) -> None:
     standalone = exported / "onnx" / "model.onnx"
     # A copy, so that nothing but what lies beside the graph can be read.
@@ -203,6 +207,7 @@ def test_export_into_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_benchmark_runs_all_four_on_the_same_texts(
     exported: Path, corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

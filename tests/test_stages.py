@@ -277,6 +277,7 @@ def test_the_head_starts_from_the_encoders_and_is_undone_if_it_is_no_better(
     torch.testing.assert_close(places["bytes"], (1 - share) * other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_encoder_with_fewer_layers_is_frozen_as_a_whole_in_its_stage(
     tmp_path: Path, on_optimizer: OnOptimizer
 ) -> None:

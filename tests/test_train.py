@@ -175,6 +175,7 @@ def test_same_seed_same_weights_and_what_was_in_the_folder_stays(tmp_path: Path)
     assert not (first["classifier.weight"] == third["classifier.weight"]).all()
 
 
+@pytest.mark.slow
 def test_static_words_are_trained_saved_in_fp16_and_highlight_words(tmp_path: Path) -> None:
     vectors = write_vectors(tmp_path / "words.vec")
     fields = {"mixer": "convolutions", "convolution_widths": [1, 3], "convolution_hidden_size": 16}
