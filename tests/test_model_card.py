@@ -259,7 +259,7 @@ def test_a_stock_model_needs_no_code() -> None:
     assert "trust_remote_code" not in body
     assert "pip install torch transformers\n" in body
     assert "A stock `BertForSequenceClassification`" in body
-    assert "config.thresholds[index]" in body
+    assert "enumerate(config.thresholds)" in body
     assert "Distilled from [user/stack](https://huggingface.co/user/stack)." in body
     assert 'emotion["score"] >= 0.5' in card(config=stock_config(), **PUBLISHED)[1]
 
