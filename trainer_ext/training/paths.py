@@ -24,16 +24,6 @@ class RunPaths:
         return self.repository / "checkpoints"
 
     @property
-    def stages(self) -> Path:
-        """A folder for each stage of a staged training."""
-        return self.checkpoints / "stages"
-
-    @property
-    def features(self) -> Path:
-        """The cached word states of a staged training."""
-        return self.checkpoints / "features"
-
-    @property
     def reports(self) -> Path:
         """Numbers and figures of every evaluation during training."""
         return self.repository / "reports"
