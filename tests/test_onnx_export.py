@@ -231,6 +231,7 @@ def test_stock_classifier_and_its_example(tmp_path: Path, encoder_folders: dict[
     assert_example_agrees(tmp_path, [*corpus[:5], "", "word " * 200])
 
 
+@pytest.mark.slow
 def test_other_logits_are_refused_and_nothing_is_left(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
