@@ -148,8 +148,6 @@ def _check(recipe: Recipe) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
-    for field in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-        check_integer(field, getattr(training, field), 1)
     if unknown := sorted({*(training.encoder_learning_rates or {})} - {*model.encoders}):
         known = ", ".join(model.encoders)
         raise InputError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
