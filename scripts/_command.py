@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -37,12 +39,33 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         warnings.formatwarning = _format_warning
         try:
-            return main(*args, **kwargs)
+            with _standard_output():
+                return main(*args, **kwargs)
         except (InputError, OSError) as error:
             print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_INPUT) from error
 
     return run
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """
+    Around a command: all that it prints is written before its end, so that a failure is an `OSError` like any other.
+    A reader who closes the pipe before the end has seen enough, which is no failure.
+    """
+    if sys.stdout is None:
+        raise InputError("Standard output is closed; send it to a file, or to /dev/null.")
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            # Python would try again on exit, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _format_warning(

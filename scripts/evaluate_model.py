@@ -44,14 +44,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     from modeling_stacked_emotion import decision_thresholds, label_names
     from trainer_ext.data.loading import read_file
-    from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
+    from trainer_ext.evaluation.prediction import find_device, load_classifier, predict_probabilities
     from trainer_ext.evaluation.results import evaluate_split, results_json, results_table
     from trainer_ext.files import write_file
 
     transformers.logging.disable_progress_bar()
     check_integer("--batch_size", options.batch_size, 1)
+    device = find_device(options.device)
     with reading(f"--model {options.model} cannot be loaded"):
-        model, tokenizer = load_classifier(options.model, options.device)
+        model, tokenizer = load_classifier(options.model, device)
     names = label_names(model.config)
     rows, _ = read_file(
         options.data,

@@ -108,7 +108,7 @@ def test_broken_files(tmp_path: Path, name: str, content: str | bytes, place: st
 @pytest.mark.parametrize(
     ("name", "content", "place", "parts"),
     [
-        ("a.json", "[]", "", ["the array is empty, expected at least one object"]),
+        ("a.json", "[]", "", ["the file is empty"]),
         ("a.json", '[{"text": "a"}, 5]', "", ["expected a JSON array of objects, got 5 as entry 2"]),
         ("a.json", '[\n{"text": "a"},\n{"text" "b"}]', ", row 3", ["JSON array of objects: Expecting ':' delimiter"]),
         ("a.json", '[{"text": "a", "text": "b"}]', "", ["JSON array of objects: key 'text' occurs twice"]),
@@ -207,11 +207,38 @@ def test_pieces_are_the_whole(tmp_path: Path, name: str, encoding: str) -> None:
         assert [value for piece in pieces for value in piece.values(column)] == whole.values(column)
 
 
-def test_files_that_are_not_read_in_pieces(tmp_path: Path) -> None:
-    (piece,) = iter_tables(write_parquet(tmp_path, "a.parquet", text=["a", "b", "c"]), 2)
-    assert piece.values("text") == ["a", "b", "c"]
-    (piece,) = iter_tables(write(tmp_path, "a.csv.gz", gzip.compress(b"text\na\nb\nc\n")), 2)
-    assert piece.values("text") == ["a", "b", "c"]
+def test_files_that_are_read_as_a_whole_come_in_pieces(tmp_path: Path) -> None:
+    for path, first_row in (
+        (write_parquet(tmp_path, "a.parquet", text=["a", "b", "c"]), 1),
+        (write(tmp_path, "a.csv.gz", gzip.compress(b"text\na\nb\nc\n")), 2),
+    ):
+        pieces = list(iter_tables(path, 2))
+        assert [piece.values("text") for piece in pieces] == [["a", "b"], ["c"]]
+        assert [row for piece in pieces for row in piece.rows] == [first_row, first_row + 1, first_row + 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", b""), ("a.tsv", b"\n"), ("a.jsonl", b" \n"), ("a.json", b"[]"), ("a.csv.gz", gzip.compress(b"\n"))],
+)
+def test_empty_file_has_no_pieces(tmp_path: Path, name: str, content: bytes) -> None:
+    path = write(tmp_path, name, content)
+    assert list(iter_tables(path, 2)) == []
+    with pytest.raises(InputError, match=message(path, "", "the file is empty")):
+        read_table(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz", "a.parquet"])
+def test_header_alone_is_a_piece_of_no_rows(tmp_path: Path, name: str) -> None:
+    if name == "a.parquet":
+        path = write_parquet(tmp_path, name, id=[], text=[])
+    else:
+        content = "id,text\n" if name == "a.csv" else gzip.compress(b"id\ttext\n")
+        path = write(tmp_path, name, content)
+    (piece,) = iter_tables(path, 2)
+    assert (list(piece.columns), piece.values("text"), list(piece.rows)) == (["id", "text"], [], [])
+    with pytest.raises(InputError, match="but no rows, expected at least one"):
+        read_table(path)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +246,6 @@ def test_files_that_are_not_read_in_pieces(tmp_path: Path) -> None:
     [
         ("a.csv", b"text,joy\nok,1\nok,1\ncaf\xe9,0\n", ", row 4", "expected UTF-8, got byte 0xe9 at offset 22"),
         ("a.csv", b"text,joy\nok,1\nok,1\na\n", ", row 4", "expected 2 fields, got 1"),
-        ("a.csv", b"", "", "the file is empty"),
-        ("a.tsv", b"\n", "", "the file is empty"),
-        ("a.jsonl", b" \n", "", "the file is empty"),
-        ("a.csv", b"text,joy\n", ", row 1", "has a header but no rows"),
         ("a.xlsx", b"PK", "", "got '.xlsx'; convert or rename it"),
     ],
 )

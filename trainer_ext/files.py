@@ -20,8 +20,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         `Path`: `.<name>.partial` in the same folder, to be written.
+
+    Raises:
+        `OSError`: If `path` is a folder, a device or the like, or cannot be written.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{path} is there and is no file, expected the name of a file; give another name.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     try:

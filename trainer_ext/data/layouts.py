@@ -81,7 +81,7 @@ def find_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
     """The texts of a table and their column, which is found by its name if it is not given."""
     column = _find_text_column(table, text_column)
     texts = table.values(column)
-    if set(map(type, texts)) != {str}:
+    if not set(map(type, texts)) <= {str}:
         index = next(i for i, text in enumerate(texts) if type(text) is not str)
         problem = f"expected a text, got {short(texts[index])}; write a string (it may be empty) or drop the row"
         raise table.error(problem, index=index, column=column)

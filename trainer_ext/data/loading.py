@@ -23,7 +23,17 @@ from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
 from .layouts import LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts
-from .tables import Table, error_at, first_duplicate, iter_tables, read_table, read_text, short, table_from_arrow
+from .tables import (
+    Table,
+    error_at,
+    first_duplicate,
+    iter_tables,
+    read_table,
+    read_text,
+    require_rows,
+    short,
+    table_from_arrow,
+)
 
 _ROWS_IN_MEMORY = 1000
 
@@ -212,7 +222,8 @@ def _load_tables(name: str, config: str | None, revision: str | None, split_name
         if split_name in loaded:
             data = loaded[split_name]
             table = data.with_format("arrow")[:]
-            tables[split] = table_from_arrow(f"{source}, split {split_name!r}", table, data.features)
+            table = table_from_arrow(f"{source}, split {split_name!r}", table, data.features)
+            tables[split] = require_rows(table)
         elif split == "train" or split_name != split:
             raise InputError(
                 f"{source}: has no split {split_name!r}, expected it as {split}_split; "

@@ -95,6 +95,12 @@ class Table:
         }
         return replace(self, columns=columns, rows=[self.rows[index] for index in indices])
 
+    def piece(self, start: int, num_rows: int) -> Table:
+        """The table of the records from `start`, counted from 0, at most `num_rows` of them."""
+        end = start + num_rows
+        columns = {name: values[start:end] for name, values in self.columns.items()}
+        return replace(self, columns=columns, rows=self.rows[start:end])
+
     def error(self, problem: str, *, index: int, column: str) -> InputError:
         """The error for one value; `index` counts the records from 0."""
         return error_at(self.source, problem, row=self.rows[index], column=column)
@@ -142,32 +148,42 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         `InputError`: If the file is missing, empty, of another format or malformed.
     """
     file, suffix = _check_file(path)
-    if suffix == ".parquet":
-        return _read_parquet(file)
-    text = read_text(file)
-    if not text.strip():
-        raise _is_empty(str(path))
-    return next(_PARSERS[suffix](str(path), lambda: io.StringIO(text, newline=""), None))
+    table = _read_whole(file, suffix)
+    if table is None:
+        raise error_at(str(path), "the file is empty, expected texts and labels; check how it was written")
+    return require_rows(table)
+
+
+def require_rows(table: Table) -> Table:
+    """The table, or an [`InputError`] if it has no rows."""
+    if not table.rows:
+        has = "a header" if table.header_row else "columns"
+        problem = f"has {has} but no rows, expected at least one; check how it was written"
+        raise error_at(table.source, problem, row=table.header_row)
+    return table
 
 
 def iter_tables(path: str | os.PathLike[str], num_rows: int) -> Iterator[Table]:
     """
     Read one file in pieces. Text that is not compressed takes the memory of one piece, unless it is one JSON array;
-    other files are read as a whole.
+    other files are first read as a whole.
 
     Args:
         path (`str` or `os.PathLike`): A file as of [`read_table`].
         num_rows (`int`): Most records of a piece.
 
     Yields:
-        `Table`: The next records, as [`read_table`] reads them.
+        `Table`: The next records, as [`read_table`] reads them: one table of no rows where a file has only a header or
+        columns, none where it is empty.
 
     Raises:
-        `InputError`: If the file is missing, empty, of another format or malformed.
+        `InputError`: If the file is missing, of another format or malformed.
     """
     file, suffix = _check_file(path)
     if suffix == ".parquet" or _is_compressed(file):
-        yield read_table(path)
+        whole = _read_whole(file, suffix)
+        if whole is not None:
+            yield from (whole.piece(start, num_rows) for start in range(0, len(whole.rows) or 1, num_rows))
         return
     try:
         yield from _PARSERS[suffix](str(path), lambda: _file_lines(file), num_rows)
@@ -197,8 +213,14 @@ def _is_compressed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def _is_empty(source: str) -> InputError:
-    return error_at(source, "the file is empty, expected texts and labels; check how it was written")
+def _read_whole(file: Path, suffix: str) -> Table | None:
+    """The table of a file, which may have no rows; none where the file is empty."""
+    if suffix == ".parquet":
+        return _read_parquet(file)
+    text = read_text(file)
+    if not text.strip():
+        return None
+    return next(_PARSERS[suffix](str(file), lambda: io.StringIO(text, newline=""), None), None)
 
 
 def _file_lines(path: Path) -> Iterator[str]:
@@ -261,8 +283,6 @@ def _read_parquet(path: Path) -> Table:
 def table_from_arrow(source: str, table: pa.Table, features: datasets.Features) -> Table:
     """The table of a Parquet file or Hub split; `features` may name the ids of its columns."""
     _check_columns(source, table.column_names, None)
-    if table.num_rows == 0:
-        raise error_at(source, "has columns but no rows, expected at least one; check how it was written")
     class_names = {}
     for name, feature in features.items():
         inner = getattr(feature, "feature", feature)
@@ -296,11 +316,16 @@ def _tsv_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> It
     first = next((record for _, record in _tsv_records(open_lines())), [])
     if len(first) == 3 and _INTEGERS.fullmatch(first[1].strip()):
         return _delimited_tables(source, _tsv_records(open_lines()), num_rows, header=["text", "labels", "id"])
-    is_semeval = first[:2] == ["ID", "Tweet"] or source.lower().removesuffix(".gz").endswith(".txt")
-    has_quotes = not is_semeval and any('"' in line for line in open_lines())
+    is_plain = is_semeval(first) or source.lower().removesuffix(".gz").endswith(".txt")
+    has_quotes = not is_plain and any('"' in line for line in open_lines())
     if not has_quotes or _is_unquoted(_tsv_records(open_lines())):
         return _delimited_tables(source, _tsv_records(open_lines()), num_rows)
     return _delimited_tables(source, _csv_records(source, open_lines(), "\t"), num_rows)
+
+
+def is_semeval(header: list[str]) -> bool:
+    """Whether it is the header of a SemEval-2018 file, in which quotes are plain characters."""
+    return header[:2] == ["ID", "Tweet"]
 
 
 def _tsv_records(lines: Iterable[str]) -> Iterator[_Record]:
@@ -326,27 +351,33 @@ def _delimited_tables(
     if header is None:
         header_row, names = next(records, (0, []))
         if not names:
-            raise _is_empty(source)
-        header = [name.strip() for name in names]
+            return
+        header = _name_columns(names)
     _check_columns(source, header, header_row)
-    is_empty = True
+    has_rows = False
     while piece := list(islice(records, num_rows)):
-        is_empty = False
+        has_rows = True
         for line, record in piece:
             if len(record) != len(header):
                 problem = f"expected {len(header)} fields, got {len(record)}; quote fields that hold the separator"
                 raise error_at(source, problem, row=line)
         lines, rows = zip(*piece, strict=True)
         yield Table(source, dict(zip(header, zip(*rows, strict=True), strict=True)), lines, header_row)
-    if is_empty:
-        problem = "has a header but no rows, expected at least one; check how it was written"
-        raise error_at(source, problem, row=header_row)
+    if not has_rows:
+        yield Table(source, dict.fromkeys(header, ()), (), header_row)
+
+
+def _name_columns(names: list[str]) -> list[str]:
+    """The names of a header. Of several columns without one, all but the first are named as pandas names them."""
+    header = [name.strip() for name in names]
+    first_blank = header.index("") if "" in header else None
+    return [name or ("" if index == first_blank else f"Unnamed: {index}") for index, name in enumerate(header)]
 
 
 def _json_tables(source: str, open_lines: _OpenLines, num_rows: int | None) -> Iterator[Table]:
     first = next((line.strip() for line in open_lines() if line.strip()), None)
     if first is None:
-        raise _is_empty(source)
+        return
     if first.startswith("["):
         records = _json_array(source, "".join(open_lines()))
     else:
@@ -370,8 +401,6 @@ def _json_array(source: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         reason = f"{error.msg} at character {error.colno}" if isinstance(error, json.JSONDecodeError) else error
         row = error.lineno if isinstance(error, json.JSONDecodeError) else None
         raise error_at(source, f"expected a JSON array of objects: {reason}; correct it", row=row) from error
-    if not records:
-        raise error_at(source, "the array is empty, expected at least one object; check how it was written")
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             problem = f"expected a JSON array of objects, got {short(record)} as entry {number}; correct it"

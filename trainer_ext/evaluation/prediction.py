@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -40,7 +40,11 @@ class Prediction(NamedTuple):
 
 
 def iter_predictions(
-    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Iterable[str],
+    batch_size: int = 64,
+    report: Callable[[int], object] | None = None,
 ) -> Iterator[Prediction]:
     """
     Classify texts one chunk at a time.
@@ -50,6 +54,7 @@ def iter_predictions(
         tokenizer: Its tokenizer.
         texts (`Iterable[str]`): Texts; consumed as the results are.
         batch_size (`int`, *optional*, defaults to 64): Texts per forward pass, at least 1.
+        report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
 
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
@@ -66,6 +71,8 @@ def iter_predictions(
         # Negated, so the shortest first: where one batch is not full, it is that of the longest texts.
         for batch in length_batches([-len(text) for text in chunk], batch_size):
             predictions |= zip(batch, _predict(model, tokenizer, [chunk[row] for row in batch]), strict=True)
+            if report is not None:
+                report(len(batch))
         yield from (predictions[row] for row in range(len(chunk)))
 
 
@@ -103,18 +110,18 @@ def predict_probabilities(
     return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
 
 
-def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedModel, Any]:
+def load_classifier(model: str, device: str | torch.device | None = None) -> tuple[PreTrainedModel, Any]:
     """
     A saved multi-label classifier and its tokenizer, ready to predict.
 
     Args:
         model (`str`): Folder or Hub id; one of ours or any `AutoModelForSequenceClassification`.
-        device (`str`, *optional*): Such as `"cpu"`; the accelerator if there is one, by default.
+        device (`str` or `torch.device`, *optional*): Such as `"cpu"`; see [`find_device`].
 
     Raises:
         `OSError`: If there is no such model.
         `InputError`: If it is not a multi-label classifier, is not whole or cannot be trusted; see
-            [`~trainer_ext.loading.load_model`].
+            [`~trainer_ext.loading.load_model`]. If there is no such device.
     """
     # First of all: other models have a tokenizer and weights that fail in less telling ways.
     config = load_config(model)
@@ -124,7 +131,24 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
             f"{model} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
             f"got {problem_type!r}."
         )
+    target = find_device(device)
     tokenizer = load_tokenizer(model)
-    classifier = load_model(model, config=config)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return classifier.to(device or accelerator or "cpu").eval(), tokenizer
+    return load_model(model, config=config).to(target).eval(), tokenizer
+
+
+def find_device(device: str | torch.device | None = None) -> torch.device:
+    """
+    The device of that name; by default the accelerator if there is one, else the CPU.
+
+    Raises:
+        `InputError`: If it cannot be used on this machine.
+    """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # AssertionError: torch was built without it.
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The device '{device}' cannot be used ({reason}); leave it out, or use 'cpu'.") from error
