@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 from trainer_ext.errors import InputError, printable
 
@@ -46,6 +46,11 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             raise SystemExit(EXIT_BAD_INPUT) from error
 
     return run
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at the stream, which is `None` where it is closed."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager

@@ -11,11 +11,14 @@ Thresholds and calibration are the model's own; nothing is tuned on the file.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from trainer_ext.errors import check_integer, reading
+from trainer_ext.files import replacing
 
-from ._command import command, command_parser
+from ._command import command, command_parser, is_terminal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,7 +40,22 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Predict, measure, print the table; returns the flat results."""
     options = make_parser().parse_args(argv)
+    check_integer("--batch_size", options.batch_size, 1)
 
+    from trainer_ext.evaluation.results import results_json, results_table
+
+    # Opened before the work, which a name that cannot be written would make in vain.
+    with replacing(options.json) if options.json else nullcontext() as partial:
+        results, names = _evaluate(options)
+        if partial is not None:
+            partial.write_bytes(results_json(results).encode())
+    print(f"\nResults on {options.data} (thresholds of the model):\n")
+    print(results_table(options.split, results, names))
+    return results
+
+
+def _evaluate(options: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
+    """The results and the names of the labels."""
     import numpy as np
     import transformers
     from tqdm import tqdm
@@ -45,11 +63,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     from modeling_stacked_emotion import decision_thresholds, label_names
     from trainer_ext.data.loading import read_file
     from trainer_ext.evaluation.prediction import find_device, load_classifier, predict_probabilities
-    from trainer_ext.evaluation.results import evaluate_split, results_json, results_table
-    from trainer_ext.files import write_file
+    from trainer_ext.evaluation.results import evaluate_split
 
     transformers.logging.disable_progress_bar()
-    check_integer("--batch_size", options.batch_size, 1)
     device = find_device(options.device)
     with reading(f"--model {options.model} cannot be loaded"):
         model, tokenizer = load_classifier(options.model, device)
@@ -61,16 +77,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         label_names=names,
         label_separator=options.label_separator,
     )
-    texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
+    texts = tqdm(rows["text"], desc="Classifying", unit=" texts", disable=not is_terminal(sys.stderr))
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
     thresholds = np.asarray(decision_thresholds(model.config))
     labels = np.asarray(rows["labels"], dtype=np.int64)
-    results = evaluate_split(options.split, labels, probabilities, thresholds, names)
-    print(f"\nResults on {options.data} (thresholds of the model):\n")
-    print(results_table(options.split, results, names))
-    if options.json:
-        write_file(options.json, results_json(results))
-    return results
+    return evaluate_split(options.split, labels, probabilities, thresholds, names), names
 
 
 if __name__ == "__main__":

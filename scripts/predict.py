@@ -28,24 +28,26 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hub.model.answers import Classifier, load_answers
 from hub.model.mini import mini_model
-from hub.model.quick import quick_classifier
-from trainer_ext.errors import InputError, check_integer, printable, reading
+from trainer_ext.errors import InputError, check_integer, printable
 
-from ._command import command, command_parser
+from ._command import command, command_parser, is_terminal
 
 if TYPE_CHECKING:
     from trainer_ext.data.prediction_tables import TextRows
 
 _BAR_WIDTH = 20
 _DIGITS = 6
+
+_Item = TypeVar("_Item")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -121,8 +123,8 @@ def _lines(options: argparse.Namespace) -> AbstractContextManager[Iterable[bytes
     return nullcontext(sys.stdin.buffer)
 
 
-def _few(texts: Iterable[str], options: argparse.Namespace) -> tuple[Iterable[str], bool]:
-    """The texts, and whether they are few: given as arguments, typed on a terminal, or no more than a batch."""
+def _few(texts: Iterable[_Item], options: argparse.Namespace) -> tuple[Iterable[_Item], bool]:
+    """The texts or rows, and whether they are few: given as arguments, typed on a terminal, or no more than a batch."""
     if options.texts or (not options.input and sys.stdin.isatty()):
         return texts, True
     texts = iter(texts)
@@ -141,21 +143,16 @@ def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
             ) from error
 
 
-class _Classifier(NamedTuple):
-    """A model; its answers, as of `describe_emotions`, have all labels."""
-
-    labels: list[str]
-    thresholds: list[float]
-    answers: Callable[[Iterable[str]], Iterator[dict[str, Any]]]
-
-    def limits(self, options: argparse.Namespace) -> dict[str, float]:
-        """The labels that are asked for, in their order, and the threshold of each."""
-        limits = dict(zip(self.labels, self.thresholds, strict=True))
-        names = list(limits) if options.labels is None else _read_names(options.labels)
-        for name in names:
-            if name not in limits:
-                raise InputError(f"--labels: the model has no label {name!r}, only {', '.join(self.labels)}.")
-        return {name: limits[name] if options.threshold is None else options.threshold for name in names}
+def _load(options: argparse.Namespace, are_few: bool, **settings: Any) -> tuple[Classifier, dict[str, float]]:
+    """The model, and the threshold of every label that is asked for, in their order."""
+    model = options.model or mini_model()
+    classifier = load_answers(model, options.device, are_few=are_few, batch_size=options.batch_size, **settings)
+    thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True))
+    names = classifier.labels if options.labels is None else _read_names(options.labels)
+    for name in names:
+        if name not in thresholds:
+            raise InputError(f"--labels: the model has no label {name!r}, only {', '.join(classifier.labels)}.")
+    return classifier, {name: thresholds[name] if options.threshold is None else options.threshold for name in names}
 
 
 def _read_names(value: str) -> list[str]:
@@ -164,43 +161,6 @@ def _read_names(value: str) -> list[str]:
     if not all(names) or not names or len({*names}) < len(names):
         raise InputError(f"--labels must be different names with commas between them, got {value!r}.")
     return names
-
-
-def _load(options: argparse.Namespace, are_few: bool, report: Callable[[int], object] | None = None) -> _Classifier:
-    """The model; `report` is told how many more texts are done."""
-    name = options.model or mini_model()
-    top_words = 0 if options.output else options.top_words
-    # More than a batch is worth the seconds that torch takes to start.
-    quick = quick_classifier(name) if are_few and options.device is None else None
-    if quick is None:
-        return _load_torch(name, options, top_words, report)
-    labels = quick.labels
-    thresholds = quick.thresholds if isinstance(quick.thresholds, list) else [quick.thresholds] * len(labels)
-    return _Classifier(labels, thresholds, lambda texts: (quick([text], 0.0, top_words)[0] for text in texts))
-
-
-def _load_torch(
-    name: str, options: argparse.Namespace, top_words: int, report: Callable[[int], object] | None
-) -> _Classifier:
-    import transformers
-
-    from modeling_stacked_emotion import decision_thresholds, label_names
-    from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
-    from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
-    from trainer_ext.evaluation.prediction import find_device, iter_predictions, load_classifier
-
-    transformers.logging.disable_progress_bar()
-    device = find_device(options.device)
-    with reading(f"--model {name} cannot be loaded"):
-        model, tokenizer = load_classifier(name, device)
-    labels = label_names(model.config)
-
-    def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
-        texts = map(clean_surrogates, texts)
-        for text, _, scores, words, shares in iter_predictions(model, tokenizer, texts, options.batch_size, report):
-            yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words)
-
-    return _Classifier(labels, decision_thresholds(model.config), answers)
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -214,10 +174,8 @@ def _write_table(options: argparse.Namespace) -> None:
     with _lines(options) as lines:
         rows = _rows(options, lines)
         texts, are_few = _few(rows.rows, options)
-        is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        with tqdm(total=rows.num_rows, unit=" texts", disable=not is_terminal, leave=False) as bar:
-            classifier = _load(options, are_few, bar.update)
-            limits = classifier.limits(options)
+        with tqdm(total=rows.num_rows, unit=" texts", disable=not is_terminal(sys.stderr), leave=False) as bar:
+            classifier, limits = _load(options, are_few, top_words=0, report=bar.update)
             _name_replaced(options.input, [name for name in rows.columns if name in limits])
             start = time.perf_counter()
             num_texts = write_predictions(
@@ -228,7 +186,8 @@ def _write_table(options: argparse.Namespace) -> None:
                 float if options.probabilities else int,
             )
     rate = num_texts / (time.perf_counter() - start)
-    print(f"{num_texts:,} texts, {rate:,.0f} texts/s: {printable(options.output)}", file=sys.stderr)
+    noun = "text" if num_texts == 1 else "texts"
+    print(f"{num_texts:,} {noun}, {rate:,.0f} texts/s: {printable(options.output)}", file=sys.stderr)
 
 
 def _rows(options: argparse.Namespace, lines: Iterable[bytes]) -> TextRows:
@@ -271,8 +230,7 @@ def _print_answers(options: argparse.Namespace) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
     with _lines(options) as lines:
         texts, are_few = _few(_texts(options, lines), options)
-        classifier = _load(options, are_few)
-        limits = classifier.limits(options)
+        classifier, limits = _load(options, are_few, top_words=options.top_words)
         show = _print_json if options.json else _Printer()
         try:
             for answer in classifier.answers(texts):

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of a model: by its graph where the texts are few, which starts at once, else by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from trainer_ext.errors import reading
+
+from .quick import quick_classifier
+
+
+class Classifier(NamedTuple):
+    """
+    A model that is ready to answer.
+
+    Attributes:
+        labels (`list[str]`): The labels, in the order of the model.
+        thresholds (`list[float]` of length `num_labels`): The thresholds of the model.
+        answers (`Callable`): Makes of texts one answer for each, in order, as of
+            [`~modeling_stacked_emotion.description_stacked_emotion.describe_emotions`] with all labels: whatever
+            their thresholds, which are 0 there.
+    """
+
+    labels: list[str]
+    thresholds: list[float]
+    answers: Callable[[Iterable[str]], Iterator[dict[str, Any]]]
+
+
+def load_answers(
+    model: str,
+    device: str | None = None,
+    *,
+    are_few: bool,
+    batch_size: int = 64,
+    top_words: int = 3,
+    report: Callable[[int], object] | None = None,
+) -> Classifier:
+    """
+    Load a model to answer.
+
+    Args:
+        model (`str`): Folder of a model, or Hub id.
+        device (`str`, *optional*): Such as `"cpu"`, where torch is to answer; by default the accelerator, if any.
+        are_few (`bool`): Whether so few texts will come that torch is not worth the seconds that it takes to start.
+        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass of torch.
+        top_words (`int`, *optional*, defaults to 3): How many words to name.
+        report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
+
+    Raises:
+        `InputError`: If the model or the device cannot be used.
+    """
+    quick = quick_classifier(model) if are_few and device is None else None
+    if quick is None:
+        return _load_torch(model, device, batch_size, top_words, report)
+    labels, thresholds = quick.labels, quick.thresholds
+
+    def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for text in texts:
+            yield from quick([text], 0.0, top_words)
+            if report is not None:
+                report(1)
+
+    return Classifier(labels, thresholds if isinstance(thresholds, list) else [thresholds] * len(labels), answers)
+
+
+def _load_torch(
+    name: str, device: str | None, batch_size: int, top_words: int, report: Callable[[int], object] | None
+) -> Classifier:
+    import transformers
+
+    from modeling_stacked_emotion import decision_thresholds, label_names
+    from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
+    from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+    from trainer_ext.evaluation.prediction import find_device, iter_predictions, load_classifier
+
+    transformers.logging.disable_progress_bar()
+    usable = find_device(device)
+    with reading(f"--model {name} cannot be loaded"):
+        model, tokenizer = load_classifier(name, usable)
+    labels = label_names(model.config)
+
+    def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+        predictions = iter_predictions(model, tokenizer, map(clean_surrogates, texts), batch_size, report)
+        for text, _, scores, words, shares in predictions:
+            yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words)
+
+    return Classifier(labels, decision_thresholds(model.config), answers)
