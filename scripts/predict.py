@@ -174,10 +174,10 @@ def _write_table(options: argparse.Namespace) -> None:
     with _lines(options) as lines:
         rows = _rows(options, lines)
         texts, are_few = _few(rows.rows, options)
+        classifier, limits = _load(options, are_few, top_words=0, report=lambda number: bar.update(number))
+        _name_replaced(options.input, [name for name in rows.columns if name in limits and name != rows.text_column])
+        start = time.perf_counter()
         with tqdm(total=rows.num_rows, unit=" texts", disable=not is_terminal(sys.stderr), leave=False) as bar:
-            classifier, limits = _load(options, are_few, top_words=0, report=bar.update)
-            _name_replaced(options.input, [name for name in rows.columns if name in limits])
-            start = time.perf_counter()
             num_texts = write_predictions(
                 options.output,
                 replace(rows, rows=texts),

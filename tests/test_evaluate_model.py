@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,11 +127,29 @@ def test_bad_file_is_named_with_row_and_column(
     [
         (["--data", "nothing.csv"], "nothing.csv: no such file"),
         (["--data", "nothing.csv", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1, got 0"),
-        (["--data", "nothing.csv", "--device", "abacus"], "abacus"),
+        (["--data", "nothing.csv", "--device", "abacus"], "The device 'abacus' cannot be used"),
     ],
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], options: list[str], part: str) -> None:
     assert part in fails(evaluate_model.main, capfd, "--model", trained.folder, *options)
+
+
+def test_results_that_cannot_be_written(
+    trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--model", trained.folder, "--data", trained.data / "test.jsonl", "--json"]
+    (tmp_path / "folder").mkdir()
+    assert "is there and is no file" in fails(evaluate_model.main, capfd, *arguments, tmp_path / "folder")
+
+    def fill_disk(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    (tmp_path / "out.json").write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    assert "No space left on device" in fails(evaluate_model.main, capfd, *arguments, tmp_path / "out.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "out.json"]
+    assert (tmp_path / "out.json").read_text() == "old"
 
 
 def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], trained: Trained) -> None:

@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 from hub.demo import app
 from hub.demo.analysis import EmotionModel
+from hub.model import answers as answering
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
 from hub.model.quick import quick_classifier
@@ -135,7 +136,7 @@ def test_one_engine_answers_all_texts(
     has_torch: bool,
 ) -> None:
     loaded: list[Any] = []
-    for module, name in ((prediction, "load_classifier"), (predict, "quick_classifier")):
+    for module, name in ((prediction, "load_classifier"), (answering, "quick_classifier")):
         load = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, load=load, name=name: loaded.append(name) or load(*given))
     content = "".join(f"{text}\n" for text in OBVIOUS).encode()

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from conftest import fails
 from recipe_samples import LABELS, make_rows
 
@@ -183,6 +187,74 @@ def test_texts_of_a_named_column(trained: Trained, capfd: pytest.CaptureFixture[
     assert [result["text"] for result in run_json(capfd, trained, *arguments)] == ["so happy"]
 
 
+@pytest.mark.parametrize("labels", [None, "joy,fear", ' "fear" , joy'])
+def test_labels_restrict(trained: Trained, capfd: pytest.CaptureFixture[str], labels: str | None) -> None:
+    everything = run_json(capfd, trained, *TEXTS)
+    chosen = run_json(capfd, trained, *TEXTS, *(["--labels", labels] if labels else []))
+    allowed = LABELS if labels is None else ["fear", "joy"]
+    for whole, part in zip(everything, chosen, strict=True):
+        assert part == whole | {"emotions": [entry for entry in whole["emotions"] if entry["label"] in allowed]}
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def test_table_holds_the_decisions_and_the_scores(
+    trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, output = tmp_path / "posts.csv", tmp_path / "new" / "predictions.csv"
+    source.write_text("id,text,fear,note\n" + "".join(f"{row},{text},,n\n" for row, text in enumerate(TEXTS)))
+    shared = ["--model", str(trained.folder), "--input", str(source)]
+    predict.main([*shared, "--output", str(output)])
+    said = capfd.readouterr()
+    assert said.out == ""
+    replaced, closing = said.err.splitlines()
+    assert replaced == f"{source}: predictions replace the columns 'fear'."
+    assert re.fullmatch(rf"20 texts, [\d,]+ texts/s: {re.escape(str(output))}", closing)
+    with output.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "text", "fear", "note", *(label for label in LABELS if label != "fear")]
+    for number, (row, answer) in enumerate(zip(rows, run_json(capfd, trained, *TEXTS), strict=True)):
+        assert (row["id"], row["text"], row["note"]) == (str(number), TEXTS[number], "n")
+        assert {label for label in LABELS if row[label] == "1"} == {entry["label"] for entry in answer["emotions"]}
+        assert {row[label] for label in LABELS} <= {"0", "1"}
+    predict.main([*shared, "--output", str(tmp_path / "b.jsonl"), "--probabilities", "--labels", "joy,anger"])
+    answers = run_json(capfd, trained, "--threshold", "0", *TEXTS)
+    scores = [{entry["label"]: entry["score"] for entry in answer["emotions"]} for answer in answers]
+    for line, score in zip((tmp_path / "b.jsonl").read_text().splitlines(), scores, strict=True):
+        row = json.loads(line)
+        assert list(row) == ["id", "text", "fear", "note", "joy", "anger"]
+        assert [row["joy"], row["anger"]] == [pytest.approx(score[name], abs=1e-5) for name in ("joy", "anger")]
+        assert row["joy"] == round(row["joy"], 6)
+
+
+@pytest.mark.parametrize("origin", ["arguments", "file", "standard input"])
+def test_texts_alone_make_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: str) -> None:
+    (tmp_path / "a.txt").write_bytes(b"I love you\nso sad\n")
+    feed(monkeypatch, (tmp_path / "a.txt").read_bytes())
+    given = {"arguments": ["I love you", "so sad"], "file": ["--input", str(tmp_path / "a.txt")], "standard input": []}
+    predict.main([*given[origin], "--output", str(tmp_path / "b.csv"), "--labels", "love,sadness"])
+    assert (tmp_path / "b.csv").read_text() == "text,love,sadness\nI love you,1,0\nso sad,0,1\n"
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    arguments = ["I love you", "so sad", "--output", str(tmp_path / "b.csv")]
+    predict.main(arguments)
+    assert "/2 [" not in capfd.readouterr().err
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    predict.main(arguments)
+    assert "0/2 [" in shown.getvalue()
+    # The bar is gone in the end.
+    assert re.search(r"\r +\r2 texts, [\d,]+ texts/s: .*b\.csv\n$", shown.getvalue())
+
+
 # ---------------------------------------------------------------------------------------------- hard texts
 
 HARD = {
@@ -261,7 +333,16 @@ def test_line_that_is_not_utf8_names_its_row(
         (["text", "--threshold", "1.5"], "--threshold must be in [0, 1], got 1.5"),
         (["text", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1"),
         (["text", "--top_words", "-1"], "`--top_words` must be an integer of at least 0"),
-        (["text", "--device", "abacus"], "abacus"),
+        (["text", "--device", "abacus"], "The device 'abacus' cannot be used"),
+        (["text", "--labels", "joy,envy"], f"--labels: the model has no label 'envy', only {', '.join(LABELS)}."),
+        (["text", "--labels", "joy,,fear"], "--labels must be different names with commas between them"),
+        (["text", "--labels", "joy,joy"], "--labels must be different names with commas between them"),
+        (["text", "--labels", ""], "--labels must be different names with commas between them"),
+        (["text", "--probabilities"], "--probabilities is for a table: name it with --output."),
+        (["text", "--output", "a.txt"], "a.txt: expected a file in .csv, .tsv, .jsonl, .parquet, got '.txt'"),
+        (["text", "--output", "a.jsonl", "--json"], "--json prints, --output writes a file"),
+        (["text", "--output", "a.csv", "--probabilities", "--threshold", "0"], "--threshold decides between 0 and 1"),
+        (["--input", "no/such/file.csv", "--output", "a.csv"], "no/such/file.csv: no such file"),
     ],
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], arguments: list[str], part: str) -> None:
@@ -283,6 +364,25 @@ def test_tables_that_cannot_be_read(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     assert part in fails(predict.main, capfd, "--input", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("output", "part"),
+    [("posts.csv", "is the file of --input; give another name."), ("folder.csv", "is there and is no file")],
+)
+def test_output_that_would_take_the_place_of_another(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, output: str, part: str
+) -> None:
+    (tmp_path / "posts.csv").write_text("text\nso happy\n")
+    (tmp_path / "folder.csv").mkdir()
+    assert part in fails(predict.main, capfd, "--input", tmp_path / "posts.csv", "--output", tmp_path / output)
+    assert (tmp_path / "posts.csv").read_text() == "text\nso happy\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_device_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "The device 'cuda' cannot be used (" in fails(predict.main, capfd, "text", "--device", "cuda")
 
 
 @pytest.mark.parametrize("model", ["no_such_folder", "/no/such/folder"])
@@ -309,6 +409,60 @@ def test_torn_weights(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_p
 
 
 # ---------------------------------------------------------------------------------------------- other processes
+
+
+CLOSED_IN = "error: Standard input is closed; give texts as arguments, or a file with --input.\n"
+CLOSED_OUT = "error: Standard output is closed; send it to a file, or to /dev/null.\n"
+FULL = "error: [Errno 28] No space left on device: 'standard output'\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("line", "status", "errors"),
+    [
+        ("predict <&-", 2, CLOSED_IN),
+        ("predict x >&-", 2, CLOSED_OUT),
+        ("evaluate_model --model m --data d >&-", 2, CLOSED_OUT),
+        ("predict --help > /dev/full", 2, FULL),
+        ("predict --help | head -1", 0, ""),
+        pytest.param("predict x <&-", 0, "", marks=pytest.mark.slow),
+        pytest.param("predict x > /dev/full", 2, FULL, marks=pytest.mark.slow),
+        pytest.param("predict x --json > /dev/full", 2, FULL, marks=pytest.mark.slow),
+        pytest.param("predict --batch_size 9 < MANY | head -1", 0, "", marks=pytest.mark.slow),
+        pytest.param("predict --batch_size 9 --json < MANY | head -1", 0, "", marks=pytest.mark.slow),
+        pytest.param("predict --batch_size 9 < MANY > /dev/full", 2, FULL[:40], marks=pytest.mark.slow),
+    ],
+)
+def test_streams_that_are_closed_or_full(tmp_path: Path, line: str, status: int, errors: str) -> None:
+    (tmp_path / "many.txt").write_text("so happy about the exam\n" * 800)
+    shell = f"python -m scripts.{line}; exit ${{PIPESTATUS[0]}}"
+    shell = shell.replace("python", sys.executable).replace("MANY", str(tmp_path / "many.txt"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == status
+    assert done.stderr.startswith(errors)
+    assert done.stderr.count("\n") == errors.count("\n") or errors == FULL[:40]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.slow
+def test_killed_run_leaves_the_old_table(tmp_path: Path) -> None:
+    source, output = tmp_path / "posts.csv", tmp_path / "b.csv"
+    source.write_text("text\n" + "so happy about the exam\n" * 100_000)
+    output.write_text("old")
+    command = [sys.executable, "-m", "scripts.predict", "--input", str(source), "--output", str(output)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        partial = tmp_path / ".b.csv.partial"
+        while process.poll() is None and not (partial.exists() and partial.stat().st_size > 0):
+            time.sleep(0.05)
+        process.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.csv.partial", "b.csv", "posts.csv"]
+    assert output.read_text() == "old"
+    source.write_text("text\nso happy\n")
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "posts.csv"]
+    assert len(output.read_text().splitlines()) == 2
 
 
 @pytest.mark.slow

@@ -16,7 +16,13 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.evaluation.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
+from trainer_ext.evaluation.prediction import (
+    find_device,
+    iter_predictions,
+    load_classifier,
+    predict_logits,
+    predict_probabilities,
+)
 
 # Very different lengths, in no order.
 TEXTS = [CORPUS[0] * 9, "hi", *CORPUS[3:6], "", CORPUS[1] * 5, "😂", CORPUS[40], "a " * 300, CORPUS[7], "ok"]
@@ -83,6 +89,12 @@ def test_texts_are_consumed_a_chunk_at_a_time(stock: Setup) -> None:
     for num_results in range(1, 130):
         assert next(results).text == CORPUS[(num_results - 1) % 62]
         assert len(taken) == 64 * -(-num_results // 64)
+
+
+def test_every_forward_pass_is_reported(stock: Setup) -> None:
+    reported: list[int] = []
+    assert len(list(iter_predictions(*stock, TEXTS, batch_size=5, report=reported.append))) == 12
+    assert sorted(reported) == [2, 5, 5]
 
 
 def test_no_texts(setup: Setup) -> None:
@@ -175,6 +187,11 @@ def test_device_is_the_accelerator_or_as_asked_for(stock: Setup, tmp_path: Path)
     assert default is not None
     assert load_classifier(str(tmp_path))[0].device.type == default.type
     assert load_classifier(str(tmp_path), device="meta")[0].device.type == "meta"
+
+
+def test_device_that_cannot_be_used_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^The device 'abacus' cannot be used \(.*\); leave it out, or use 'cpu'\.$"):
+        find_device("abacus")
 
 
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
