@@ -124,7 +124,7 @@ def _lines(options: argparse.Namespace) -> AbstractContextManager[Iterable[bytes
 
 
 def _few(texts: Iterable[_Item], options: argparse.Namespace) -> tuple[Iterable[_Item], bool]:
-    """The texts or rows, and whether they are few: given as arguments, typed on a terminal, or no more than a batch."""
+    """The texts or rows, and whether they are few: arguments, typed on a terminal, or no more than a batch."""
     if options.texts or (not options.input and sys.stdin.isatty()):
         return texts, True
     texts = iter(texts)

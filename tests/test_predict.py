@@ -203,7 +203,7 @@ def test_table_holds_the_decisions_and_the_scores(
     trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     source, output = tmp_path / "posts.csv", tmp_path / "new" / "predictions.csv"
-    source.write_text("id,text,fear,note\n" + "".join(f"{row},{text},,n\n" for row, text in enumerate(TEXTS)))
+    source.write_text("id,text,fear,note\n" + "".join(f'{row},"{text}",,n\n' for row, text in enumerate(TEXTS)))
     shared = ["--model", str(trained.folder), "--input", str(source)]
     predict.main([*shared, "--output", str(output)])
     said = capfd.readouterr()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of tables of predictions: the rows of a file as they were, columns of labels, four forms, whole or not at all."""
+"""Tests of tables of predictions: rows as they were, columns of labels, four forms, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import datetime
 import gzip
 import json
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def lengths(texts: Iterable[str]) -> Iterator[list[int]]:
     return ([int(len(text) > 1), int(len(text) > 3)] for text in texts)
 
 
-def predicted(source: Path, output: Path, labels: list[str] = ["joy", "fear"]) -> list[dict[str, Any]]:
+def predicted(source: Path, output: Path, labels: Sequence[str] = ("joy", "fear")) -> list[dict[str, Any]]:
     """The rows that are read of `output` after predicting for `source`."""
     rows = rows_of_file(source)
     table_rows = write_predictions(output, rows, labels, lengths)
@@ -91,8 +91,8 @@ def test_columns_of_labels_keep_their_place(tmp_path: Path) -> None:
 def test_quotes_of_a_semeval_file_are_characters(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('ID\tTweet\tjoy\n7\t"so" "happy"\tNONE\n8\t"all of it"\tNONE\n', encoding="utf-8")
     rows = rows_of_file(tmp_path / "a.tsv")
-    write_predictions(tmp_path / "b.tsv", rows, ["joy"], lambda texts: ([0] for _ in texts))
-    assert (tmp_path / "b.tsv").read_text() == 'ID\tTweet\tjoy\n7\t"so" "happy"\t0\n8\t"all of it"\t0\n'
+    write_predictions(tmp_path / "b.tsv", rows, ["joy", "fear"], lengths)
+    assert (tmp_path / "b.tsv").read_text() == 'ID\tTweet\tjoy\tfear\n7\t"so" "happy"\t1\t1\n8\t"all of it"\t1\t1\n'
     (tmp_path / "c.csv").write_text('ID,Tweet\n7,"so\thappy"\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"^A field holds a tab .*'so\\thappy'; write \.csv\.$"):
         write_predictions(
@@ -178,9 +178,7 @@ def test_texts_alone_are_a_column(tmp_path: Path) -> None:
 
 
 def test_name_that_is_no_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"b\.xlsx: expected a file in \.csv, \.tsv, \.jsonl, \.parquet, got '\.xlsx'"
-    ):
+    with pytest.raises(InputError, match=r"b\.xlsx: expected a file in \.csv, .* \.parquet, got '\.xlsx'"):
         check_output(tmp_path / "b.xlsx")
 
 
