@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from trainer_ext.errors import InputError, printable
 
 EXIT_BAD_INPUT = 2
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{12,}")
 
 _format_in_two_lines = warnings.formatwarning
 
@@ -37,12 +43,51 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         warnings.formatwarning = _format_warning
         try:
-            return main(*args, **kwargs)
+            with _terminating():
+                return main(*args, **kwargs)
         except (InputError, OSError) as error:
-            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"error: {_in_one_line(str(error), *_notes(error))}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_INPUT) from error
+        except KeyboardInterrupt as stopped:
+            # Processes that train together are stopped together.
+            if os.environ.get("RANK", "0") == "0":
+                advice = _notes(stopped) or ["Run the same command again: complete parts are kept."]
+                print(f"stopped. {_in_one_line(*advice)}", file=sys.stderr)
+            number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
+            raise SystemExit(128 + number) from None
 
     return run
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM raise [`_Terminated`], where signals may be handled and nobody else does."""
+    is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or not is_free:
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _in_one_line(*parts: str) -> str:
+    """The text of a message for the terminal, without tokens of the Hub."""
+    return _TOKEN.sub("<token>", printable(" ".join(" ".join(parts).split())))
 
 
 def _format_warning(
