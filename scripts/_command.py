@@ -43,7 +43,7 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         warnings.formatwarning = _format_warning
         try:
-            with _terminating():
+            with _stopping():
                 return main(*args, **kwargs)
         except (InputError, OSError) as error:
             print(f"error: {_in_one_line(str(error), *_notes(error))}", file=sys.stderr)
@@ -53,8 +53,7 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             if os.environ.get("RANK", "0") == "0":
                 advice = _notes(stopped) or ["Run the same command again: complete parts are kept."]
                 print(f"stopped. {_in_one_line(*advice)}", file=sys.stderr)
-            number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
-            raise SystemExit(128 + number) from None
+            raise SystemExit(128 + _number(stopped)) from None
 
     return run
 
@@ -64,21 +63,36 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _terminating() -> Iterator[None]:
-    """Let SIGTERM raise [`_Terminated`], where signals may be handled and nobody else does."""
+def _stopping() -> Iterator[None]:
+    """Let SIGTERM raise [`_Terminated`], and no signal be lost; where signals may be handled and nobody else does."""
     is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if threading.current_thread() is not threading.main_thread() or not is_free:
         yield
         return
+    report = sys.unraisablehook
 
     def terminate(number: int, frame: Any) -> None:
         raise _Terminated
 
+    def again(ignored: Any) -> None:
+        """Python drops what a signal raises in a `__del__`: send the signal another time."""
+        if not isinstance(ignored.exc_value, KeyboardInterrupt):
+            return report(ignored)
+        arguments = (os.getpid(), _number(ignored.exc_value))
+        return threading.Timer(0.05, os.kill, arguments).start()
+
     signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = report
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _number(stopped: KeyboardInterrupt) -> int:
+    """The signal behind it."""
+    return signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
 
 
 def _notes(error: BaseException) -> list[str]:
