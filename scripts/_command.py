@@ -46,9 +46,11 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             with _stopping():
                 return main(*args, **kwargs)
         except (InputError, OSError) as error:
+            _close_bars()
             print(f"error: {_in_one_line(str(error), *_notes(error))}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_INPUT) from error
         except KeyboardInterrupt as stopped:
+            _close_bars()
             # Processes that train together are stopped together.
             if os.environ.get("RANK", "0") == "0":
                 advice = _notes(stopped) or ["Run the same command again: complete parts are kept."]
@@ -71,7 +73,7 @@ def _stopping() -> Iterator[None]:
         return
     report = sys.unraisablehook
 
-    def terminate(number: int, frame: Any) -> None:
+    def terminate(*_: Any) -> None:
         raise _Terminated
 
     def again(ignored: Any) -> None:
@@ -93,6 +95,13 @@ def _stopping() -> Iterator[None]:
 def _number(stopped: KeyboardInterrupt) -> int:
     """The signal behind it."""
     return signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
+
+
+def _close_bars() -> None:
+    """End the lines of progress bars, which would come behind the message otherwise."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
 
 
 def _notes(error: BaseException) -> list[str]:

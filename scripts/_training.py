@@ -177,12 +177,7 @@ def _check(recipe: Recipe) -> None:
         _check_student(recipe)
     elif not model.encoders:
         raise InputError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
-    folder = Path(str(training.output_dir))
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
-    if folder.is_mount():
-        raise InputError(f"`output_dir` is replaced as a whole, but {folder} is a mounted disk: name a folder on it.")
+    _check_output(Path(str(training.output_dir)))
     if unknown := sorted({*(training.encoder_learning_rates or {})} - {*model.encoders}):
         known = ", ".join(model.encoders)
         raise InputError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
@@ -197,6 +192,14 @@ def _check(recipe: Recipe) -> None:
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
     if isinstance(checkpoint, str) and (part := missing_part(checkpoint)):
         raise InputError(f"`resume_from_checkpoint`: {checkpoint} is not whole, it has no {part}. Try true instead.")
+
+
+def _check_output(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
+    if folder.is_mount():
+        raise InputError(f"`output_dir` is replaced as a whole, but {folder} is a mounted disk: name a folder on it.")
 
 
 def _check_student(recipe: Recipe) -> None:

@@ -29,9 +29,9 @@ TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
 class Fault:
     """
     What goes wrong with requests of `method` whose path matches the pattern `path`, from the one after `skip` others,
-    `times` times: they wait `delay` seconds, or until the server ends if `is_silent`; get `status` with `headers` and `message`, or a `page`; are cut when
-    `cut_after` bytes of their body, or without one of the answer, have passed. With `is_done` they are carried out all
-    the same, and get `status` or no answer.
+    `times` times: they wait `delay` seconds, with `is_silent` until the server ends; get `status` with `headers` and
+    `message`, or a `page`; are cut when `cut_after` bytes of their body, or without one of the answer, have passed.
+    With `is_done` they are carried out all the same, and get `status` or no answer.
     """
 
     method: str

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,8 @@ def test_killed_at_any_step_a_folder_is_the_old_or_the_new_one(
                 if not can_swap:
                     patch.setattr(files, "_swap", lambda new, target: False)
                 num_calls = killing(patch, at, after=after)
-                try:
+                with suppress(Kill):
                     update(target)
-                except Kill:
-                    pass
             files._LOCKED.clear()
             if not can_swap and not target.exists():
                 remove_leftovers(target)

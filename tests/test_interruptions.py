@@ -242,7 +242,9 @@ def test_a_full_disk_ends_with_the_command_that_goes_on(
     monkeypatch.setattr(torch, "save", full)
     status, line = told(train.main, capfd, recipe)
     assert status == 2
-    assert line.startswith(f"error: No space left on the disk of {tmp_path / 'output'}: free some, or set `output_dir`")
+    assert line.startswith(
+        f"error: No space left on the disk of {tmp_path / 'output'}: free some, or set `output_dir`"
+    )
     assert line.endswith(f"Step 3 is saved; go on with: python -m scripts.train {recipe} {' '.join(RESUME)}")
     checkpoints = tmp_path / "output" / "checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-3", "run.json"]

@@ -61,7 +61,13 @@ def test_killed_at_any_step_the_folder_is_one_whole_model(
     reports.mkdir()
     (reports / "a_1.png").write_bytes(b"new")
     old = {"config.json": "old", "model-00001-of-00002.safetensors": "old", "old_tokenizer/tokenizer.json": "old"}
-    old |= {"vocab.txt": "old", "model.onnx": "old", "README.md": "old", "eval_results.json": "old", "reports/b": "old"}
+    old |= {
+        "vocab.txt": "old",
+        "model.onnx": "old",
+        "README.md": "old",
+        "eval_results.json": "old",
+        "reports/b": "old",
+    }
     kept = {"notes.txt": "mine", "checkpoints/stages/a.bin": "mine"}
 
     def write() -> None:

@@ -400,7 +400,13 @@ class TestFaults:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("GET", "/api/models/"), ("GET", "/tree/"), ("POST", "/preupload/"), ("POST", COMMIT), ("PUT", "/lfs-upload/")],
+        [
+            ("GET", "/api/models/"),
+            ("GET", "/tree/"),
+            ("POST", "/preupload/"),
+            ("POST", COMMIT),
+            ("PUT", "/lfs-upload/"),
+        ],
     )
     def test_a_hub_that_never_answers(
         self,

@@ -132,7 +132,7 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def updating_folder(
-    target: str | os.PathLike[str], is_replaced: Callable[[str], bool] = lambda name: False
+    target: str | os.PathLike[str], is_replaced: Callable[[str], bool] | None = None
 ) -> Iterator[Path]:
     """
     [`replacing_folder`] that keeps the other entries of `target`: they are hard links in the new folder, or copies
@@ -150,7 +150,7 @@ def updating_folder(
     with replacing_folder(target) as scratch:
         yield scratch
         for entry in sorted(target.iterdir()) if target.is_dir() else ():
-            if not is_replaced(entry.name):
+            if is_replaced is None or not is_replaced(entry.name):
                 link(entry, scratch / entry.name)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +125,15 @@ def train_runs(runs: Sequence[Run], num_jobs: int, module: str, say: Callable[[s
                     report(f"{outcome}; about {format_duration(left)} left")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
+            _terminate(processes)
             raise
     return [*failures.values()]
+
+
+def _terminate(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End the trainings: this process would wait for them."""
+    for process in processes:
+        process.terminate()
 
 
 def _train(

@@ -111,7 +111,9 @@ def check_settings(checkpoint: str, settings: Mapping[str, Any]) -> None:
     try:
         saved = json.loads(record.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{record} is not the record of a run: begin anew without `resume_from_checkpoint`.") from error
+        raise InputError(
+            f"{record} is not the record of a run: begin anew without `resume_from_checkpoint`."
+        ) from error
     current = json.loads(_as_json(settings))
     groups = ["arguments", *(("data", "rows") if saved.get("rows") != current["rows"] else ())]
     for group in groups:
