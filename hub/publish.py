@@ -27,7 +27,7 @@ from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from trainer_ext.errors import InputError
 
-from .retry import requested_wait, retry
+from .retry import LONGEST_SILENCE, is_silence, limit_silence, requested_wait, retry
 
 # The Hub writes it when a repository is created; it says which files are large.
 _KEPT = frozenset({".gitattributes"})
@@ -319,6 +319,7 @@ class _Branch:
 
 
 def _client(api: HfApi | None) -> HfApi:
+    limit_silence()
     api = api or HfApi()
     if api.token is None and get_token() is None:
         raise LocalTokenNotFoundError(
@@ -365,6 +366,8 @@ def _clear_errors(api: HfApi, about: str) -> Iterator[None]:
 def _clear_error(error: BaseException, endpoint: str) -> OSError | InputError:
     again = "A commit is made in whole or not at all: the same command finishes the job."
     response = getattr(error, "response", None)
+    if is_silence(error):
+        return ConnectionError(f"{endpoint} has said nothing for {LONGEST_SILENCE:g} seconds. {again}")
     if response is None:
         reason = str(error) or type(error).__name__
         return ConnectionError(f"No connection to {endpoint}, or it was cut ({reason}). {again}")

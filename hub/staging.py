@@ -12,7 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from trainer_ext.errors import InputError
-from trainer_ext.files import replacing_folder
+from trainer_ext.files import naming_full_disk, replacing_folder
 
 
 @contextmanager
@@ -39,15 +39,10 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileExistsError(
             f"{target} holds something that was not staged: name a folder that is new, empty or staged before."
         )
-    try:
-        with replacing_folder(target) as folder:
-            yield folder
-            mark.touch()
-    except Exception as error:
-        # Some libraries that write raise another error than an OSError with a number.
-        if "No space left on device" not in str(error):
-            raise
-        raise OSError(f"No space left to stage {target}: free some, or choose a folder on another disk.") from error
+    advice = "free some, or choose a folder on another disk."
+    with naming_full_disk(target, advice), replacing_folder(target) as folder:
+        yield folder
+        mark.touch()
 
 
 def check_repo_id(field: str, value: str) -> None:

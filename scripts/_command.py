@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from typing import Any, ParamSpec, TextIO, TypeVar
 from trainer_ext.errors import InputError, printable
 
 EXIT_BAD_INPUT = 2
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{12,}")
 
 _format_in_two_lines = warnings.formatwarning
 
@@ -39,11 +43,19 @@ def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         warnings.formatwarning = _format_warning
         try:
-            with _standard_output():
+            with _stopping(), _standard_output():
                 return main(*args, **kwargs)
         except (InputError, OSError) as error:
-            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+            _close_bars()
+            print(f"error: {_in_one_line(str(error), *_notes(error))}", file=sys.stderr)
             raise SystemExit(EXIT_BAD_INPUT) from error
+        except KeyboardInterrupt as stopped:
+            _close_bars()
+            # Processes that train together are stopped together.
+            if os.environ.get("RANK", "0") == "0":
+                advice = _notes(stopped) or ["Run the same command again: complete parts are kept."]
+                print(f"stopped. {_in_one_line(*advice)}", file=sys.stderr)
+            raise SystemExit(128 + _number(stopped)) from None
 
     return run
 
@@ -71,6 +83,59 @@ def _standard_output() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):
                 raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Let SIGTERM raise [`_Terminated`], and no signal be lost; where signals may be handled and nobody else does."""
+    is_free = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if threading.current_thread() is not threading.main_thread() or not is_free:
+        yield
+        return
+    report = sys.unraisablehook
+
+    def terminate(*_: Any) -> None:
+        raise _Terminated
+
+    def again(ignored: Any) -> None:
+        """Python drops what a signal raises in a `__del__`: send the signal another time."""
+        if not isinstance(ignored.exc_value, KeyboardInterrupt):
+            return report(ignored)
+        arguments = (os.getpid(), _number(ignored.exc_value))
+        return threading.Timer(0.05, os.kill, arguments).start()
+
+    signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _number(stopped: KeyboardInterrupt) -> int:
+    """The signal behind it."""
+    return signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
+
+
+def _close_bars() -> None:
+    """End the lines of progress bars, which would come behind the message otherwise."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _in_one_line(*parts: str) -> str:
+    """The text of a message for the terminal, without tokens of the Hub."""
+    return _TOKEN.sub("<token>", printable(" ".join(" ".join(parts).split())))
 
 
 def _format_warning(

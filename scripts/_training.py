@@ -28,6 +28,7 @@ from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.errors import InputError, check_integer
 from trainer_ext.evaluation.results import results_json
+from trainer_ext.files import locked, remove_leftovers
 from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
 from trainer_ext.reports.class_report import ClassReportCallback
 from trainer_ext.reports.label_correlation import LabelCorrelationCallback
@@ -41,11 +42,19 @@ from trainer_ext.stages.distillation import (
 )
 from trainer_ext.stages.staged_training import train_staged
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
-from trainer_ext.training.checkpoints import find_checkpoint
+from trainer_ext.training.checkpoints import (
+    check_settings,
+    find_checkpoint,
+    missing_part,
+    remove_checkpoints,
+    write_settings,
+)
 from trainer_ext.training.layers import count_parameters
 from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
 from trainer_ext.training.paths import RunPaths
 from trainer_ext.training.trainer import StackedEmotionTrainer
+
+from ._resuming import run_settings
 
 _MIN_STUDENT_TOKENS = 8
 _SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}
@@ -112,16 +121,33 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
         datasets.disable_progress_bars()
     _check(recipe)
     paths = RunPaths(Path(str(recipe.training.output_dir)))
+    if recipe.training.process_index:
+        return _train_model(recipe, name, paths)
+    with locked(paths.repository):
+        remove_leftovers(paths.repository)
+        return _train_model(recipe, name, paths)
+
+
+def _train_model(recipe: Recipe, name: str, paths: RunPaths) -> TrainingOutcome:
+    """[`train`] in a folder that no other process writes."""
     data = load_data(recipe.data, recipe.training.seed)
     changes: dict[str, Any] = {"output_dir": str(paths.checkpoints)}
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
     args = replace(recipe.training, **changes)
+    checkpoint = find_checkpoint(args.resume_from_checkpoint, paths.checkpoints)
+    settings = run_settings(replace(recipe, training=args), data)
+    # The stages of a staged training look after their own.
+    if checkpoint is not None and args.training_mode == "joint":
+        check_settings(checkpoint, settings)
+        say(f"Going on from {checkpoint}.")
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
     run = _Run(recipe, args, paths, data, tokenizer)
     rows = _tokenize(run)
+    if args.training_mode == "joint" and not args.process_index:
+        _keep_checkpoints_of(settings, checkpoint, paths)
     trainer, results = _train(run, model, rows)
     trained = _take_model(trainer, paths)
     if not trainer.is_world_process_zero():
@@ -137,6 +163,13 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     return TrainingOutcome(results, data, evaluation)
 
 
+def _keep_checkpoints_of(settings: Mapping[str, Any], checkpoint: str | None, paths: RunPaths) -> None:
+    """Remove halves, those of an earlier run unless this one goes on from it, and note whose the next ones are."""
+    if num_removed := remove_checkpoints(paths.checkpoints, only_halves=checkpoint is not None):
+        say(f"Removed {num_removed} checkpoints of an earlier run from {paths.checkpoints}.")
+    write_settings(paths.checkpoints, settings)
+
+
 def _check(recipe: Recipe) -> None:
     """Find slips that would show only when the training begins, or after it."""
     model, training = recipe.model, recipe.training
@@ -144,10 +177,7 @@ def _check(recipe: Recipe) -> None:
         _check_student(recipe)
     elif not model.encoders:
         raise InputError("The recipe names no `encoders`: give each a name and a Hub id or folder.")
-    folder = Path(str(training.output_dir))
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
+    _check_output(Path(str(training.output_dir)))
     if unknown := sorted({*(training.encoder_learning_rates or {})} - {*model.encoders}):
         known = ", ".join(model.encoders)
         raise InputError(f"`encoder_learning_rates` names {unknown[0]!r}; the encoders are {known}.")
@@ -160,6 +190,16 @@ def _check(recipe: Recipe) -> None:
     checkpoint = training.resume_from_checkpoint
     if isinstance(checkpoint, str) and not Path(checkpoint).is_dir():
         raise FileNotFoundError(f"`resume_from_checkpoint` must be the folder of a checkpoint, got {checkpoint!r}.")
+    if isinstance(checkpoint, str) and (part := missing_part(checkpoint)):
+        raise InputError(f"`resume_from_checkpoint`: {checkpoint} is not whole, it has no {part}. Try true instead.")
+
+
+def _check_output(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"`output_dir` must be a folder, but {existing} is a file.")
+    if folder.is_mount():
+        raise InputError(f"`output_dir` is replaced as a whole, but {folder} is a mounted disk: name a folder on it.")
 
 
 def _check_student(recipe: Recipe) -> None:
@@ -327,10 +367,10 @@ def _save(
         SUMMARY_NAME: summary.to_json(),
         **reports,
     }
-    write_model_folder(folder, model, run.tokenizer, files)
+    folders = {path.name: path for path in (run.paths.reports, run.paths.adapter) if path.is_dir()}
     # A later run repeats only the stages that have changed.
-    if run.recipe.training.training_mode == "joint":
-        shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
+    dropped = [run.paths.checkpoints.name] if run.recipe.training.training_mode == "joint" else []
+    write_model_folder(folder, model, run.tokenizer, files, folders, dropped)
     say(f"\nSaved to {folder}: a complete model repository, with {run.paths.results.name}.")
 
 

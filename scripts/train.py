@@ -64,13 +64,19 @@ def run(recipe_path: str, overrides: Sequence[str] = ()) -> TrainingOutcome:
 
     Raises:
         `InputError`: If the recipe, the data or a model cannot be used.
-        `OSError`: If a file cannot be read or written.
+        `OSError`: If a file cannot be read or written; with a note on how to go on if the disk is full.
     """
     from trainer_ext.recipe import load_recipe
+    from trainer_ext.training.paths import RunPaths
 
+    from ._resuming import telling_how_to_go_on
     from ._training import train
 
-    return train(load_recipe(recipe_path, overrides), Path(recipe_path).stem)
+    recipe = load_recipe(recipe_path, overrides)
+    launcher = ["accelerate", "launch"] if recipe.training.world_size > 1 else ["python"]
+    paths = RunPaths(Path(str(recipe.training.output_dir)))
+    with telling_how_to_go_on(paths, [*launcher, "-m", "scripts.train", recipe_path, *overrides]):
+        return train(recipe, Path(recipe_path).stem)
 
 
 if __name__ == "__main__":

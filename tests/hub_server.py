@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR
-from threading import RLock, Thread
+from threading import Event, RLock, Thread
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -29,9 +29,9 @@ TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
 class Fault:
     """
     What goes wrong with requests of `method` whose path matches the pattern `path`, from the one after `skip` others,
-    `times` times: they wait `delay` seconds; get `status` with `headers` and `message`, or a `page`; are cut when
-    `cut_after` bytes of their body, or without one of the answer, have passed. With `is_done` they are carried out all
-    the same, and get `status` or no answer.
+    `times` times: they wait `delay` seconds, with `is_silent` until the server ends; get `status` with `headers` and
+    `message`, or a `page`; are cut when `cut_after` bytes of their body, or without one of the answer, have passed.
+    With `is_done` they are carried out all the same, and get `status` or no answer.
     """
 
     method: str
@@ -43,6 +43,7 @@ class Fault:
     cut_after: int | None = None
     is_done: bool = False
     delay: float = 0.0
+    is_silent: bool = False
     skip: int = 0
     times: int = 1
 
@@ -96,6 +97,7 @@ class HubServer:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         self.lock = RLock()
+        self.ended = Event()
         self.http = _Http(self)
 
     def __enter__(self) -> HubServer:
@@ -103,6 +105,7 @@ class HubServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.ended.set()
         self.http.shutdown()
         self.http.server_close()
 
@@ -456,6 +459,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.hub.fault(self.command, where.path)
         if fault:
             time.sleep(fault.delay)
+        if fault and fault.is_silent:
+            self.server.hub.ended.wait()
+            return self.cut()
         has_body = self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
         cut_after = fault.cut_after if fault else None
         if cut_after is not None and has_body:

@@ -158,7 +158,7 @@ def test_killed_while_labelling_it_goes_on_to_the_same_bytes(
     recipe = write_balanced_recipe(tmp_path / "killed", roberta_teacher)
     with pytest.MonkeyPatch.context() as patch:
         first = scoring(num_shards, patch)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             build(recipe)
     with pytest.MonkeyPatch.context() as patch:
         second = scoring(-1, patch)
@@ -174,7 +174,7 @@ def test_killed_run_of_another_recipe_leaves_none_of_its_rows(roberta_teacher: P
     expected = contents(tmp_path / "output")
     with pytest.MonkeyPatch.context() as patch:
         assert not scoring(2, patch)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             build(recipe, "--shard_size", "16")
     build(recipe)
     assert expected.items() <= contents(tmp_path / "output").items()

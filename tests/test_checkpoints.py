@@ -4,10 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trainer_ext.training.checkpoints import find_checkpoint, last_complete_checkpoint
+from trainer_ext.errors import InputError
+from trainer_ext.training.checkpoints import (
+    check_settings,
+    find_checkpoint,
+    last_complete_checkpoint,
+    missing_part,
+    remove_checkpoints,
+    write_settings,
+)
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "modeling_stacked_emotion.py")
 
@@ -63,3 +72,53 @@ def test_what_resume_from_checkpoint_stands_for(tmp_path: Path) -> None:
     checkpoint = str(write(tmp_path, 4))
     assert find_checkpoint(True, tmp_path) == checkpoint
     assert [find_checkpoint(value, tmp_path) for value in (None, False, "mine")] == [None, None, "mine"]
+
+
+def test_halves_are_removed_and_models_alone_are_not(tmp_path: Path) -> None:
+    for step, options in ((4, {}), (8, {"state": None}), (12, {"without": "model.safetensors"})):
+        write(tmp_path, step, **options)
+    write(tmp_path, 16, without="optimizer.pt")
+    assert missing_part(tmp_path / "checkpoint-16") == "optimizer*"
+    assert remove_checkpoints(tmp_path, only_halves=True) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-16", "checkpoint-4"]
+    assert remove_checkpoints(tmp_path) == 2
+    assert remove_checkpoints(tmp_path / "nothing") == 0
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "arguments": {"learning_rate": 1e-3, "encoders": {"a": "x/y"}, "label_weights": None},
+    "data": {"train_file": "a.csv"},
+    "rows": {"labels": ["joy"], "train": "12ab"},
+}
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "expected"),
+    [
+        ("arguments", "learning_rate", 1e-4, "`learning_rate` was 0.001 when .*checkpoint-4 was saved and is 0.0001"),
+        ("arguments", "encoders", {"a": "x/z"}, "`encoders` was {'a': 'x/y'} when .* and is {'a': 'x/z'} now: go on"),
+        ("rows", "train", "34cd", "The digest of the train rows was '12ab' when .* and is '34cd' now"),
+        ("data", "train_file", "b.csv", None),
+    ],
+)
+def test_a_run_goes_on_with_its_settings(
+    tmp_path: Path, group: str, name: str, value: Any, expected: str | None
+) -> None:
+    checkpoint = str(write(tmp_path, 4))
+    check_settings(checkpoint, SETTINGS)
+    write_settings(tmp_path, SETTINGS)
+    check_settings(checkpoint, SETTINGS)
+    others = SETTINGS | {group: SETTINGS[group] | {name: value}}
+    if expected is None:
+        # Where the same rows lie is of no matter, and is named where the rows are others.
+        check_settings(checkpoint, others)
+        others["rows"] = {**others["rows"], "train": "34cd"}
+        expected = "`train_file` was 'a.csv' when"
+    with pytest.raises(InputError, match=expected):
+        check_settings(checkpoint, others)
+
+
+def test_a_broken_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json is not the record of a run: begin anew"):
+        check_settings(str(write(tmp_path, 4)), SETTINGS)

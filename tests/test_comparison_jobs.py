@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -72,6 +73,26 @@ def test_a_failure_is_reported_and_does_not_stop_the_others(
     train_runs(runs[:1], 1, "module", print)
     # The log of an earlier attempt is kept.
     assert (runs[0].folder / "train.log").read_text().count("error: a bad run") == 2
+
+
+def test_interrupted_it_ends_the_runs(tmp_path: Path, programme: None) -> None:
+    (tmp_path / "python").write_text('#!/bin/sh\necho $$ > "$0.pid"\nexec sleep 60\n')
+    number = tmp_path / "python.pid"
+
+    def interrupt() -> None:
+        while not (number.exists() and number.read_text().endswith("\n")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    others = {*threading.enumerate()}
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(make_runs(tmp_path, "a", "b"), 1, "module", print)
+    # The threads that wait for the runs, as Python does when it ends.
+    for thread in {*threading.enumerate()} - others:
+        thread.join(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
 
 
 def test_a_run_waits_for_those_that_it_needs(

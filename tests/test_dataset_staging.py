@@ -21,6 +21,7 @@ from hub.dataset.arguments import BalancedDatasetArguments
 from hub.dataset.build import write_balanced_dataset
 from hub.dataset.staging import stage_dataset, write_dataset_folder
 from hub.validation.validate import file_problems, validate
+from trainer_ext import files
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.data.loading import load_emotion_data
 
@@ -119,26 +120,24 @@ def test_nothing_changes_when_a_file_cannot_be_written(tmp_path: Path, monkeypat
     assert sorted(path.name for path in out.iterdir()) == sorted(before)
 
 
-def test_report_is_moved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill between two moves leaves no report beside files that it does not describe."""
+def test_killed_before_the_exchange_the_earlier_data_set_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     write(out)
-    replace = Path.replace
-    moved: list[str] = []
+    before = contents(out)
 
-    def killed(self: Path, target: Any) -> Path:
-        if len(moved) == 3:
-            raise KeyboardInterrupt
-        moved.append(self.name)
-        return replace(self, target)
+    def killed(new: Path, target: Path) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write(out, number=1)
-    assert not (out / "report.json").exists()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_exchange", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(out, number=1)
+    assert contents(out) == before
     write(out, number=1)
     assert json.loads((out / "report.json").read_text()) == {"number": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_staged_folder_loads_with_both_configurations(built: Path, tmp_path: Path) -> None:

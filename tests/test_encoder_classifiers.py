@@ -234,7 +234,7 @@ def test_a_resumed_run_is_not_started_anew(
     recipe = write_recipe(tmp_path, **(from_trained(singles) | {"num_train_epochs": 1}))
     with monkeypatch.context() as patch:
         patch.setattr(_training, "evaluate_splits", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             train.main([str(recipe)])
     assert "The stack starts as the mean" in capsys.readouterr().out
     train.main([str(recipe), "--resume_from_checkpoint", "true"])

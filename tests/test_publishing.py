@@ -398,6 +398,39 @@ class TestFaults:
         hub.faults += [Fault("POST", COMMIT, delay=0.3), Fault("PUT", "/lfs-upload/", delay=0.3)]
         self.check_finishes_now(hub, api, folder)
 
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/api/models/"),
+            ("GET", "/tree/"),
+            ("POST", "/preupload/"),
+            ("POST", COMMIT),
+            ("PUT", "/lfs-upload/"),
+        ],
+    )
+    def test_a_hub_that_never_answers(
+        self,
+        hub: HubServer,
+        api: HfApi,
+        folder: Path,
+        first: Published,
+        waits: dict[str, list[float]],
+        monkeypatch: pytest.MonkeyPatch,
+        method: str,
+        path: str,
+    ) -> None:
+        for module in ("hub.retry", "hub.publish"):
+            monkeypatch.setattr(f"{module}.LONGEST_SILENCE", 0.05)
+        hub.faults.append(Fault(method, path, is_silent=True, times=99))
+        expected = r"model user/repo: http\S+ has said nothing for 0.05 seconds\. .*the same command finishes the job"
+        with pytest.raises(ConnectionError, match=expected):
+            publish(folder, "user/repo", "model", api=api)
+        self.check_nothing_published(hub, first)
+        assert waits["project"] == []
+        for module in ("hub.retry", "hub.publish"):
+            monkeypatch.setattr(f"{module}.LONGEST_SILENCE", 60.0)
+        self.check_finishes(hub, api, folder)
+
     def test_a_wrong_token(self, hub: HubServer, api: HfApi, folder: Path, first: Published) -> None:
         wrong = HfApi(endpoint=hub.url, token=WRONG_TOKEN)
         with pytest.raises(PermissionError, match=r"does not accept the token \(Invalid credentials.*hf auth login"):

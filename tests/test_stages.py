@@ -317,7 +317,7 @@ def test_stages_are_skipped_and_redone(tmp_path: Path, capsys: pytest.CaptureFix
     recipe = write_recipe(tmp_path, **FAST)
     run(recipe, capsys)
     first = weights(tmp_path)
-    reports = tmp_path / "output" / "reports"
+    reports = tmp_path / "output" / "checkpoints" / "reports"
     # The model has not been polished.
     (reports / "polish").mkdir()
     old = [reports / "old_99.png", *(reports / stage / "old_99.png" for stage in ("polish", *STAGES))]

@@ -95,7 +95,7 @@ def test_foreign_folders_and_files_are_not_replaced(tmp_path: Path) -> None:
     [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("I/O: No space left on device (os error 28)")],
 )
 def test_full_disk_is_one_clear_line(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(OSError, match=r"^No space left to stage .*model: free some, or choose") as raised:
+    with pytest.raises(OSError, match=r"^No space left on the disk of .*model: free some, or choose") as raised:
         fail(tmp_path / "model", error)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []

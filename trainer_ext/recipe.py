@@ -230,6 +230,7 @@ REMOVED_FIELDS = {
     "unfreeze_every": "freeze layers by `num_frozen_layers`, or slow the lower ones down by `layerwise_lr_decay`",
     "label_correlation": "leave it out, the correlation of labels is always their phi coefficient",
     "evaluation_reports": "leave it out, the reports are always written",
+    "hub_token": "log in with `hf auth login`, or set HF_TOKEN",
 }
 # Fields with a value of another type that may also be true or false.
 _ALSO_FLAGS = ("resume_from_checkpoint",)

@@ -23,14 +23,13 @@ from tqdm import tqdm
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.data.loading import load_emotion_data, read_file
 from trainer_ext.errors import InputError
-from trainer_ext.files import write_file
 from trainer_ext.precision import best_precision
 from trainer_ext.reports.plots import figure_png
 
 from .acceptance import CutOff, accept_tweets, choose_cut_offs
 from .arguments import BalancedDatasetArguments
 from .balancing import Pool, Selection, select_balanced
-from .candidates import CANDIDATE_SCHEMA, SOURCES, candidate_rows, label_matrix, read_candidates, saving
+from .candidates import CANDIDATE_SCHEMA, SOURCES, candidate_rows, label_matrix, read_candidates
 from .deduplication import EvaluationTexts, SeenTexts, check_apart, keep_new
 from .report import build_report, draw_label_counts, render_card
 from .staging import CARD_NAME, FIGURE_NAME, write_dataset_folder
@@ -102,10 +101,8 @@ def build_balanced_dataset(arguments: BalancedDatasetArguments, state: PartialSt
             original=label_matrix(sources.human[0]).sum(axis=0),
             cleaning=rows.counts,
             yields=report.get("tweets", {}),
+            files={"sources.json": (json.dumps(report, indent=2) + "\n").encode()},
         )
-        path = Path(arguments.output_dir) / "sources.json"
-        with saving(path):
-            write_file(path, json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -252,6 +249,7 @@ def write_balanced_dataset(
     original: npt.NDArray[np.int64],
     cleaning: Mapping[str, Mapping[str, int]],
     yields: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """
     Select from candidates and write `train.parquet`, `train_augmented.parquet` (all candidates of the first source and
@@ -264,6 +262,7 @@ def write_balanced_dataset(
         original (`np.ndarray` of shape `(num_labels,)`): See [`build_report`].
         cleaning (`Mapping[str, Mapping[str, int]]`): Source to the counts of [`keep_new`].
         yields (`Mapping[str, Any]`): The report of [`accept_tweets`] and its settings; empty without tweets.
+        files (`Mapping[str, bytes]`, *optional*): Name to content of further files.
 
     Returns:
         `dict[str, Any]`: The content of `report.json`.
@@ -286,7 +285,7 @@ def write_balanced_dataset(
     }
     folder = Path(arguments.output_dir)
     card, figure = render_card(report, folder.name), figure_png(draw_label_counts(report))
-    write_dataset_folder(folder, splits, report, {CARD_NAME: card.encode(), FIGURE_NAME: figure})
+    write_dataset_folder(folder, splits, report, {CARD_NAME: card.encode(), FIGURE_NAME: figure, **(files or {})})
     return report
 
 

@@ -118,6 +118,8 @@ class Endpoint:
             return str(reply.choices[0].message.content or "")
         except (HTTPError, ValueError, TypeError, LookupError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
+            # A key that is no header is quoted by the client.
+            reason = reason.replace(self.api_key, "<key>") if self.api_key else reason
             raise ConnectionError(
                 f"{self.base_url}: the endpoint gave no chat completion of model {self.model!r} ({reason}). Check "
                 "URL, model and key, then run again; the replies so far are kept."

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import InputError
-from trainer_ext.files import scratch_folder
+from trainer_ext.files import updating_folder
 
 from .candidates import CANDIDATE_SCHEMA, saving
 from .deduplication import check_apart
@@ -48,9 +48,8 @@ def write_dataset_folder(
     """
     Write `<split>.parquet`, further files and `report.json`, all of them or none.
 
-    Everything is written to a folder beside it first and moved when complete, so that a full disk or a kill leaves
-    the files that were there before. Where `report.json` stands, the files beside it are those that it describes. A
-    card beside the same report stays as it is: it may have been edited.
+    The new folder is made beside it and takes its place as a whole: a full disk or a kill leaves the earlier data set,
+    or all of the new one. A card beside the same report stays as it is: it may have been edited.
 
     Args:
         folder (`Path`): Other files in it stay.
@@ -67,16 +66,11 @@ def write_dataset_folder(
         is_same = report_path.is_file() and report_path.read_bytes() == content
         if is_same and (folder / CARD_NAME).is_file():
             files = {name: data for name, data in files.items() if name != CARD_NAME}
-        with scratch_folder(folder) as partial:
+        with updating_folder(folder) as partial:
             for split, table in splits.items():
                 pq.write_table(published_rows(table), partial / f"{split}.parquet", compression="zstd")
             for name, data in (files | {REPORT_NAME: content}).items():
                 (partial / name).write_bytes(data)
-            folder.mkdir(exist_ok=True)
-            if not is_same:
-                report_path.unlink(missing_ok=True)
-            for path in sorted(partial.iterdir(), key=lambda path: (path.name == REPORT_NAME, path.name)):
-                path.replace(folder / path.name)
 
 
 def stage_dataset(source: Path, folder: Path, *, repo_id: str) -> None:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import modeling_stacked_emotion
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from trainer_ext.errors import InputError, MissingPackageError, reading
 from trainer_ext.evaluation.prediction import load_classifier
-from trainer_ext.files import replacing
+from trainer_ext.files import replacing, scratch_folder
 
 from .quick import FINGERPRINT, GRAPH_FILE, WEIGHTS_FILE, fingerprint
 
@@ -116,13 +115,13 @@ def _exported(source: Path, scratch_parent: Path) -> Iterator[tuple[Path, Callab
     with reading(f"{source} cannot be exported"):
         model, tokenizer = load_classifier(str(source), "cpu")
     model = model.float()
-    with TemporaryDirectory(prefix=".onnx.", dir=scratch_parent) as scratch, _quiet():
+    with scratch_folder(scratch_parent / FOLDER) as scratch, _quiet():
         batches = [
             dict(tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")) for texts in _BATCHES
         ]
         with torch.inference_mode():
             expected = [model(**batch).logits.numpy() for batch in batches]
-        path = Path(scratch) / FOLDER / FP32_FILE
+        path = scratch / FOLDER / FP32_FILE
         path.parent.mkdir()
         _write_fp32(model, batches[1], path)
         check = partial(_check_parity, batches=batches, expected=expected)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,7 @@ def train_runs(runs: Sequence[Run], num_jobs: int, module: str, say: Callable[[s
     seconds: dict[str, list[float]] = defaultdict(list)
     waiting, running = list(runs), dict[Future[tuple[str, float]], Run]()
     failures: dict[Path, str] = {}
+    processes: set[subprocess.Popen[bytes]] = set()
 
     def report(line: str) -> None:
         say(f"{len(runs) - len(waiting) - len(running)} of {len(runs)}: {line}.")
@@ -112,7 +113,7 @@ def train_runs(runs: Sequence[Run], num_jobs: int, module: str, say: Callable[[s
                         report(failures[run.folder])
                     elif len(running) < num_jobs:
                         waiting.remove(run)
-                        running[pool.submit(_train, run, devices, num_jobs, module)] = run
+                        running[pool.submit(_train, run, devices, num_jobs, module, processes)] = run
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     run = running.pop(future)
                     failure, duration = future.result()
@@ -124,11 +125,20 @@ def train_runs(runs: Sequence[Run], num_jobs: int, module: str, say: Callable[[s
                     report(f"{outcome}; about {format_duration(left)} left")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            _terminate(processes)
             raise
     return [*failures.values()]
 
 
-def _train(run: Run, devices: SimpleQueue[str], num_jobs: int, module: str) -> tuple[str, float]:
+def _terminate(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End the trainings: this process would wait for them."""
+    for process in processes:
+        process.terminate()
+
+
+def _train(
+    run: Run, devices: SimpleQueue[str], num_jobs: int, module: str, processes: set[subprocess.Popen[bytes]]
+) -> tuple[str, float]:
     """Train one run, with its output in `train.log`; returns the line of its failure, if any, and the seconds."""
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / "eval_results.json").exists():
@@ -150,6 +160,7 @@ def _train(run: Run, devices: SimpleQueue[str], num_jobs: int, module: str) -> t
                 command, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, env=environment
             ) as process,
         ):
+            processes.add(process)
             status = process.wait()
     finally:
         devices.put(device)

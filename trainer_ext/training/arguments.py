@@ -265,6 +265,10 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         if self.training_mode == "staged":
             self._check_staged()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the token of the Hub: the Trainer pickles the arguments into every checkpoint."""
+        return {**self.__dict__, "hub_token": None}
+
     def check(self) -> None:
         """An [`InputError`] for the first field that cannot be used by itself; each trial of a search is checked."""
         check_choices(self)

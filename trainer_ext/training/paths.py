@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run writes: every path follows from the folder that becomes the model's repository."""
+"""
+Where a run writes: every path follows from the folder that becomes the model's repository.
+
+A run in progress writes to `checkpoints` alone: until it ends, the rest is the earlier model, if there is one.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +29,18 @@ class RunPaths:
 
     @property
     def reports(self) -> Path:
-        """Numbers and figures of every evaluation during training."""
-        return self.repository / "reports"
+        """Numbers and figures of every evaluation during training; at the end `reports` of the repository."""
+        return self.checkpoints / "reports"
 
     @property
     def teacher_logits(self) -> Path:
-        """The cached logits of teachers."""
+        """The cached logits of teachers, which are those of any model."""
         return self.repository / "teacher_logits"
 
     @property
     def adapter(self) -> Path:
-        """The LoRA adapters, before they are merged into the weights."""
-        return self.repository / "adapter"
+        """The LoRA adapters, before they are merged into the weights; at the end `adapter` of the repository."""
+        return self.checkpoints / "adapter"
 
     @property
     def results(self) -> Path:
