@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..data.batching import length_batches
-from ..errors import InputError
-from ..loading import load_config, load_model, load_tokenizer
+from ..errors import InputError, reading
+from ..loading import check_tokenizer, load_config, load_model, load_tokenizer
 from .calibration import calibrated_probabilities
 
 # Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
@@ -112,8 +112,7 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
         device (`str`, *optional*): Such as `"cpu"`; the accelerator if there is one, by default.
 
     Raises:
-        `OSError`: If there is no such model.
-        `InputError`: If it is not a multi-label classifier, is not whole or cannot be trusted; see
+        `InputError`: If there is no such model, or it is not a multi-label classifier, is not whole or cannot be trusted; see
             [`~trainer_ext.loading.load_model`].
     """
     # First of all: other models have a tokenizer and weights that fail in less telling ways.
@@ -126,5 +125,7 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
         )
     tokenizer = load_tokenizer(model)
     classifier = load_model(model, config=config)
+    with reading(model):
+        check_tokenizer(classifier, tokenizer)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return classifier.to(device or accelerator or "cpu").eval(), tokenizer
