@@ -32,7 +32,7 @@ from trainer_ext.data.loading import iter_texts, read_file
 from trainer_ext.encoders.stack import encoder_source
 from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
-from trainer_ext.recipe import load_recipe
+from trainer_ext.recipe import GROUPS, load_recipe, recipe_fields
 
 # Far more than any case takes: only a hang passes it.
 MAX_SECONDS = 60
@@ -68,8 +68,8 @@ class Hang(Exception):
 
 
 def counts(kind: str) -> Any:
-    quick, all_of_them = COUNTS[kind]
-    return pytest.mark.parametrize("num_cases", [quick, pytest.param(all_of_them, marks=pytest.mark.slow)])
+    quick, whole = COUNTS[kind]
+    return pytest.mark.parametrize("num_cases", [quick, pytest.param(whole, marks=pytest.mark.slow)])
 
 
 def run(kind: str, cases: Iterator[Case]) -> None:
@@ -177,11 +177,13 @@ def change_entry(rng: Rng, parent: Any, key: Any) -> None:
         case 5:
             parent[key] = {str(key): value}
         case _:
-            parent[key] = other(rng)
+            parent[key] = other(rng, type(value) if rng.random() < 0.7 else object)
 
 
-def other(rng: Rng) -> Any:
-    return copy.deepcopy(OTHERS[rng.integers(len(OTHERS))])
+def other(rng: Rng, kind: type = object) -> Any:
+    """A hostile value, of a kind if there is one."""
+    values = [value for value in OTHERS if isinstance(value, kind)] or OTHERS
+    return copy.deepcopy(values[rng.integers(len(values))])
 
 
 # ----------------------------------------------------------------------------------------------------- three kinds
@@ -192,7 +194,12 @@ def test_recipes(tmp_path: Path, num_cases: int) -> None:
     path = write_recipe(tmp_path, normalizations={"words": "tweet"}, label_map={"joy": "happy"}, label_names=["joy"])
     sound = path.read_bytes()
     extras = {"encoder_learning_rates": {"words": 1e-3}, "label_weights": {"joy": 2.0}, "base_loss_options": {}}
-    tree = yaml.safe_load(sound) | extras | {"lr_scheduler_kwargs": {}, "threshold_shrinkage": 1.0, "teacher": None}
+    defaults = {name: field.default for cls in GROUPS.values() for name, field in recipe_fields(cls).items()}
+    tree = {name: value for name, value in defaults.items() if isinstance(value, int | float | str | None)}
+    tree = tree | yaml.safe_load(sound) | extras | {"lr_scheduler_kwargs": {"a": 1}, "training_mode": "staged"}
+    # They ask for a machine that is not there, or another package.
+    for name in ("fsdp", "deepspeed", "parallelism_config"):
+        tree.pop(name, None)
 
     def load() -> None:
         recipe = load_recipe(str(path), ["--use_cpu"])

@@ -136,10 +136,10 @@ def test_parameters_in_the_address(endpoint: Endpoint) -> None:
             "\"threshold\" must be a number in [0, 1], got 'high'.",
         ),
         ({"inputs": "a", "parameters": {"threshold": True}}, '"threshold" must be a number in [0, 1], got True.'),
-        ({"inputs": "a", "parameters": {"top_k": -1}}, '"top_k" must be a whole number of 0 or more, got -1.'),
+        ({"inputs": "a", "parameters": {"top_k": -1}}, '"top_k" must be a whole number from 0 to 1,000,000, got -1.'),
         (
             {"inputs": "a", "parameters": {"top_words": 1.5}},
-            '"top_words" must be a whole number of 0 or more, got 1.5.',
+            '"top_words" must be a whole number from 0 to 1,000,000, got 1.5.',
         ),
         ({"text": "a"}, "inputs key"),
         (b"{", "Expecting property name"),
