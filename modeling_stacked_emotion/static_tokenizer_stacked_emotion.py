@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks_stacked_emotion import check_flag, check_integer, read_object
+from .checks_stacked_emotion import check_flag, check_integer, check_sizes, read_object
 from .text_stacked_emotion import split_words
 
 _CONFIG_FILE = "tokenizer_config.json"
@@ -64,6 +64,7 @@ class StaticWordsTokenizer:
                 raise TypeError(f"`{field}` must be a list of strings.")
         for field, size in (("min_ngram", min_ngram), ("max_ngram", max_ngram)):
             check_integer(field, size, minimum=1)
+            check_sizes({field: size})
         check_flag("lowercase", lowercase)
         if not 1 <= min_ngram <= max_ngram:
             raise ValueError(f"`min_ngram` must be from 1 to `max_ngram`, got {min_ngram} and {max_ngram}.")

@@ -482,7 +482,11 @@ def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | StaticWordsTokenizer:
     if StaticWordsTokenizer.is_saved_in(folder):
         return StaticWordsTokenizer.from_pretrained(folder)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    # Of any kind: tokenizers raises plain ones, transformers those of Python.
+    except Exception as error:
+        raise ValueError(f"{folder} holds no tokenizer that can be read: {type(error).__name__}: {error}") from error
 
 
 def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast | StaticWordsTokenizer:

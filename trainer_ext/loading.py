@@ -30,12 +30,13 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 from modeling_stacked_emotion import StaticWordsTokenizer, label_names
-from modeling_stacked_emotion.checks_stacked_emotion import check_sizes, check_thresholds, check_vocabulary
+from modeling_stacked_emotion.checks_stacked_emotion import check_sizes, check_thresholds, check_vocabulary, read_object
 from modeling_stacked_emotion.storage_stacked_emotion import not_finite
 
 from .errors import InputError, reading
 
-# Fields that name one.
+_MIN_TOKENS = 8
+# Fields that name an activation.
 _ACTIVATIONS = ("hidden_act", "hidden_activation", "activation", "activation_function", "classifier_activation")
 
 
@@ -76,6 +77,8 @@ def load_config(source: str, revision: str | None = None) -> Any:
 def load_tokenizer(source: str, revision: str | None = None) -> Any:
     """The tokenizer of a model or encoder; arguments and errors as of [`load_config`]."""
     with reading(f"{source}: the tokenizer cannot be loaded"):
+        if (settings := Path(source) / "tokenizer_config.json").is_file():
+            read_object(settings)
         return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
 
 
@@ -151,6 +154,10 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: Any) -> None:
                 )
         elif tokenizer.pad_token_id is None:
             raise InputError("The tokenizer has no `pad_token`, which batches of texts need: set one and save it.")
+        elif tokenizer.model_max_length < _MIN_TOKENS:
+            raise InputError(
+                f"The tokenizer's `model_max_length` must be at least {_MIN_TOKENS}, got {tokenizer.model_max_length}."
+            )
         elif limit is not None:
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 

@@ -21,7 +21,7 @@ import yaml
 from modeling_stacked_emotion import WEIGHTS_DTYPES, StackedEmotionConfig
 from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLINGS
 
-from .errors import InputError, check_choices, check_ranges
+from .errors import InputError, check_choices, check_ranges, reading
 from .evaluation.calibration import CALIBRATION_METHODS
 from .evaluation.results import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
@@ -286,7 +286,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     _drop_settings_of_encoders(arguments["model"], arguments["training"], given)
     _drop_settings_of_stages(arguments["training"], given)
     names = frozenset(chain.from_iterable(arguments.values()))
-    return Recipe(**{group: cls(**arguments[group]) for group, cls in GROUPS.items()}, given=names)
+    return Recipe(**_make(arguments, GROUPS), given=names)
 
 
 def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -308,7 +308,13 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         `InputError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
     """
     arguments, _ = _read(path, overrides, groups)
-    return {group: cls(**arguments[group]) for group, cls in groups.items()}
+    return _make(arguments, groups)
+
+
+def _make(arguments: Mapping[str, dict[str, Any]], groups: Mapping[str, type]) -> dict[str, Any]:
+    # transformers raises errors of its own for its fields.
+    with reading():
+        return {group: cls(**arguments[group]) for group, cls in groups.items()}
 
 
 def _read(
