@@ -63,7 +63,7 @@ Rng = np.random.Generator
 Case = tuple[str, Callable[[], object]]
 
 
-class Hang(Exception):
+class HangError(Exception):
     """A case takes longer than `MAX_SECONDS`."""
 
 
@@ -87,7 +87,7 @@ def run(kind: str, cases: Iterator[Case]) -> None:
             if "\n" in message or len(message) > MAX_MESSAGE:
                 failures.append(f"{name}: no line of its own: {message[:500]!r}")
             numbers["refused with one line"] += 1
-        except Hang:
+        except HangError:
             numbers["hangs"] += 1
             failures.append(f"{name}: hangs")
         # Panics of Rust are no `Exception`.
@@ -98,7 +98,7 @@ def run(kind: str, cases: Iterator[Case]) -> None:
             failures.append(f"{name}: {type(error).__name__} {str(error)[:300]!a} {place(error)}")
         else:
             numbers["accepted"] += 1
-    print(f"\n{kind}: " + ", ".join(f"{number} {what}" for what, number in numbers.items()))
+    print(f"\n{kind}: " + ", ".join(f"{number} {name}" for name, number in numbers.items()))  # noqa: T201
     assert not failures, "\n".join(failures)
     assert numbers["accepted"] > 0
     assert numbers["refused with one line"] > 0
@@ -119,7 +119,7 @@ def time_limit() -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise Hang
+        raise HangError
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(MAX_SECONDS)

@@ -70,15 +70,24 @@ def refusal(call: Callable[[], object]) -> str:
 ENCODER = ("encoders", "bert_wp")
 STACKED = [
     ("config.json", put(*ENCODER, "hidden_act", value="os.system"), "`hidden_act` must be an activation of transform"),
-    ("config.json", put(*ENCODER, "num_attention_heads", value=0), "`encoders.bert_wp.num_attention_heads` must be at"),
+    (
+        "config.json",
+        put(*ENCODER, "num_attention_heads", value=0),
+        "`encoders.bert_wp.num_attention_heads` must be at",
+    ),
     ("config.json", put(*ENCODER, "num_attention_heads", value=5), "hidden size (32) is not a multiple of the number"),
     ("config.json", put(*ENCODER, "hidden_size", value=-1), "`encoders.bert_wp.hidden_size` must be at least 1"),
-    ("config.json", put(*ENCODER, "vocab_size", value=9_000_000), "of another shape than"),
+    ("config.json", put(*ENCODER, "vocab_size", value=9_000_000), "config.json describes 288"),
+    ("config.json", put(*ENCODER, "vocab_size", value=301), "of another shape than"),
     ("config.json", put(*ENCODER, "layer_norm_eps", value="a"), "layer_norm_eps"),
     ("config.json", put("dropout", value=HUGE), "`dropout` must be a number in [0, 1)"),
     ("config.json", put("mixer", value=["none"]), "mixer"),
     ("config.json", put("thresholds", value=[0.5] * 3), "`thresholds` must have one value per label (4), got 3"),
-    ("config.json", put("thresholds", value=[0.5, NAN, 0.5, 0.5]), "`thresholds[joy]` must be a number in [0, 1], got"),
+    (
+        "config.json",
+        put("thresholds", value=[0.5, NAN, 0.5, 0.5]),
+        "`thresholds[joy]` must be a number in [0, 1], got",
+    ),
     ("config.json", put("thresholds", value=[0.5, 0.5, 0.5, HUGE]), "`thresholds[fear]` must be a number in [0, 1]"),
     ("config.json", put("thresholds", value=[]), "`thresholds` must have one value per label (4), got 0"),
     ("config.json", put("id2label", value={"0": "a", "2": "b"}), "`id2label` must number the labels from 0 without"),
@@ -89,8 +98,16 @@ STACKED = [
     ("tokenizer_config.json", without("normalizations"), "tokenizer_config.json lacks `normalizations`"),
     ("tokenizer_config.json", without("max_words"), "tokenizer_config.json lacks `max_words`"),
     ("tokenizer_config.json", put("encoders", value=7), "tokenizer_config.json: `encoders` must be a list, got 7"),
-    ("tokenizer_config.json", lambda content: content | {"encoders": ["bert_wp"], "normalizations": {}}, "encoders of the model, bert_wp, elec"),
-    ("tokenizer_config.json", put("normalizations", "bert_wp", value="os"), "must be one of none, tweet, arabert, got"),
+    (
+        "tokenizer_config.json",
+        lambda content: content | {"encoders": ["bert_wp"], "normalizations": {}},
+        "encoders of the model, bert_wp, elec",
+    ),
+    (
+        "tokenizer_config.json",
+        put("normalizations", "bert_wp", value="os"),
+        "must be one of none, tweet, arabert, got",
+    ),
     ("tokenizer_config.json", put("max_tokens", value=513), "takes at most"),
     ("tokenizer_config.json", put("max_words", value=0), "`max_words` must be at least 1"),
     ("bert_wp_tokenizer/tokenizer.json", instead({}), "bert_wp_tokenizer holds no tokenizer that can be read"),
@@ -178,7 +195,14 @@ def test_encoder_whose_tokenizer_has_grown_is_refused_before_training(
     said = refusal(
         lambda: build_stack(
             {"own": str(encoder)},
-            **{"label_names": ["joy"], "texts": [], "seed": 0, "normalizations": {}, "max_words": 16, "max_tokens": 16},
+            **{
+                "label_names": ["joy"],
+                "texts": [],
+                "seed": 0,
+                "normalizations": {},
+                "max_words": 16,
+                "max_tokens": 16,
+            },
             **{"attn_implementation": None, "config_fields": {}},
         )
     )
@@ -200,9 +224,7 @@ MINI = [
 
 
 @pytest.mark.parametrize(("file", "change", "message"), MINI)
-def test_graph_without_a_sound_folder_does_not_answer(
-    tmp_path: Path, file: str, change: Change, message: str
-) -> None:
+def test_graph_without_a_sound_folder_does_not_answer(tmp_path: Path, file: str, change: Change, message: str) -> None:
     copy = shutil.copytree(MINI_MODEL, tmp_path / "mini")
     change_file(copy / file, change)
     code = Path(modeling_stacked_emotion.__file__).parent

@@ -16,6 +16,7 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import iter_predictions, load_classifier, predict_logits, predict_probabilities
 
 # Very different lengths, in no order.
@@ -178,7 +179,7 @@ def test_device_is_the_accelerator_or_as_asked_for(stock: Setup, tmp_path: Path)
 
 
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(InputError, match="missing"):
         load_classifier(str(tmp_path / "missing"))
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -30,7 +31,12 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 import modeling_stacked_emotion  # noqa: F401  (registers its classes)
 from modeling_stacked_emotion import StaticWordsTokenizer, label_names
-from modeling_stacked_emotion.checks_stacked_emotion import check_sizes, check_thresholds, check_vocabulary, read_object
+from modeling_stacked_emotion.checks_stacked_emotion import (
+    check_sizes,
+    check_thresholds,
+    check_vocabulary,
+    read_object,
+)
 from modeling_stacked_emotion.storage_stacked_emotion import not_finite
 
 from .errors import InputError, reading
@@ -103,9 +109,9 @@ def load_model(
         As [`load_config`], and `InputError` if the weights lie in other files than those of safetensors, or outside of
         the folder, or if they are not whole or not finite.
     """
-    if "config" not in options:
-        load_config(source, revision)
+    config = options["config"] if "config" in options else load_config(source, revision)
     _check_files(source, revision)
+    _check_size(source, kind, config)
     with reading(source), _without_report():
         model, report = kind.from_pretrained(
             source,
@@ -254,6 +260,22 @@ def _check_labels(config: PreTrainedConfig) -> None:
         raise TypeError(f"`id2label` must name every label by a string, got {list(config.id2label.values())}.")
     if (thresholds := getattr(config, "thresholds", None)) is not None:
         check_thresholds(thresholds, label_names(config))
+
+
+def _check_size(source: str, kind: Any, config: PreTrainedConfig) -> None:
+    """Refuse a config of far more weights than the files of a folder hold, before memory is taken for them."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return
+    num_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    with reading(source), torch.device("meta"):
+        num_weights = sum(weight.numel() for weight in kind.from_config(config, trust_remote_code=False).parameters())
+    # A weight has at least a byte; a new head is not in the files.
+    if num_bytes and num_weights > 2 * num_bytes + 100_000_000:
+        raise InputError(
+            f"{source}: config.json describes {num_weights:,} weights, but the files hold at most {num_bytes:,}: they "
+            "are of another model."
+        )
 
 
 def _attention_kernels(config: Mapping[str, Any]) -> Iterator[str]:

@@ -116,7 +116,8 @@ def load_teacher(
         tokens_per_batch (`int`, *optional*, defaults to 4096): Tokens of a forward pass, at least 1.
 
     Raises:
-        `InputError`: If there is no such model, it is no multi-label classifier, or its labels are not the 28 of GoEmotions.
+        `InputError`: If there is no such model, it is no multi-label classifier, or its labels are not the 28 of
+            GoEmotions.
     """
     config = load_config(teacher, revision)
     columns = _label_columns(teacher, config)

@@ -24,7 +24,8 @@ _CODE = (
 )
 # An import of one of these files, which lie beside each other in the Space.
 _IMPORT = re.compile(
-    rf"^from (?:(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import", flags=re.MULTILINE
+    rf"^from (?:(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import",
+    flags=re.MULTILINE,
 )
 # Packages that the app and the code of the models import.
 PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")

@@ -117,7 +117,9 @@ def _stacked_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str
             checks.check_vocabulary(name, _num_ids(tokenizers[name]), encoder.get("vocab_size"))
             limit = encoder.get("max_position_embeddings") or settings["max_tokens"]
             if settings["max_tokens"] > limit:
-                raise ValueError(f"`max_tokens` is {settings['max_tokens']}, but {name!r} takes at most {limit} tokens.")
+                raise ValueError(
+                    f"`max_tokens` is {settings['max_tokens']}, but {name!r} takes at most {limit} tokens."
+                )
     encoder = encoding.TextEncoder(tokenizers, settings["normalizations"])
 
     def tokenize(texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[list[Span]]]:

@@ -112,7 +112,8 @@ def load_classifier(model: str, device: str | None = None) -> tuple[PreTrainedMo
         device (`str`, *optional*): Such as `"cpu"`; the accelerator if there is one, by default.
 
     Raises:
-        `InputError`: If there is no such model, or it is not a multi-label classifier, is not whole or cannot be trusted; see
+        `InputError`: If there is no such model, or it is not a multi-label classifier, is not whole or cannot be
+            trusted; see
             [`~trainer_ext.loading.load_model`].
     """
     # First of all: other models have a tokenizer and weights that fail in less telling ways.
