@@ -75,8 +75,8 @@ def counts(kind: str) -> Any:
 
 def run(kind: str, cases: Iterator[Case]) -> None:
     """
-    Try each case, a name and a call (a data file has two, one per reader); print the counts; fail for every one that is
-    neither accepted nor refused in one line.
+    Try each case, a name and a call (a data file has two, one per reader); print the counts; fail for every one
+    that is neither accepted nor refused in one line.
     """
     numbers = dict.fromkeys(("inputs", "refused with one line", "accepted", "tracebacks", "hangs"), 0)
     failures = []
