@@ -53,7 +53,8 @@ class StackedEmotionPipeline(Pipeline):
 
     def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
         """One text to a batch of one, with the text and its words for the answer; U+FFFD for lone surrogates."""
-        inputs = clean_surrogates(inputs)
+        if isinstance(inputs, str):  # The tokenizer refuses anything else.
+            inputs = clean_surrogates(inputs)
         options = {**tokenizer_options, "return_tensors": "pt", "return_words": True}
         encoded = self.tokenizer([inputs], **options)
         words = encoded.pop("words")
