@@ -10,7 +10,16 @@ import numpy as np
 from torch.nn import ModuleDict
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from .checks_stacked_emotion import check_choice, check_encoder_name, check_flag, check_integer, check_sizes
+from .checks_stacked_emotion import (
+    check_choice,
+    check_encoder_name,
+    check_flag,
+    check_integer,
+    check_label_numbers,
+    check_number,
+    check_sizes,
+    check_thresholds,
+)
 from .static_words_stacked_emotion import StaticWordsConfig
 
 MIXERS = ("meta_learner", "convolutions", "none")
@@ -170,14 +179,13 @@ class StackedEmotionConfig(PreTrainedConfig):
         check_flag("skip_connection", self.skip_connection)
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
-        _check_number("dropout", self.dropout, 0.0 <= _number(self.dropout) < 1.0, "in [0, 1)")
-        _check_number("word_dropout", self.word_dropout, 0.0 <= _number(self.word_dropout) < 1.0, "in [0, 1)")
-        prior = _number(self.prior_probability)
-        _check_number("prior_probability", self.prior_probability, 0.0 < prior < 1.0, "in (0, 1)")
-        deviation = _number(self.initializer_range)
-        _check_number("initializer_range", self.initializer_range, 0.0 < deviation < math.inf, "above 0")
+        check_number("dropout", self.dropout, lambda value: 0.0 <= value < 1.0, "in [0, 1)")
+        check_number("word_dropout", self.word_dropout, lambda value: 0.0 <= value < 1.0, "in [0, 1)")
+        check_number("prior_probability", self.prior_probability, lambda value: 0.0 < value < 1.0, "in (0, 1)")
+        check_number("initializer_range", self.initializer_range, lambda value: 0.0 < value < math.inf, "above 0")
         self._check_labels()
-        self._check_label_numbers("thresholds", lambda value: 0.0 <= value <= 1.0, "in [0, 1]")
+        if self.thresholds is not None:
+            check_thresholds(self.thresholds, self.labels)
         self._check_label_numbers("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite")
         self._check_label_numbers("calibration_bias", math.isfinite, "that is finite")
         self._check_label_numbers("class_weights", lambda value: 0.0 < value < math.inf, "above 0 and finite")
@@ -199,15 +207,8 @@ class StackedEmotionConfig(PreTrainedConfig):
             raise ValueError(f"`id2label` must name every label once, got {list(self.id2label.values())}.")
 
     def _check_label_numbers(self, field: str, is_inside: Callable[[float], bool], expected: str) -> None:
-        values = getattr(self, field)
-        if values is None:
-            return
-        if not isinstance(values, list):
-            raise TypeError(f"`{field}` must be a list of floats, got {type(values).__name__}.")
-        if len(values) != self.num_labels:
-            raise ValueError(f"`{field}` must have one value per label ({self.num_labels}), got {len(values)}.")
-        for label, value in zip(self.labels, values, strict=True):
-            _check_number(f"{field}[{label}]", value, is_inside(_number(value)), expected)
+        if (values := getattr(self, field)) is not None:
+            check_label_numbers(field, values, self.labels, is_inside, expected)
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -272,14 +273,3 @@ def _check_widths(widths: Any) -> None:
         raise ValueError(f"`convolution_widths` must be a list of integers of at least 1, got {widths!r}.")
     if not widths or len(set(widths)) < len(widths):
         raise ValueError(f"`convolution_widths` must name at least one width and each once, got {widths}.")
-
-
-def _number(value: Any) -> float:
-    """The value as a float, or NaN (which passes no range) where it is not a number."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else float("nan")
-
-
-def _check_number(field: str, value: Any, is_inside: bool, expected: str) -> None:
-    if not is_inside:
-        raise ValueError(f"`{field}` must be a number {expected}, got {value!r}.")

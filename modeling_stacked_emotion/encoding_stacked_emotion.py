@@ -8,8 +8,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .alignment_stacked_emotion import FlatRows, Span, find_word_ids, original_offsets
+from .checks_stacked_emotion import check_choice
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .text_stacked_emotion import normalize, split_words
+from .text_stacked_emotion import NORMALIZATIONS, normalize, split_words
 
 # The fields an encoder has in a batch; all of them are padded with zeros but the ids.
 FIELDS = ("input_ids", "attention_mask", "word_ids")
@@ -25,14 +26,21 @@ class TextEncoder:
     Args:
         tokenizers (`dict[str, tokenizers.Tokenizer]`):
             Encoder name to tokenizer, which neither pads nor truncates, or to a [`StaticWordsTokenizer`].
-        normalizations (`dict[str, str]`): Encoder name to normalisation.
+        normalizations (`dict[str, str]`): Encoder name to normalisation, `"none"` where it is not named.
+
+    Raises:
+        `ValueError`: If an encoder or a normalisation is unknown.
     """
 
     def __init__(
         self, tokenizers: Mapping[str, Tokenizer | StaticWordsTokenizer], normalizations: Mapping[str, str]
     ) -> None:
         self.tokenizers = tokenizers
-        self.normalizations = normalizations
+        self.normalizations = dict.fromkeys(tokenizers, "none") | dict(normalizations)
+        if unknown := set(self.normalizations) - set(tokenizers):
+            raise ValueError(f"`normalizations` names {sorted(unknown)}, but the encoders are {list(tokenizers)}.")
+        for name, normalization in self.normalizations.items():
+            check_choice(f"normalizations[{name!r}]", normalization, NORMALIZATIONS)
         # Static words are not counted: each is a word or a part of one.
         self._counted = {
             name: tokenizer

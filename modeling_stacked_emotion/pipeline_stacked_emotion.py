@@ -7,6 +7,7 @@ from transformers import BatchEncoding, Pipeline
 
 from .configuration_stacked_emotion import decision_thresholds, label_names
 from .description_stacked_emotion import describe_emotions
+from .text_stacked_emotion import clean_surrogates
 
 
 class StackedEmotionPipeline(Pipeline):
@@ -19,7 +20,7 @@ class StackedEmotionPipeline(Pipeline):
 
     Returns, for each text, a dict with
 
-    - **text** (`str`) -- The text.
+    - **text** (`str`) -- The text, with U+FFFD for lone surrogates.
     - **emotions** (`list[dict]`) -- `label`, `score` (probability) and `threshold`, best first; may be empty.
     - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share in [0, 1]); best first.
 
@@ -51,7 +52,9 @@ class StackedEmotionPipeline(Pipeline):
         return tokenizer_options, {}, options
 
     def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
-        """One text to a batch of one, with the text and its words for the answer."""
+        """One text to a batch of one, with the text and its words for the answer; U+FFFD for lone surrogates."""
+        if isinstance(inputs, str):  # The tokenizer refuses anything else.
+            inputs = clean_surrogates(inputs)
         options = {**tokenizer_options, "return_tensors": "pt", "return_words": True}
         encoded = self.tokenizer([inputs], **options)
         words = encoded.pop("words")

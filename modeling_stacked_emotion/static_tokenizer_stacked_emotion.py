@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks_stacked_emotion import check_flag, check_integer, check_sizes, read_object
 from .text_stacked_emotion import split_words
 
 _CONFIG_FILE = "tokenizer_config.json"
@@ -36,6 +37,7 @@ class StaticWordsTokenizer:
 
     Raises:
         `ValueError`: If there is no entry, an entry twice, or the lengths are no range.
+        `TypeError`: If an argument is of another type.
 
     Example:
     ```python
@@ -57,6 +59,13 @@ class StaticWordsTokenizer:
         max_ngram: int = 5,
         lowercase: bool = True,
     ) -> None:
+        for field, entries in (("words", words), ("ngrams", ngrams)):
+            if isinstance(entries, str) or not all(isinstance(entry, str) for entry in entries):
+                raise TypeError(f"`{field}` must be a list of strings.")
+        for field, size in (("min_ngram", min_ngram), ("max_ngram", max_ngram)):
+            check_integer(field, size, minimum=1)
+            check_sizes({field: size})
+        check_flag("lowercase", lowercase)
         if not 1 <= min_ngram <= max_ngram:
             raise ValueError(f"`min_ngram` must be from 1 to `max_ngram`, got {min_ngram} and {max_ngram}.")
         self.words, self.ngrams = list(words), list(ngrams)
@@ -139,10 +148,8 @@ class StaticWordsTokenizer:
         """Load a saved tokenizer; raises `FileNotFoundError` if `folder` holds none."""
         if not cls.is_saved_in(folder):
             raise FileNotFoundError(f"{folder} has no {_VOCABULARY_FILE}: it holds no saved StaticWordsTokenizer.")
-        config, vocabulary = (
-            json.loads((Path(folder) / name).read_text(encoding="utf-8")) for name in (_CONFIG_FILE, _VOCABULARY_FILE)
-        )
-        del config["tokenizer_class"]
+        config, vocabulary = (read_object(Path(folder) / name) for name in (_CONFIG_FILE, _VOCABULARY_FILE))
+        config.pop("tokenizer_class", None)
         return cls(**vocabulary, **config)
 
     @staticmethod

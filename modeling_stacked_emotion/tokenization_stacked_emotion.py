@@ -18,10 +18,10 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import PushToHubMixin, logging
 
 from .alignment_stacked_emotion import FlatRows, Span
-from .checks_stacked_emotion import check_encoder_name, check_integer, check_sizes
+from .checks_stacked_emotion import check_encoder_name, check_integer, check_sizes, read_tokenizer_settings
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .text_stacked_emotion import NORMALIZATIONS, clean_surrogates
+from .text_stacked_emotion import clean_surrogates
 
 logger = logging.get_logger(__name__)
 
@@ -80,7 +80,6 @@ class StackedEmotionTokenizer(PushToHubMixin):
         max_tokens: int = 128,
     ) -> None:
         self.tokenizers = {name: _generic(tokenizer, name) for name, tokenizer in tokenizers.items()}
-        self.normalizations = dict.fromkeys(self.tokenizers, "none") | dict(normalizations or {})
         self.max_words = max_words
         self.max_tokens = max_tokens
         self._validate()
@@ -89,22 +88,14 @@ class StackedEmotionTokenizer(PushToHubMixin):
             name: tokenizer if isinstance(tokenizer, StaticWordsTokenizer) else _backend(tokenizer)
             for name, tokenizer in self.tokenizers.items()
         }
-        self._text_encoder = TextEncoder(backends, self.normalizations)
+        self._text_encoder = TextEncoder(backends, normalizations or {})
+        self.normalizations = self._text_encoder.normalizations
 
     def _validate(self) -> None:
         if not self.tokenizers:
             raise ValueError("`tokenizers` must name at least one tokenizer, got none.")
         for name in self.tokenizers:
             check_encoder_name(name)
-        if unknown := set(self.normalizations) - set(self.tokenizers):
-            raise ValueError(
-                f"`normalizations` names {sorted(unknown)}, but the encoders are {list(self.tokenizers)}."
-            )
-        for name, normalization in self.normalizations.items():
-            if normalization not in NORMALIZATIONS:
-                raise ValueError(
-                    f"`normalizations[{name!r}]` must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}."
-                )
         check_integer("max_words", self.max_words, minimum=1)
         check_sizes({"max_words": self.max_words, "max_tokens": self.max_tokens})
         self._check_limit("max_tokens", self.max_tokens)
@@ -378,13 +369,7 @@ class StackedEmotionTokenizer(PushToHubMixin):
         config_file = folder / _CONFIG_FILE
         if not config_file.is_file():
             raise FileNotFoundError(f"{folder} has no {_CONFIG_FILE}: it is not a saved StackedEmotionTokenizer.")
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        if config.get("tokenizer_class") != cls.__name__:
-            raise ValueError(f"{config_file} is of a {config.get('tokenizer_class')}, expected {cls.__name__}.")
-        # Before a folder is named by them.
-        for name in config["encoders"]:
-            check_encoder_name(name)
-        check_sizes(config)
+        config = read_tokenizer_settings(config_file)
         tokenizers = {name: _load_tokenizer(folder / f"{name}_tokenizer") for name in config["encoders"]}
         return cls(
             tokenizers,
@@ -497,7 +482,11 @@ def _stack(key: str, values: Sequence[Any]) -> np.ndarray:
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | StaticWordsTokenizer:
     if StaticWordsTokenizer.is_saved_in(folder):
         return StaticWordsTokenizer.from_pretrained(folder)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    # Of any kind: tokenizers raises plain ones, transformers those of Python.
+    except Exception as error:
+        raise ValueError(f"{folder} holds no tokenizer that can be read: {type(error).__name__}: {error}") from error
 
 
 def _generic(tokenizer: Any, name: str) -> PreTrainedTokenizerFast | StaticWordsTokenizer:

@@ -57,6 +57,8 @@ from trainer_ext.training.trainer import StackedEmotionTrainer
 from ._resuming import run_settings
 
 _MIN_STUDENT_TOKENS = 8
+# Of labels in the line on the data.
+_MAX_NAMES = 50
 _SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}
 # A student is one encoder of transformers, trained as a whole.
 _NOT_FOR_A_STUDENT = {
@@ -215,8 +217,9 @@ def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     options = asdict(arguments)
     split_seed = options.pop("split_seed")
     data = load_emotion_data(**options, seed=seed if split_seed is None else split_seed)
+    names = ", ".join(data.label_names[:_MAX_NAMES]) + (", ..." if len(data.label_names) > _MAX_NAMES else "")
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
-    say(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
+    say(f"Data: {sizes} texts; {len(data.label_names)} labels: {names}")
     return data
 
 

@@ -206,6 +206,25 @@ def test_json_has_the_labels_at_their_thresholds_best_first() -> None:
     }
 
 
+def test_page_of_300_labels_stays_small() -> None:
+    labels = [f"label {index}" for index in range(300)]
+    correlation = np.eye(300)
+    correlation[7, 200] = correlation[200, 7] = -0.9
+    page = correlation_html(labels, correlation.tolist())
+    assert page.count('<th scope="row">') == 50
+    assert "Here: the 50 with the strongest." in page
+    assert "label 7 + label 200: -0.90" in page or "label 200 + label 7: -0.90" in page
+    assert len(page) < 500_000
+    emotions = [Emotion(label, 0.9, 0.5) for label in labels]
+    summary = summary_html(TextFile(["a"], None), [Analysis("a", emotions, [], False)], labels)
+    assert "<summary>270 more labels</summary>" in summary
+
+
+def test_message_of_a_page_is_short() -> None:
+    assert str(InputError("two\nlines")) == "two lines"
+    assert len(str(InputError("x" * 500_000))) < 600
+
+
 # ---------------------------------------------------------------------------------------------- texts and files
 
 
@@ -521,7 +540,8 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     code = {name for name in contents[0] if name.endswith(".py")}
-    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", "headers.py", "label_order.py"}
+    copied = ("headers.py", "label_order.py", "text_stacked_emotion.py")
+    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", *copied}
     assert set(contents[0]) - code == {"README.md", "style.css", "demo.json", "requirements.txt"}
     assert json.loads(contents[0]["demo.json"]) == {"model_id": "user/model", "model_revision": "v1.0"}
     card = contents[0]["README.md"].decode()

@@ -111,6 +111,20 @@ def test_parameters_in_the_body(endpoint: Endpoint) -> None:
     }
 
 
+def test_lone_surrogates_can_be_sent(endpoint: Endpoint) -> None:
+    status, answers = endpoint.post(b'{"inputs": ["\\ud83d hi", "so \\udc00"]}')
+    assert status == 200
+    assert [answer["text"] for answer in answers] == ["\ufffd hi", "so \ufffd"]
+    assert json.dumps(answers, ensure_ascii=False).encode()
+
+
+def test_words_and_texts_of_any_length_are_answered(endpoint: Endpoint) -> None:
+    status, answer = endpoint.post({"inputs": "a" * 1_000_000, "parameters": {"top_words": 1_000_000, "top_k": 999}})
+    assert status == 200
+    assert len(answer["words"]) == 1
+    assert len(answer["words"][0]["word"]) < 1_000_000
+
+
 def test_parameters_in_the_address(endpoint: Endpoint) -> None:
     in_body = endpoint.post({"inputs": TEXTS[0], "parameters": {"threshold": 0.04, "top_words": 1}})
     assert in_body[0] == 200
@@ -136,11 +150,25 @@ def test_parameters_in_the_address(endpoint: Endpoint) -> None:
             "\"threshold\" must be a number in [0, 1], got 'high'.",
         ),
         ({"inputs": "a", "parameters": {"threshold": True}}, '"threshold" must be a number in [0, 1], got True.'),
-        ({"inputs": "a", "parameters": {"top_k": -1}}, '"top_k" must be a whole number of 0 or more, got -1.'),
+        ({"inputs": "a", "parameters": {"top_k": -1}}, '"top_k" must be a whole number from 0 to 1,000,000, got -1.'),
         (
             {"inputs": "a", "parameters": {"top_words": 1.5}},
-            '"top_words" must be a whole number of 0 or more, got 1.5.',
+            '"top_words" must be a whole number from 0 to 1,000,000, got 1.5.',
         ),
+        (
+            {"inputs": "a", "parameters": {"threshold": 10**400}},
+            '"threshold" must be a number in [0, 1], got a number.',
+        ),
+        (b'{"inputs": "a", "parameters": {"threshold": 1e400}}', '"threshold" must be a number in [0, 1], got inf.'),
+        (b'{"inputs": "a", "parameters": {"threshold": NaN}}', '"threshold" must be a number in [0, 1], got nan.'),
+        ({"inputs": "a", "parameters": {"threshold": [[[]]]}}, '"threshold" must be a number in [0, 1], got a list.'),
+        ({"inputs": "a", "parameters": {"top_k": 10**400}}, "number from 0 to 1,000,000, got a number."),
+        ({"inputs": "a", "parameters": {"top_words": "9" * 5000}}, "number from 0 to 1,000,000, got a text."),
+        (
+            {"inputs": ["a"] * 1001},
+            '"inputs" may hold at most 1,000 texts with 1,000,000 characters in all, got 1,001 with 1,001: send them',
+        ),
+        ({"inputs": "a" * 1_000_001}, "got 1 with 1,000,001: send them in parts."),
         ({"text": "a"}, "inputs key"),
         (b"{", "Expecting property name"),
     ],

@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -322,48 +321,3 @@ def test_no_texts_at_all(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "blank.txt").write_text("\n \n")
     with pytest.raises(InputError, match=message(tmp_path / name, "", problem)):
         read_texts(tmp_path / name)
-
-
-# ---------------------------------------------------------------------------------------------- damaged files
-
-SOUND = {
-    "a.csv": 'text,joy,fear\n"so, at last",1,0\nb,0,1\n',
-    "b.csv": "text;labels\na;joy|fear\nb;{'joy': 1}\n",
-    "a.tsv": "text\tlabels\n\"a\tb\"\t['joy']\nb\tset()\n",
-    "b.tsv": "a\t0,1\tx\nb\t1\ty\n",
-    "a.jsonl": '{"text": "a", "accept": ["joy"], "answer": "accept"}\n{"text": "b", "answer": "ignore"}\n',
-    "a.json": '[{"text": "a", "labels": ["joy"]}, {"text": "b", "labels": null}]',
-}
-DAMAGE = (
-    *(b"[", b"{", b"}", b"'", b'"', b",", b";", b"\t", b"\n", b"\r", b"\0", b"\xff", b"\xed\xa0\x80", b"|", b"#"),
-    *(b"nan", b"null", b"none", b"yes", b"x", b"-1", b"1e999", b"9" * 5000, b"set(", b"[" * 5000, b"\\ud800", b"NaN"),
-)
-
-
-@pytest.mark.parametrize("name", [*SOUND, "a.parquet", "a.jsonl.gz"])
-def test_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    if name == "a.parquet":
-        write_parquet(tmp_path, name, text=TEXTS, labels=NAMES)
-    elif name == "a.jsonl.gz":
-        write(tmp_path, name, gzip.compress(SOUND["a.jsonl"].encode() * 20))
-    else:
-        write(tmp_path, name, SOUND[name])
-    sound = (tmp_path / name).read_bytes()
-    rng = np.random.default_rng(list(name.encode()))
-    refusals = []
-    for _ in range(70):
-        content = bytearray(sound)
-        for _ in range(rng.integers(1, 5)):
-            start = int(rng.integers(len(content) + 1))
-            end = start + int(rng.integers(4))
-            content[start:end] = DAMAGE[rng.integers(len(DAMAGE))] if rng.random() < 0.8 else b""
-        path = write(tmp_path, name, bytes(content))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            for read in (read_file, lambda path: list(iter_texts(path))):
-                try:
-                    read(path)
-                except InputError as error:
-                    refusals.append(str(error))
-    assert 10 < len(refusals) < 140
-    assert [refusal for refusal in refusals if "\n" in refusal or len(refusal) > 2000] == []

@@ -295,7 +295,7 @@ def test_a_missing_tokenizer_of_an_encoder_is_named(source: Path, tmp_path: Path
     ("fields", "message"),
     [
         ({"problem_type": None}, "`problem_type` must be 'multi_label_classification', got None"),
-        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {}}, "`id2label` must name the labels"),
+        ({"id2label": {str(i): f"LABEL_{i}" for i in range(4)}, "label2id": {}}, "`id2label` must name the labels"),
         ({"model_type": "unheard_of"}, "is not the folder of a trained model: "),
         ({"model_type": "x", "auto_map": {"AutoConfig": "own.Config"}}, "is not the folder of a trained model: "),
     ],

@@ -16,13 +16,13 @@ from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, Pre
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
+from trainer_ext.loading import num_positions
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 from trainer_ext.training.layers import (
     count_parameters,
     find_encoders,
     freeze_layers,
     layers_from_top,
-    num_positions,
     split_encoder,
 )
 from trainer_ext.training.lora import add_lora

@@ -76,6 +76,14 @@ def test_cells_hold_numbers_only_where_there_is_room() -> None:
     assert not draw(many, many, [f"label {index}" for index in range(28)]).axes[0].texts
 
 
+def test_of_many_points_the_extremes_are_named() -> None:
+    names = [f"label {index}" for index in range(300)]
+    values = np.random.default_rng(0).permutation(300) / 299
+    figure = draw_class_scatter(range(1, 301), values.tolist(), ["frequent"] * 300, names, title="many")
+    named = {text.get_text() for text in figure.axes[0].texts}
+    assert named == {names[index] for index in np.argsort(values)[[*range(20), *range(-20, 0)]]}
+
+
 @pytest.mark.parametrize("num_labels", [2, 11, 28])
 def test_names_of_a_heat_map_do_not_overlap(num_labels: int) -> None:
     matrix = make_matrix(num_labels, 0.3)

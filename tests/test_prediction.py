@@ -16,6 +16,7 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import (
     find_device,
     iter_predictions,
@@ -195,7 +196,7 @@ def test_device_that_cannot_be_used_is_an_error() -> None:
 
 
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(InputError, match="missing"):
         load_classifier(str(tmp_path / "missing"))
 
 

@@ -14,6 +14,7 @@ from transformers import pipeline
 
 from hub.dataset.teacher import cached_scores, load_teacher
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
+from trainer_ext.errors import InputError
 
 pytest_plugins = ["tiny_teachers"]
 
@@ -76,7 +77,7 @@ def test_teacher_of_other_labels(roberta_teacher: Path, tmp_path: Path) -> None:
         load_teacher(with_config(roberta_teacher, tmp_path / "a", **labels))
     with pytest.raises(ValueError, match=r"must be a multi-label classifier, its `problem_type` is None: choose"):
         load_teacher(with_config(roberta_teacher, tmp_path / "b", problem_type=None))
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(InputError, match="nowhere"):
         load_teacher(str(tmp_path / "nowhere"))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -13,6 +14,16 @@ from typing import Any
 Range = tuple[str, Callable[[Any], bool], str]
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MAX_CHARACTERS = 1_000
+# Any error from within them, where they read input from outside, is about the input: 0 heads divide by zero.
+_LIBRARIES = ("transformers", "torch")
+
+
+def one_line(message: object) -> str:
+    """A message in one line of at most 1,000 characters; of a longer one the middle is left out."""
+    line = " ".join(str(message).split())
+    half = _MAX_CHARACTERS // 2
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[:half]} [...] {line[-half:]}"
 
 
 class InputError(ValueError):
@@ -20,6 +31,9 @@ class InputError(ValueError):
     Arguments, files, models or answers of the Hub that cannot be used. The message is one line: what was expected,
     what was got, how to mend it. Commands print it; any other error is a defect of ours and shows its traceback.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
 
 
 class MissingPackageError(InputError, ImportError):
@@ -48,7 +62,8 @@ def reading(about: str | None = None) -> Iterator[None]:
     except Exception as error:
         if not _is_about_input(error):
             raise
-        message = " ".join(str(error).split())
+        # A lookup's message is the name that it did not find.
+        message = f"{type(error).__name__} {error}" if isinstance(error, LookupError | ArithmeticError) else str(error)
         raise InputError(message if about is None else f"{about}: {message}") from error
 
 
@@ -81,4 +96,11 @@ def _is_about_input(error: Exception) -> bool:
 
     # torch and transformers say RuntimeError of an unknown device and of weights of another shape.
     kinds = (ValueError, TypeError, OSError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
-    return isinstance(error, kinds)
+    # The plain one is raised by tokenizers.
+    return isinstance(error, kinds) or type(error) is Exception or _raised_in(error).startswith(_LIBRARIES)
+
+
+def _raised_in(error: Exception) -> str:
+    """The name of the module that raised it."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"])

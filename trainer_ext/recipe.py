@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from argparse import SUPPRESS
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
 from itertools import chain
@@ -19,7 +21,7 @@ import yaml
 from modeling_stacked_emotion import WEIGHTS_DTYPES, StackedEmotionConfig
 from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLINGS
 
-from .errors import InputError, check_choices, check_ranges
+from .errors import InputError, check_choices, check_ranges, reading
 from .evaluation.calibration import CALIBRATION_METHODS
 from .evaluation.results import THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
@@ -214,8 +216,39 @@ class Recipe:
     given: frozenset[str] = frozenset()
 
 
+# Far more than a recipe needs: its bytes, and its values with those that aliases repeat.
+_MAX_BYTES, _MAX_VALUES = 1_000_000, 10_000
+
+
 class _Loader(yaml.SafeLoader):
-    """Only `true` and `false` are booleans, as in YAML 1.2: in `eval_strategy: no` stands a word."""
+    """
+    Only `true` and `false` are booleans, as in YAML 1.2: in `eval_strategy: no` stands a word. A mapping has each key
+    once, and aliases repeat no more than can be printed.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The root of the document, or none where it is empty."""
+        node = super().get_single_node()
+        if node is not None and _num_values(node, {}) > _MAX_VALUES:
+            raise InputError(f"expected at most {_MAX_VALUES:,} values, those repeated by aliases included")
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, merged with those that `<<` names."""
+        keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if repeated := [value for (_, value), number in keys.items() if number > 1]:
+            raise InputError(f"from line {node.start_mark.line + 1}: the key `{repeated[0]}` stands there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _num_values(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for; a node within itself stands for no end of them."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        children = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        is_scalar = isinstance(node, yaml.ScalarNode)
+        known[id(node)] = 1 if is_scalar else 1 + sum(_num_values(child, known) for child in children)
+    return known[id(node)]
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
@@ -254,7 +287,7 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
     _drop_settings_of_encoders(arguments["model"], arguments["training"], given)
     _drop_settings_of_stages(arguments["training"], given)
     names = frozenset(chain.from_iterable(arguments.values()))
-    return Recipe(**{group: cls(**arguments[group]) for group, cls in GROUPS.items()}, given=names)
+    return Recipe(**_make(arguments, GROUPS), given=names)
 
 
 def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -276,7 +309,13 @@ def load_fields(path: str, groups: Mapping[str, type], overrides: Sequence[str] 
         `InputError`: If it is no mapping, or for an unknown field or a value of another type; in one line.
     """
     arguments, _ = _read(path, overrides, groups)
-    return {group: cls(**arguments[group]) for group, cls in groups.items()}
+    return _make(arguments, groups)
+
+
+def _make(arguments: Mapping[str, dict[str, Any]], groups: Mapping[str, type]) -> dict[str, Any]:
+    # transformers raises errors of its own for its fields.
+    with reading():
+        return {group: cls(**arguments[group]) for group, cls in groups.items()}
 
 
 def _read(
@@ -286,7 +325,7 @@ def _read(
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"There is no recipe {path}.")
-    values = parse_yaml(file.read_bytes(), path)
+    values = read_yaml(file)
     if not isinstance(values, dict):
         raise InputError(f"{path} must be a mapping of fields, got {type(values).__name__}.")
     values.setdefault("output_dir", f"outputs/{file.stem}")
@@ -299,13 +338,22 @@ def _read(
     return _typed(path, values, groups), given
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file as of [`parse_yaml`]; an `OSError` if there is none."""
+    with path.open("rb") as file:
+        text = file.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise InputError(f"{path} is too long to be a recipe: expected at most {_MAX_BYTES:,} bytes.")
+    return parse_yaml(text, str(path))
+
+
 def parse_yaml(text: str | bytes, source: str) -> Any:
     """A YAML text in the notation of recipes; `source` names it in the [`InputError`] of a text that is none."""
     try:
         return yaml.load(text, _Loader)
-    # The last three come from PyYAML's readers of tags, as of `!!bool maybe`.
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    # All but the first and the last come from PyYAML's readers of tags, as of `!!bool maybe`.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{source} is not YAML: {error}") from error
 
 
 def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -369,7 +417,7 @@ def _typed(path: str, values: Mapping[str, Any], groups: Mapping[str, type]) -> 
         if name in REMOVED_FIELDS:
             raise InputError(f"{path}: there is no field `{name}` any more: {REMOVED_FIELDS[name]}.")
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
+            close = difflib.get_close_matches(str(name)[:100], known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "; `--help` lists them all."
             raise InputError(f"{path}: unknown field `{name}`{hint}")
         group, annotation = known[name]
@@ -384,14 +432,25 @@ def _checked(name: str, annotation: Any, value: Any) -> Any:
     if float in kinds and type(value) in (int, str):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     # Not `isinstance`: a boolean would pass for an integer.
     if type(value) in kinds:
-        return value
+        return _with_checked_entries(name, members[kinds.index(type(value))], value)
     if str in kinds and type(value) in (int, float):
         return str(value)
     raise InputError(f"`{name}` must be of type {type_name(annotation)}, got {value!r}.")
+
+
+def _with_checked_entries(name: str, annotation: Any, value: Any) -> Any:
+    """The value with its entries in their types: those of a `list[str]`, or the values of a `dict[str, float]`."""
+    *_, kind = get_args(annotation) or (Any,)
+    if isinstance(value, dict):
+        entries = {_checked(f"the keys of {name}", str, key): entry for key, entry in value.items()}
+        return entries if kind is Any else {key: _checked(f"{name}.{key}", kind, entries[key]) for key in entries}
+    if isinstance(value, list) and kind is not Any:
+        return [_checked(f"{name}[{index}]", kind, entry) for index, entry in enumerate(value)]
+    return value
 
 
 def type_name(annotation: Any) -> str:

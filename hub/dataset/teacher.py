@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from trainer_ext.data.batching import length_batches
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.digests import settings_digest, weights_digest
-from trainer_ext.errors import InputError
+from trainer_ext.errors import InputError, reading
 from trainer_ext.files import replacing
-from trainer_ext.loading import load_config, load_model, load_tokenizer
+from trainer_ext.loading import check_tokenizer, load_config, load_model, load_tokenizer
 from trainer_ext.precision import autocast
 
 from .candidates import saving
@@ -116,13 +116,15 @@ def load_teacher(
         tokens_per_batch (`int`, *optional*, defaults to 4096): Tokens of a forward pass, at least 1.
 
     Raises:
-        `OSError`: If there is no such model.
-        `InputError`: If it is no multi-label classifier, or its labels are not the 28 of GoEmotions.
+        `InputError`: If there is no such model, it is no multi-label classifier, or its labels are not the 28 of
+            GoEmotions.
     """
     config = load_config(teacher, revision)
     columns = _label_columns(teacher, config)
     tokenizer = load_tokenizer(teacher, revision)
-    model = load_model(teacher, revision=revision, dtype=torch.float32)
+    model = load_model(teacher, config=config, revision=revision, dtype=torch.float32)
+    with reading(teacher):
+        check_tokenizer(model, tokenizer)
     is_local = Path(teacher).is_dir()
     # A folder's place on this disk means nothing to others.
     name = Path(teacher).resolve().name if is_local else teacher

@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+
 MAX_CHARACTERS = 5_000
 MAX_ROWS = 1_000
 BATCH_SIZE = 32
+_MAX_MESSAGE = 500
 
 
 class InputError(ValueError):
-    """Input of the user that cannot be used; the message says why and how to mend it."""
+    """Input of the user that cannot be used; the message says why and how to mend it, in one line."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]} …")
 
 
 class Emotion(NamedTuple):
@@ -208,7 +215,7 @@ def check_text(text: Any, name: str = "The text") -> str:
         raise InputError(f"{name} is empty: type or paste a sentence.")
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{name} has {len(text):,} characters: at most {MAX_CHARACTERS:,} are accepted.")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return clean_surrogates(text)
 
 
 def check_texts(texts: Any) -> list[str]:

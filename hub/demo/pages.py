@@ -16,6 +16,9 @@ from .text_files import TextFile
 
 _NUM_SHOWN = 8
 _NUM_PAIRS = 6
+# Of more labels, the heat map has those with the strongest correlations: a page of 300 would have 10 megabytes.
+_MAX_LABELS_OF_HEAT_MAP = 50
+_MAX_LABELS_OF_SUMMARY = 30
 
 
 def message_html(message: str) -> str:
@@ -117,17 +120,19 @@ def summary_html(file: TextFile, analyses: Sequence[Analysis | None], labels: Se
     num_blank = len(analyses) - len(classified)
     column = "" if file.column is None else f" in column “<bdi>{escape(file.column)}</bdi>”"
     blank = f", {num_blank:,} blank" if num_blank else ""
-    bars = "".join(
+    bars = [
         f'<li class="se-bar se-over"><span dir="auto">{escape(label)}</span><span class="se-track">'
         f'<span class="se-fill" style="width:{count / len(classified):.2%}"></span></span><span>{count:,}</span></li>'
         for label, count in sorted(counts.items(), key=lambda item: -item[1])
         if count
-    )
+    ]
+    shown, rest = bars[:_MAX_LABELS_OF_SUMMARY], bars[_MAX_LABELS_OF_SUMMARY:]
+    more = f'<details><summary>{len(rest)} more labels</summary><ul class="se-bars">{"".join(rest)}</ul></details>'
     return (
         f'<section><p class="se-verdict" role="status"><b>{len(analyses):,} texts</b>{column}{blank}</p>'
         f'<p class="se-note">{num_with:,} of {len(classified):,} have at least one emotion that reaches its '
         "threshold.</p>"
-        f'<ul class="se-bars">{bars}</ul></section>'
+        f'<ul class="se-bars">{"".join(shown)}</ul>{more if rest else ""}</section>'
     )
 
 
@@ -140,6 +145,10 @@ def correlation_html(labels: Sequence[str], correlation: Sequence[Sequence[float
         correlation (`Sequence[Sequence[float]]` of shape `(num_labels, num_labels)`): In [-1, 1].
     """
     matrix = np.asarray(correlation, dtype=np.float64)
+    strength = (np.abs(matrix) - np.eye(len(matrix))).max(axis=1)
+    strongest_labels = np.sort(np.argsort(-strength, kind="stable")[:_MAX_LABELS_OF_HEAT_MAP])
+    chosen = f" Here: the {_MAX_LABELS_OF_HEAT_MAP} with the strongest." if len(labels) > len(strongest_labels) else ""
+    labels, matrix = [labels[index] for index in strongest_labels], matrix[np.ix_(strongest_labels, strongest_labels)]
     order, mean = cluster_order(matrix), (matrix + matrix.T) / 2.0
     names = [escape(labels[index]) for index in order]
     matrix, mean = matrix[np.ix_(order, order)], mean[np.ix_(order, order)]
@@ -154,7 +163,7 @@ def correlation_html(labels: Sequence[str], correlation: Sequence[Sequence[float
     strongest = sorted(upper, key=lambda pair: -abs(mean[pair]))[:_NUM_PAIRS]
     pairs = "".join(f"<li>{names[row]} + {names[column]}: {mean[row, column]:+.2f}</li>" for row, column in strongest)
     return (
-        "<section><p>Which labels come together in the training texts, and which avoid each other.</p>"
+        f"<section><p>Which labels come together in the training texts, and which avoid each other.{chosen}</p>"
         f'<p class="se-legend"><span>{-scale:+.2f}</span><span class="se-scale"></span><span>{scale:+.2f}</span></p>'
         '<div class="se-scroll" tabindex="0" role="region" aria-label="Heat map of the label correlations">'
         f'<table class="se-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'

@@ -20,10 +20,12 @@ _CODE = (
     *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
     HERE.parent.parent / "trainer_ext" / "data" / "headers.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
+    HERE.parent.parent / "modeling_stacked_emotion" / "text_stacked_emotion.py",
 )
 # An import of one of these files, which lie beside each other in the Space.
 _IMPORT = re.compile(
-    rf"^from (?:trainer_ext[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import", flags=re.MULTILINE
+    rf"^from (?:(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import",
+    flags=re.MULTILINE,
 )
 # Packages that the app and the code of the models import.
 PACKAGES = ("gradio", "numpy", "regex", "scipy", "torch", "transformers")

@@ -34,6 +34,8 @@ _HUB_METRICS = {
     "macro_roc_auc": ("roc_auc", "Macro ROC AUC"),
 }
 _FEW_TEXTS = 30
+# Of labels in a sentence.
+_MAX_NAMES = 20
 _WEAK_F1 = 0.4
 
 
@@ -270,6 +272,8 @@ def _architecture(config: Any) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
+    if len(names) > _MAX_NAMES:
+        names = [*names[:_MAX_NAMES], f"{len(names) - _MAX_NAMES} more"]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 

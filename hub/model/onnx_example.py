@@ -38,18 +38,25 @@ class OnnxClassifier:
         folder (`Path`): The folder.
         file (`str`, *optional*, defaults to `"onnx/model_int8.onnx"`): Or `"onnx/model.onnx"`, in fp32.
         code (`Path`, *optional*): The folder of the files `*_stacked_emotion.py`, if they are not beside the weights.
+
+    Raises:
+        `OSError`: If a file is missing.
+        `ValueError`, `TypeError`: If a file is damaged, or the tokenizer or the thresholds are not the model's.
     """
 
     def __init__(self, folder: Path, file: str = "onnx/model_int8.onnx", code: Path | None = None) -> None:
-        config = _read_json(folder / "config.json")
-        self.labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
-        self.thresholds = config.get("thresholds") or 0.5
-        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         load = _code_loader(code or folder)
+        checks = load("checks")
+        config = checks.read_object(folder / "config.json")
+        self.labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
+        self.thresholds = 0.5 if config.get("thresholds") is None else config["thresholds"]
+        if self.thresholds != 0.5:
+            checks.check_thresholds(self.thresholds, self.labels)
+        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         self.clean = load("text").clean_surrogates
         self.describe = load("description").describe_emotions
         is_stacked = config["model_type"] == "stacked_emotion"
-        self.tokenize = _stacked_tokenizer(folder, load) if is_stacked else _stock_tokenizer(folder)
+        self.tokenize = (_stacked_tokenizer if is_stacked else _stock_tokenizer)(folder, config, load)
 
     def __call__(
         self, texts: Sequence[str], threshold: float | None = None, top_words: int = 3
@@ -83,10 +90,6 @@ class OnnxClassifier:
         ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _code_loader(folder: Path) -> Callable[[str], Any]:
     """A function that imports `<name>_stacked_emotion.py` of the folder."""
     # The files import each other as those of a package: their folder is made one, whatever it is called.
@@ -96,15 +99,14 @@ def _code_loader(folder: Path) -> Callable[[str], Any]:
     return lambda name: importlib.import_module(f"{package.__name__}.{name}_stacked_emotion")
 
 
-def _stacked_tokenizer(folder: Path, load: Callable[[str], Any]) -> Tokenize:
+def _stacked_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str], Any]) -> Tokenize:
     """The part of the folder's own tokenizer that needs no transformers."""
-    encoding, static = load("encoding"), load("static_tokenizer")
-    settings = _read_json(folder / "tokenizer_config.json")
+    checks, encoding, static = load("checks"), load("encoding"), load("static_tokenizer")
+    settings = checks.read_tokenizer_settings(folder / "tokenizer_config.json")
+    if set(settings["encoders"]) != set(config["encoders"]):
+        raise ValueError(f"The tokenizer has the encoders {settings['encoders']}, the model {[*config['encoders']]}.")
     tokenizers: dict[str, Any] = {}
-    for name in settings["encoders"]:
-        # It names a folder, which must not lie elsewhere.
-        if not str(name).isidentifier():
-            raise ValueError(f"An encoder's name must be letters, digits and underscores, got {name!r}.")
+    for name, encoder in config["encoders"].items():
         own = folder / f"{name}_tokenizer"
         if static.StaticWordsTokenizer.is_saved_in(own):
             tokenizers[name] = static.StaticWordsTokenizer.from_pretrained(own)
@@ -112,6 +114,12 @@ def _stacked_tokenizer(folder: Path, load: Callable[[str], Any]) -> Tokenize:
             tokenizers[name] = Tokenizer.from_file(str(own / "tokenizer.json"))
             tokenizers[name].no_padding()
             tokenizers[name].no_truncation()
+            checks.check_vocabulary(name, _num_ids(tokenizers[name]), encoder.get("vocab_size"))
+            limit = encoder.get("max_position_embeddings") or settings["max_tokens"]
+            if settings["max_tokens"] > limit:
+                raise ValueError(
+                    f"`max_tokens` is {settings['max_tokens']}, but {name!r} takes at most {limit} tokens."
+                )
     encoder = encoding.TextEncoder(tokenizers, settings["normalizations"])
 
     def tokenize(texts: Sequence[str]) -> tuple[dict[str, np.ndarray], list[list[Span]]]:
@@ -122,9 +130,16 @@ def _stacked_tokenizer(folder: Path, load: Callable[[str], Any]) -> Tokenize:
     return tokenize
 
 
-def _stock_tokenizer(folder: Path) -> Tokenize:
-    settings = _read_json(folder / "tokenizer_config.json")
+def _num_ids(tokenizer: Tokenizer) -> int:
+    """The ids that it may give; those of special tokens stand in its rules, too."""
+    return max([*tokenizer.get_vocab().values(), *tokenizer.encode("").ids], default=-1) + 1
+
+
+def _stock_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str], Any]) -> Tokenize:
+    checks = load("checks")
+    settings = checks.read_object(folder / "tokenizer_config.json")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    checks.check_vocabulary("the model", _num_ids(tokenizer), config.get("vocab_size"))
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id(settings["pad_token"]), pad_token=settings["pad_token"])
     tokenizer.enable_truncation(settings["model_max_length"])
 

@@ -22,7 +22,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_file
-from ..recipe import parse_yaml
+from ..recipe import read_yaml
 
 _SETTINGS_FILE = "settings.json"
 
@@ -53,7 +53,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """All that the result of the run depends on."""
-        return {"recipe": parse_yaml(Path(self.recipe).read_bytes(), self.recipe), "overrides": self.overrides}
+        return {"recipe": read_yaml(Path(self.recipe)), "overrides": self.overrides}
 
 
 def check_settings(runs: Sequence[Run]) -> None:

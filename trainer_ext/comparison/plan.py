@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError
-from ..recipe import Recipe, load_recipe, parse_yaml
+from ..recipe import Recipe, load_recipe, read_yaml
 from .jobs import Run
 from .runs import RunPredictions, mean_predictions, predictions_file
 
@@ -134,7 +134,7 @@ def load_plan(path: Path) -> ComparisonPlan:
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no comparison {path}.")
-    values = parse_yaml(path.read_bytes(), str(path))
+    values = read_yaml(path)
     if not isinstance(values, dict) or values.keys() - {"ensembles"} != {"recipe", "variants"}:
         raise InputError(
             f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else."

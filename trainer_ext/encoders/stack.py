@@ -18,8 +18,7 @@ from modeling_stacked_emotion import (
 )
 
 from ..errors import InputError, reading
-from ..loading import load_model, load_tokenizer
-from ..training.layers import num_positions
+from ..loading import check_tokenizer, load_model, load_tokenizer
 from .pruned import PrunedEncoder
 from .scratch import ScratchEncoder
 from .source import BuildContext, EncoderSource, PretrainedEncoder
@@ -102,12 +101,7 @@ def build_stack(
                 id2label=dict(enumerate(label_names)),
                 **config_fields,
             )
-    for name, encoder in model.stacked_emotion.encoders.items():
-        limit = num_positions(encoder)
-        if limit is not None and max_tokens > limit:
-            raise InputError(
-                f"`max_tokens` is {max_tokens}, but encoder {name!r} takes at most {limit} tokens. Lower it."
-            )
+    check_tokenizer(model, tokenizer)
     return tokenizer, model
 
 
@@ -142,6 +136,7 @@ def build_single(
                 id2label=dict(enumerate(label_names)),
                 label2id={label: index for index, label in enumerate(label_names)},
             )
+            check_tokenizer(model, tokenizer)
     if max_tokens > tokenizer.model_max_length:
         raise InputError(f"`max_tokens` is {max_tokens}, but the student takes at most {tokenizer.model_max_length}.")
     tokenizer.model_max_length = max_tokens

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..data.batching import length_batches
-from ..errors import InputError
-from ..loading import load_config, load_model, load_tokenizer
+from ..errors import InputError, reading
+from ..loading import check_tokenizer, load_config, load_model, load_tokenizer
 from .calibration import calibrated_probabilities
 
 # Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
@@ -119,9 +119,8 @@ def load_classifier(model: str, device: str | torch.device | None = None) -> tup
         device (`str` or `torch.device`, *optional*): Such as `"cpu"`; see [`find_device`].
 
     Raises:
-        `OSError`: If there is no such model.
-        `InputError`: If it is not a multi-label classifier, is not whole or cannot be trusted; see
-            [`~trainer_ext.loading.load_model`]. If there is no such device.
+        `InputError`: If there is no such model, it is not a multi-label classifier, is not whole or cannot be trusted
+            (see [`~trainer_ext.loading.load_model`]), or if there is no such device.
     """
     # First of all: other models have a tokenizer and weights that fail in less telling ways.
     config = load_config(model)
@@ -133,7 +132,10 @@ def load_classifier(model: str, device: str | torch.device | None = None) -> tup
         )
     target = find_device(device)
     tokenizer = load_tokenizer(model)
-    return load_model(model, config=config).to(target).eval(), tokenizer
+    classifier = load_model(model, config=config)
+    with reading(model):
+        check_tokenizer(classifier, tokenizer)
+    return classifier.to(target).eval(), tokenizer
 
 
 def find_device(device: str | torch.device | None = None) -> torch.device:

@@ -39,6 +39,8 @@ GROUPS = {"frequent": ("#0072B2", "o"), "middle": ("#7F7F7F", "s"), "rare": ("#D
 _MAX_LABELS_WITH_VALUES = 14
 # More labels are drawn in the same size, with the names of every second, third, ... of them.
 _MAX_LABELS_WITH_NAMES = 40
+# Of more points, these are named: half of them the lowest, half the highest.
+_MAX_POINTS_WITH_NAMES = 40
 
 
 def draw_heat_maps(
@@ -91,7 +93,8 @@ def draw_class_scatter(
     counts: Sequence[int], values: Sequence[float], groups: Sequence[str], label_names: Sequence[str], *, title: str
 ) -> Figure:
     """
-    One named point per label: its F1 over its number of training texts, with the mean of each group of labels.
+    One point per label: its F1 over its number of training texts, with the mean of each group of labels. Of more than
+    40 labels, the 20 with the lowest and the 20 with the highest F1 are named.
 
     Args:
         counts (`Sequence[int]` of length `num_labels`):
@@ -125,7 +128,10 @@ def draw_class_scatter(
         axis.spines[["top", "right"]].set_visible(False)
         plain_ticks(axis, x)
         figure.legend(loc="outside lower center", ncols=len(GROUPS))
-        _name_points(figure, axis, np.stack([x, y], axis=1), np.array(means), label_names)
+        ranked, half = np.argsort(y, kind="stable"), _MAX_POINTS_WITH_NAMES // 2
+        named = ranked if len(ranked) <= _MAX_POINTS_WITH_NAMES else np.concatenate([ranked[:half], ranked[-half:]])
+        named.sort()
+        _name_points(figure, axis, np.stack([x, y], axis=1), np.array(means), label_names, named)
     return figure
 
 
@@ -169,12 +175,13 @@ def _name_points(
     points: npt.NDArray[np.float64],
     lines: npt.NDArray[np.float64],
     names: Sequence[str],
+    named: npt.NDArray[np.int64],
 ) -> None:
-    """Write each name at the nearest free place around its point, with a line to it where that is not beside it."""
+    """Write the chosen names at the nearest free place around their points, with a line to one that is not beside."""
     texts = [
         axis.annotate(
-            name,
-            (x, y),
+            names[index],
+            points[index],
             xytext=(0.0, 0.0),
             textcoords="offset points",
             ha="center",
@@ -182,7 +189,7 @@ def _name_points(
             fontsize=7.5,
             arrowprops={"arrowstyle": "-", "color": "0.55", "lw": 0.5, "shrinkA": 0.0, "shrinkB": 3.0},
         )
-        for name, (x, y) in zip(names, points, strict=True)
+        for index in named
     ]
     figure.draw_without_rendering()
     # The names must not move the axes again.
@@ -193,7 +200,7 @@ def _name_points(
     centres = axis.transData.transform(points)
     ends = axis.transData.transform(lines.reshape(-1, 2)).reshape(-1, 4)
     taken = np.vstack([_grown(np.hstack([centres, centres]), 3.5 * point), _grown(ends, point)])
-    offsets = _free_offsets(centres, sizes, taken, np.array(axis.get_window_extent().extents), point)
+    offsets = _free_offsets(centres[named], sizes, taken, np.array(axis.get_window_extent().extents), point)
     for text, offset, size in zip(texts, offsets, sizes, strict=True):
         text.set_position(tuple(offset / point))
         if text.arrow_patch is not None:

@@ -314,6 +314,10 @@ class StackedEmotionTrainingArguments(TrainingArguments):
             raise InputError("`num_frozen_layers=-1` trains no encoder: leave out `lora_r`.")
         if self.lora_r and self._shards_weights():
             raise InputError("`lora_r` cannot be used with FSDP or DeepSpeed: train without one of the two.")
+        if isinstance(self.activation_checkpointing_kwargs, str):
+            raise InputError(
+                f"`activation_checkpointing_kwargs` must be a mapping, got {self.activation_checkpointing_kwargs!r}."
+            )
         is_reentrant = (self.activation_checkpointing_kwargs or {}).get("use_reentrant")
         if is_reentrant and (self.num_frozen_layers or self.lora_r):
             raise InputError(

@@ -58,16 +58,6 @@ def split_encoder(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]
     return list(lists[0]), children[position + 1 :]
 
 
-def num_positions(encoder: nn.Module) -> int | None:
-    """How many tokens an encoder has learnt positions for; `None` if it has no table of them, and takes any number."""
-    tables = (module for name, module in encoder.named_modules() if name.endswith("position_embeddings"))
-    table = next((table for table in tables if isinstance(table, nn.Embedding)), None)
-    if table is None:
-        return None
-    # Where the table has a row for padding, as in RoBERTa, positions begin behind it.
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-
-
 def layers_from_top(model: nn.Module) -> list[list[nn.Parameter]]:
     """
     The parameters of all encoders by their distance from the top.
