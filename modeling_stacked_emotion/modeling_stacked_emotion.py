@@ -160,7 +160,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         may_lack = () if type(model).__name__ in (model.config.architectures or ()) else _HEADS
         missing = sorted(key for key in report.missing_keys if not key.startswith(may_lack))
         if missing and not load_config.ignore_mismatched_sizes:
-            raise ValueError(
+            raise OSError(
                 f"{load_config.pretrained_model_name_or_path} lacks {len(missing)} weights of a "
                 f"{type(model).__name__}, e.g. {missing[0]}: `ignore_mismatched_sizes=True` starts them at random."
             )
