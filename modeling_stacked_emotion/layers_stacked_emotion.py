@@ -159,6 +159,8 @@ class BiLSTM(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_words, 2 * hidden_size)`, zero behind each text's end.
         """
+        if torch.compiler.is_exporting():
+            return self._forward_unpacked(states, lengths)
         # On the CPU because packing wants them there; moved here because a device map moves every input of a layer.
         lengths = lengths.cpu()
         # Batches grouped by length come longest first: nothing to sort then, forth and back.
@@ -166,6 +168,53 @@ class BiLSTM(nn.Module):
         packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=is_sorted)
         output, _ = self.lstm(packed)
         return pad_packed_sequence(output, batch_first=True, total_length=states.shape[1])[0]
+
+    def _forward_unpacked(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The same without packing, which `torch.export` cannot follow: each direction meets the padding last."""
+        torch._check(states.shape[1] > 0)
+        positions = torch.arange(states.shape[1], device=states.device)
+        lengths = lengths.to(states.device).unsqueeze(-1)
+        is_word = positions < lengths
+        # Turns the words of each text round, and back again; padding stays in its place.
+        turned = torch.where(is_word, lengths - 1 - positions, positions).unsqueeze(-1)
+        for layer in range(self.lstm.num_layers):
+            states = nn.functional.dropout(states, self.lstm.dropout if layer else 0.0, self.training)
+            forward = _run_lstm(states, *self._weights(f"_l{layer}"))
+            backward = states.gather(1, turned.expand(-1, -1, states.shape[-1]))
+            backward = _run_lstm(backward, *self._weights(f"_l{layer}_reverse"))
+            backward = backward.gather(1, turned.expand(-1, -1, backward.shape[-1]))
+            states = torch.cat([forward, backward], dim=-1).masked_fill(~is_word.unsqueeze(-1), 0)
+        return states
+
+    def _weights(self, ending: str) -> list[torch.Tensor]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weight_ih, weight_hh, *biases = (getattr(self.lstm, name + ending) for name in names)
+        return [weight_ih, weight_hh, torch.stack(biases).sum(dim=0)]
+
+
+def _run_lstm(
+    states: torch.Tensor, weight_ih: torch.Tensor, weight_hh: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """One direction of one layer as a loop that an exported graph keeps: torch 2.13 unrolls `nn.LSTM` there."""
+    from torch._higher_order_ops import while_loop
+
+    def is_left(step: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return step < gates.shape[1]
+
+    def run(step: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, output: torch.Tensor) -> tuple:
+        index = step.reshape(1)
+        added = gates.index_select(1, index).squeeze(1) + hidden @ weight_hh.t()
+        entered, forgotten, new, shown = added.chunk(4, dim=-1)
+        cell = forgotten.sigmoid() * cell + entered.sigmoid() * new.tanh()
+        hidden = shown.sigmoid() * cell.tanh()
+        return step + 1, hidden, cell, output.index_copy(1, index, hidden.unsqueeze(1))
+
+    gates = nn.functional.linear(states, weight_ih, bias)
+    output = torch.zeros_like(gates[:, :, : weight_hh.shape[1]])
+    start = states.new_zeros(states.shape[0], weight_hh.shape[1])
+    step = torch.zeros((), dtype=torch.long, device=states.device)
+    result: torch.Tensor = while_loop(is_left, run, (step, start, start.clone(), output))[-1]
+    return result
 
 
 class Pooling(nn.Module):

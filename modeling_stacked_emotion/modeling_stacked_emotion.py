@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders stacked word by word, a meta-learner over the stack, a Bi-LSTM, pooling, and a multi-label classifier."""
 
+import functools
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
 from .storage_stacked_emotion import not_finite, stored_weights
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
+_HEADS = ("classifier.", "auxiliary_classifier.")
 
 
 @dataclass
@@ -81,6 +84,36 @@ class StackedEmotionClassifierOutput(ModelOutput):
     encoder_weights: torch.Tensor | None = None
 
 
+class _NamedInputs:
+    """
+    A method whose signature, asked of a model, names the inputs of the model's encoders before `**inputs`: the Trainer
+    removes the columns of a data set that the signature of `forward` does not name.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __get__(self, model: Any, owner: type | None = None) -> Callable[..., Any]:
+        if model is None:
+            return self.function
+        if torch.compiler.is_compiling():
+            return functools.partial(self.function, model)
+        return MethodType(_with_inputs(self.function, tuple(model.config.encoders)), model)
+
+
+@functools.lru_cache
+def _with_inputs(function: Callable[..., Any], encoders: tuple[str, ...]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    signature = inspect.signature(function)
+    *others, rest = signature.parameters.values()
+    inputs = [rest.replace(name=name, kind=rest.KEYWORD_ONLY, default=None) for name in _input_names(encoders)]
+    named.__signature__ = signature.replace(parameters=[*others, *inputs, rest])  # type: ignore[attr-defined]
+    return named
+
+
 class StackedEmotionPreTrainedModel(PreTrainedModel):
     """Weight initialisation, the batch format and the one way to load pretrained encoders."""
 
@@ -97,7 +130,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
 
     def _name_inputs(self) -> None:
         """The main input of a batch is the ids of the first encoder."""
-        self.main_input_name = f"{next(iter(self.config.encoders))}_input_ids"
+        self.main_input_name = _input_names(self.config.encoders)[0]
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
@@ -118,6 +151,20 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
                     init.zeros_(parameter)
         else:
             super()._init_weights(module)
+
+    @staticmethod
+    def _finalize_model_loading(model: PreTrainedModel, load_config: Any, loading_info: Any) -> Any:
+        """The parent's (transformers 5.23); weights that are missing are an error, and do not start at random."""
+        report = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        # A text encoder's checkpoint has no classifier; a classifier's has one.
+        may_lack = () if type(model).__name__ in (model.config.architectures or ()) else _HEADS
+        missing = sorted(key for key in report.missing_keys if not key.startswith(may_lack))
+        if missing and not load_config.ignore_mismatched_sizes:
+            raise OSError(
+                f"{load_config.pretrained_model_name_or_path} lacks {len(missing)} weights of a "
+                f"{type(model).__name__}, e.g. {missing[0]}: `ignore_mismatched_sizes=True` starts them at random."
+            )
+        return report
 
     def save_pretrained(
         self,
@@ -308,6 +355,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             meta_state=meta_state,
         )
 
+    @_NamedInputs
     def forward(self, return_dict: bool | None = None, **inputs: torch.Tensor) -> StackedEmotionModelOutput | tuple:
         """
         Args:
@@ -363,6 +411,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             prior = self.config.prior_probability
             init.constant_(module.bias, -math.log((1 - prior) / prior))
 
+    @_NamedInputs
     def forward(
         self, labels: torch.Tensor | None = None, return_dict: bool | None = None, **inputs: torch.Tensor
     ) -> StackedEmotionClassifierOutput | tuple:
@@ -434,8 +483,12 @@ def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:
     return bool(config.return_dict if return_dict is None else return_dict)
 
 
+def _input_names(encoders: Iterable[str]) -> list[str]:
+    return [f"{name}_{field}" for name in encoders for field in ("input_ids", "attention_mask", "word_ids")]
+
+
 def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
-    expected = {f"{name}_{field}" for name in encoders for field in ("input_ids", "attention_mask", "word_ids")}
+    expected = {*_input_names(encoders)}
     if missing := sorted(expected - inputs.keys()):
         raise ValueError(f"The inputs lack {', '.join(missing)}: use this model's StackedEmotionTokenizer.")
     if unknown := sorted(inputs.keys() - expected):

@@ -82,6 +82,10 @@ class StaticWordsTokenizer:
             )
         self._cache: dict[str, tuple[int, ...]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the words that were looked up: `datasets` finds the same fingerprint before and after a call."""
+        return type(self), (self.words, self.ngrams, self.min_ngram, self.max_ngram, self.lowercase)
+
     def __len__(self) -> int:
         return 1 + len(self.words) + len(self.ngrams)
 

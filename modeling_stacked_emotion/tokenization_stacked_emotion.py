@@ -4,6 +4,7 @@
 import copy
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -108,6 +109,10 @@ class StackedEmotionTokenizer(PushToHubMixin):
                     f"`{field}` is {limit}, but encoder {name!r} takes at most {tokenizer.model_max_length} tokens. "
                     f"Lower `{field}`."
                 )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of the settings alone, so that `datasets` finds the same fingerprint before and after a call."""
+        return type(self), (self.tokenizers, self.normalizations, self.max_words, self.max_tokens)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -414,6 +419,10 @@ class StackedEmotionTokenizer(PushToHubMixin):
     def register_for_auto_class(cls, auto_class: str = "AutoTokenizer") -> None:
         """Called by [`AutoTokenizer`] on custom classes; the saved configuration names the class in any case."""
         cls._auto_class = auto_class
+
+
+# transformers 5.23 loads remote code without naming it in its package, where dill (of `datasets`) looks for the class.
+setattr(sys.modules[__package__], __name__.rpartition(".")[2], sys.modules[__name__])
 
 
 def _flat_rows(

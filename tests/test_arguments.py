@@ -379,3 +379,21 @@ def test_an_empty_output_dir_is_refused(folder: str) -> None:
 def test_losses_are_to_be_small(tmp_path: Path, metric: str, is_greater_better: bool) -> None:
     assert make(tmp_path, metric_for_best_model=metric).greater_is_better is is_greater_better
     assert make(tmp_path, metric_for_best_model=metric, greater_is_better=True).greater_is_better
+
+
+def test_the_parser_of_transformers_reads_dicts_as_json_and_lists(tmp_path: Path) -> None:
+    words = ["--output_dir", str(tmp_path), "--use_cpu", "--base_loss", "focal", "--base_loss_options", '{"gamma": 3}']
+    words += ["--label_weights", '{"joy": 2.5}', "--encoder_learning_rates", '{"bert": "1e-3"}']
+    words += ["--lora_target_modules", "query", "value"]
+    (arguments,) = HfArgumentParser(StackedEmotionTrainingArguments).parse_args_into_dataclasses(words)
+    assert arguments.base_loss_options == {"gamma": 3}
+    assert arguments.label_weights == {"joy": 2.5}
+    assert arguments.encoder_learning_rates == {"bert": 1e-3}
+    assert arguments.lora_target_modules == ["query", "value"]
+
+
+@pytest.mark.parametrize("value", ["gamma", "[2]", "{gamma: 2"])
+@pytest.mark.parametrize("name", ["base_loss_options", "label_weights", "encoder_learning_rates"])
+def test_words_that_are_no_json_of_a_dict_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"^`{name}` must be a dict, as JSON "):
+        make(tmp_path, **{name: value})

@@ -200,6 +200,21 @@ def test_bilstm_keeps_the_width_when_all_texts_are_shorter() -> None:
     assert bilstm(torch.ones(2, 9, 6), torch.tensor([2, 3])).shape == (2, 9, 8)
 
 
+@pytest.mark.slow
+def test_bilstm_is_exported_for_texts_of_any_number_and_length() -> None:
+    states, mask = word_states()
+    states[~mask] = float("nan")
+    bilstm = BiLSTM(6, 4, 2, dropout=0.5).eval()
+    auto = torch.export.Dim.AUTO
+    program = torch.export.export(
+        bilstm, (states, torch.tensor(LENGTHS)), dynamic_shapes=({0: auto, 1: auto}, {0: auto})
+    )
+    for lengths in ([3, 1, 5], [1, 7], [2, 2, 1, 4]):
+        texts = torch.randn(len(lengths), max(lengths), 6)
+        expected = bilstm(texts, torch.tensor(lengths))
+        torch.testing.assert_close(program.module()(texts, torch.tensor(lengths)), expected, rtol=0, atol=1e-6)
+
+
 # ---------------------------------------------------------------------------------------------------- pooling
 
 

@@ -132,7 +132,8 @@ def test_broken_weights_are_refused_by_every_loader(folder: Path, kind: str) -> 
     with pytest.raises(InputError, match=message):
         widget_examples(folder, ["en"])
     if kind != "another shape":
-        with pytest.raises(ValueError, match=message.replace("2 weights", "weights")):
+        # Missing weights are refused by the model's own code, others by the demo.
+        with pytest.raises((OSError, ValueError), match=message):
             EmotionModel(str(folder), trust_remote_code=False)
 
 
@@ -153,7 +154,7 @@ def test_commands_refuse_a_model_without_its_weights(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_classifier, "lack 2 of a StackedEmotionForSequenceClassification, e.g. classifier.bias"),
+        (without_classifier, WITHOUT_CLASSIFIER),
         (with_nan, "the weights of classifier.bias are not finite"),
     ],
 )

@@ -541,7 +541,7 @@ def test_weights_absent_from_a_checkpoint_are_initialised(model: Classifier, sav
     loaded = []
     for _ in range(2):
         torch.manual_seed(5)
-        loaded.append(Classifier.from_pretrained(saved).state_dict())
+        loaded.append(Classifier.from_pretrained(saved, ignore_mismatched_sizes=True).state_dict())
     first, second = loaded
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert all(bool(value.isfinite().all()) for value in first.values())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from transformers import (
     AutoTokenizer,
     EvalPrediction,
     PreTrainedModel,
+    Trainer,
     TrainingArguments,
 )
 from transformers.integrations import integration_utils
@@ -807,6 +809,31 @@ def test_a_loss_function_of_one_s_own_is_refused(stock: Setup, tmp_path: Path) -
 def test_arguments_of_the_stock_trainer_are_refused(stock: Setup, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^`args` must be StackedEmotionTrainingArguments, got TrainingArguments\.$"):
         StackedEmotionTrainer(stock[0], TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+def test_every_argument_of_the_stock_trainer_is_passed_on_or_refused(
+    stock: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(stock, tmp_path, num_rows=8)
+    names = [*inspect.signature(Trainer.__init__).parameters][1:]
+    values: dict[str, Any] = {name: object() for name in names}
+    values |= {"args": trainer.args, "train_dataset": trainer.train_dataset, "eval_dataset": trainer.eval_dataset}
+    refused = []
+    for name in names:
+        passed: dict[str, Any] = {}
+
+        def record(_: Any, **arguments: Any) -> None:
+            passed.update(arguments)  # noqa: B023
+            raise InterruptedError
+
+        monkeypatch.setattr(Trainer, "__init__", record)
+        try:
+            StackedEmotionTrainer(**{name: values[name]})
+        except InputError:
+            refused.append(name)
+        except InterruptedError:
+            assert passed[name] is values[name]
+    assert refused == ["compute_loss_func"]
 
 
 def test_a_model_without_config_is_refused(stock: Setup, tmp_path: Path) -> None:

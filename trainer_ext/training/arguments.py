@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,12 @@ from ..losses.base import BASE_LOSSES, LOSSES_WITH_STATISTICS
 from ..losses.correlation import CORRELATION_TERMS
 from ..losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics
 from ..precision import best_precision
+
+if TYPE_CHECKING:
+    _JsonOrNone: TypeAlias = None
+else:
+    # The parser of transformers takes JSON where a field may be a string; `__post_init__` reads it.
+    _JsonOrNone = str | None
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 TRAINING_MODES = ("joint", "staged")
@@ -87,7 +94,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of the encoders."})
     head_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of everything but the encoders."})
-    encoder_learning_rates: dict[str, float] | None = field(
+    encoder_learning_rates: dict[str, float] | _JsonOrNone = field(
         default=None,
         metadata={
             "help": "Encoder to a learning rate of its own: {fasttext: 3e-3}. A table of words learns from each text "
@@ -131,7 +138,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         default="bce",
         metadata={"help": "Loss of each label on its own; see `trainer_ext.losses.base`.", "choices": (*BASE_LOSSES,)},
     )
-    base_loss_options: dict[str, Any] | None = field(
+    base_loss_options: dict[str, Any] | _JsonOrNone = field(
         default=None, metadata={"help": "Options of the base loss: {gamma: 2.0}."}
     )
     class_weights: str = field(
@@ -144,7 +151,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         },
     )
     class_weight_cap: float = field(default=10.0, metadata={"help": "The highest class weight that is computed."})
-    label_weights: dict[str, float] | None = field(
+    label_weights: dict[str, float] | _JsonOrNone = field(
         default=None, metadata={"help": "Label to a weight that takes the place of the computed one."}
     )
     base_loss_weight: float = field(
@@ -250,6 +257,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     derived_precision: str = field(default="fp32", repr=False, metadata={"help": argparse.SUPPRESS})
 
     def __post_init__(self) -> None:
+        self._read_json()
         self.check()
         self._read_encoder_learning_rates()
         # transformers takes bf16 for a wish for a GPU unless the CPU is asked for.
@@ -274,6 +282,20 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         check_choices(self)
         check_ranges(self, _RANGES)
         self._check_loss()
+
+    def _read_json(self) -> None:
+        """Dicts of the fields that may have come as JSON from a command line."""
+        for name in ("encoder_learning_rates", "base_loss_options", "label_weights"):
+            value: Any = getattr(self, name)
+            if not isinstance(value, str):
+                continue
+            try:
+                parsed = json.loads(value)
+            except ValueError:
+                parsed = None
+            if not isinstance(parsed, dict):
+                raise InputError(f'`{name}` must be a dict, as JSON {{"name": value}}, got {value!r}.')
+            setattr(self, name, parsed)
 
     def _read_encoder_learning_rates(self) -> None:
         """Numbers of them: YAML reads 3e-3 as a word."""
