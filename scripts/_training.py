@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from modeling_stacked_emotion import round_weights
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
 from trainer_ext.data.rows import dataset_labels
+from trainer_ext.data.sources import load_sources
 from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
 from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
@@ -117,6 +118,8 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    if weights := recipe.data.source_weights():
+        changes["source_weights"] = weights
     args = replace(recipe.training, **changes)
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
@@ -172,9 +175,13 @@ def _check_student(recipe: Recipe) -> None:
 
 def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     """The splits of a recipe; prints how many texts they have."""
-    options = asdict(arguments)
-    split_seed = options.pop("split_seed")
-    data = load_emotion_data(**options, seed=seed if split_seed is None else split_seed)
+    split_seed = seed if arguments.split_seed is None else arguments.split_seed
+    if arguments.sources:
+        data = load_sources(
+            {name: source.reading() for name, source in arguments.named_sources().items()}, seed=split_seed
+        )
+    else:
+        data = load_emotion_data(**arguments.reading(), seed=split_seed)
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     say(f"Data: {sizes} texts; {len(data.label_names)} labels: {', '.join(data.label_names)}")
     return data

@@ -19,6 +19,7 @@ import yaml
 from modeling_stacked_emotion import WEIGHTS_DTYPES, StackedEmotionConfig
 from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLINGS
 
+from .data.targets import BLANK_LABELS, VOTE_TARGETS
 from .errors import InputError, check_choices, check_ranges
 from .evaluation.calibration import CALIBRATION_METHODS
 from .evaluation.results import THRESHOLD_STRATEGIES
@@ -31,7 +32,7 @@ _BESIDE_TRAINING = ("validation_file", "test_file")
 
 
 @dataclass
-class DataArguments:
+class SourceArguments:
     """Where the texts and labels come from: the Hub or files, never both. The layouts: `trainer_ext.data`."""
 
     dataset_name: str | None = field(
@@ -62,8 +63,28 @@ class DataArguments:
         default=None,
         metadata={"help": "Divides the labels of a cell; a comma, semicolon, bar or hash is found if unset."},
     )
-    label_map: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "Label of the data to its name in the model; equal names become one."}
+    label_map: dict[str, str | None] = field(
+        default_factory=dict,
+        metadata={"help": "Label of the data to its name in the model; equal names become one, null drops a label."},
+    )
+    blank_labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Meaning of a blank among 0 and 1; a column of blanks is unknown in any case.",
+            "choices": BLANK_LABELS,
+        },
+    )
+    max_intensity: float | None = field(
+        default=None,
+        metadata={"help": "Greatest value of labels that are intensities (3 for 0 to 3) or shares (1): it becomes 1."},
+    )
+    vote_targets: str = field(
+        default="majority",
+        metadata={"help": "Target of a label that several raters were asked for.", "choices": VOTE_TARGETS},
+    )
+    votes_file: str | None = field(
+        default=None,
+        metadata={"help": "Votes of raters on training texts: their targets become those of the votes."},
     )
     train_split: str = field(default="train", metadata={"help": "Name of the training split on the Hub."})
     validation_split: str = field(default="validation", metadata={"help": "Name of the validation split on the Hub."})
@@ -72,9 +93,55 @@ class DataArguments:
         default=0.0, metadata={"help": "Share of the training rows to validate on where there is no such split."}
     )
     test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
+
+    def reading(self) -> dict[str, Any]:
+        """The arguments of [`load_emotion_data`]."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(SourceArguments)}
+
+
+@dataclass
+class DataArguments(SourceArguments):
+    """One source of texts and labels, or several."""
+
     split_seed: int | None = field(
         default=None, metadata={"help": "Seed of the division by these ratios; that of training if unset."}
     )
+    sources: dict[str, dict[str, Any]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "In place of one source: name to a mapping of the fields above, and `language` and `weight`.",
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.sources and (self.train_file or self.dataset_name):
+            given = "train_file" if self.train_file else "dataset_name"
+            raise InputError(f"`sources` and `{given}` are both given: make it a source with a name, or leave it out.")
+        for name, entries in self.sources.items():
+            if not isinstance(entries, dict):
+                raise InputError(f"`sources.{name}` must be a mapping of fields, got {entries!r}.")
+            _source(name, entries)
+
+    def named_sources(self) -> dict[str, NamedSourceArguments]:
+        """The sources by name."""
+        return {name: _source(name, entries) for name, entries in self.sources.items()}
+
+    def source_weights(self) -> dict[str, float]:
+        """Those that are not 1."""
+        return {name: source.weight for name, source in self.named_sources().items() if source.weight != 1}
+
+
+@dataclass
+class NamedSourceArguments(SourceArguments):
+    """One of several sources."""
+
+    language: str | None = field(default=None, metadata={"help": "Code of its language, such as ar or arq."})
+    weight: float = field(default=1.0, metadata={"help": "How often its rows come, beside those of other sources."})
+
+
+def _source(name: str, entries: Mapping[str, Any]) -> NamedSourceArguments:
+    typed = _typed(f"`sources.{name}`", entries, {"source": NamedSourceArguments})
+    return NamedSourceArguments(**typed["source"])
 
 
 @dataclass

@@ -11,10 +11,9 @@ import datasets
 import numpy as np
 
 from ..errors import InputError
+from .batching import SOURCE_COLUMN
 from .loading import EmotionData, load_emotion_data, read_file, to_dataset
 from .targets import LabelledTexts
-
-SOURCE_COLUMN = "source"
 
 _EVALUATION_FILES = {"validation": "validation_file", "test": "test_file"}
 # The arguments of a source without training data: those of `read_file`.
