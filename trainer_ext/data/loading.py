@@ -281,20 +281,21 @@ def _read_splits(tables: dict[str, Table], options: LayoutOptions) -> tuple[list
 
 def _without_unknown(rows: LabelledTexts, names: list[str], source: str) -> tuple[LabelledTexts, list[str]]:
     """The same without labels that no row knows."""
-    is_known = ~np.isnan(rows.labels).all(axis=0)
-    if is_known.all():
+    known = np.flatnonzero(~np.isnan(rows.labels).all(axis=0))
+    if len(known) == len(names):
         return rows, names
-    unknown = [name for name, known in zip(names, is_known, strict=True) if not known]
+    unknown = [name for index, name in enumerate(names) if index not in known]
     warnings.warn(f"{source}: no row knows {short_list(unknown)} (blank throughout); left out.", stacklevel=2)
-    agreement = None if rows.agreement is None else rows.agreement[is_known]
-    names = [name for name, known in zip(names, is_known, strict=True) if known]
-    return LabelledTexts(rows.texts, rows.labels[:, is_known], agreement), names
+    agreement = None if rows.agreement is None else rows.agreement[known]
+    return LabelledTexts(rows.texts, rows.labels[:, known], agreement), [names[index] for index in known]
 
 
 def _with_votes(train: LabelledTexts, names: list[str], table: Table, options: LayoutOptions) -> LabelledTexts:
     """The training data, with the targets of votes where there are such."""
-    renames = {label: name for name in names for label in (name, name.title(), name.upper(), name.capitalize())}
-    renames |= {**options.labels.renames}
+    renames: dict[str, str | None] = {
+        label: name for name in names for label in (name, name.title(), name.upper(), name.capitalize())
+    }
+    renames |= options.labels.renames
     labels = replace(options.labels, names=names, learned_from="the training data", renames=renames)
     votes, _ = read_labelled_texts(table, LayoutOptions(options.text_column, None, labels))
     rows = {_key(text): row for row, text in enumerate(votes.texts)}
