@@ -118,7 +118,8 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
-    if weights := recipe.data.source_weights():
+    weights = {name: source.weight for name, source in recipe.data.named_sources().items() if source.weight != 1}
+    if weights:
         changes["source_weights"] = weights
     args = replace(recipe.training, **changes)
     transformers.set_seed(args.seed)

@@ -56,7 +56,7 @@ def test_source_without_training_data_is_evaluated_on(files: dict[str, str]) -> 
         "en": {"train_file": files["english"], "test_file": files["english"]},
     }
     with pytest.warns(UserWarning, match="swahili.csv: knows 'anger', 'joy' only"):
-        data = load_sources(sources)
+        data = load_sources(sources, evaluated_only=["sw"])
     assert data.label_names == ["anger", "fear", "joy"]
     assert data.splits["train"]["source"][:] == ["en", "en"]
     assert data.splits["test"]["source"][:] == ["sw", "en", "en"]
@@ -64,9 +64,9 @@ def test_source_without_training_data_is_evaluated_on(files: dict[str, str]) -> 
 
 
 def test_errors_name_the_source(files: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=r"source sw: names no data; give it a train_file"):
-        load_sources({"en": {"train_file": files["english"]}, "sw": {}})
+    with pytest.raises(InputError, match=r"source sw: there is nothing to evaluate on; give it a test_file"):
+        load_sources({"en": {"train_file": files["english"]}, "sw": {}}, evaluated_only=["sw"])
     with pytest.raises(InputError, match=r"source en: .*no such file"):
         load_sources({"en": {"train_file": "gone.csv"}})
-    with pytest.raises(InputError, match=r"None of the `sources` has training data"):
-        load_sources({"en": {"test_file": files["english"]}})
+    with pytest.raises(InputError, match=r"None of the `sources` is trained on"):
+        load_sources({"en": {"test_file": files["english"]}}, evaluated_only=["en"])

@@ -109,26 +109,32 @@ class DataArguments(SourceArguments):
     sources: dict[str, dict[str, Any]] = field(
         default_factory=dict,
         metadata={
-            "help": "In place of one source: name to a mapping of the fields above, and `language` and `weight`.",
+            "help": "Several data sets: name to a mapping of the fields above, of `language`, `weight` and "
+            "`evaluated_only`. The fields above are the defaults of all; {source} in them is the name."
         },
+    )
+    only_sources: list[str] | None = field(
+        default=None, metadata={"help": "Names of the sources to take; all of them by default."}
     )
 
     def __post_init__(self) -> None:
-        if self.sources and (self.train_file or self.dataset_name):
-            given = "train_file" if self.train_file else "dataset_name"
-            raise InputError(f"`sources` and `{given}` are both given: make it a source with a name, or leave it out.")
-        for name, entries in self.sources.items():
-            if not isinstance(entries, dict):
-                raise InputError(f"`sources.{name}` must be a mapping of fields, got {entries!r}.")
-            _source(name, entries)
+        check_choices(self)
+        if unknown := sorted({*(self.only_sources or ())} - {*self.sources}):
+            raise InputError(f"`only_sources` names {unknown[0]!r}; the sources are {', '.join(self.sources)}.")
+        self.named_sources()
 
     def named_sources(self) -> dict[str, NamedSourceArguments]:
         """The sources by name."""
-        return {name: _source(name, entries) for name, entries in self.sources.items()}
-
-    def source_weights(self) -> dict[str, float]:
-        """Those that are not 1."""
-        return {name: source.weight for name, source in self.named_sources().items() if source.weight != 1}
+        shared = {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(SourceArguments)
+            if getattr(self, entry.name) not in (None, entry.default)
+        }
+        return {
+            name: _source(name, entries, shared)
+            for name, entries in self.sources.items()
+            if self.only_sources is None or name in self.only_sources
+        }
 
 
 @dataclass
@@ -137,11 +143,27 @@ class NamedSourceArguments(SourceArguments):
 
     language: str | None = field(default=None, metadata={"help": "Code of its language, such as ar or arq."})
     weight: float = field(default=1.0, metadata={"help": "How often its rows come, beside those of other sources."})
+    evaluated_only: bool = field(
+        default=False, metadata={"help": "Whether no row of it is trained on; its labels are those of the others."}
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
-def _source(name: str, entries: Mapping[str, Any]) -> NamedSourceArguments:
-    typed = _typed(f"`sources.{name}`", entries, {"source": NamedSourceArguments})
-    return NamedSourceArguments(**typed["source"])
+def _source(name: str, entries: Any, shared: Mapping[str, Any]) -> NamedSourceArguments:
+    """A source from its own fields and those that all share."""
+    if not isinstance(entries, dict):
+        raise InputError(f"`sources.{name}` must be a mapping of fields, got {entries!r}.")
+    values = {
+        key: value.replace("{source}", name) if isinstance(value, str) else value
+        for key, value in {**shared, **entries}.items()
+    }
+    place = f"`sources.{name}`"
+    try:
+        return NamedSourceArguments(**_typed(place, values, {"source": NamedSourceArguments})["source"])
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error
 
 
 @dataclass

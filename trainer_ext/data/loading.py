@@ -155,6 +155,54 @@ def load_emotion_data(
     return EmotionData(names, {split: to_dataset(splits[split]) for split in files if split in splits}, agreement)
 
 
+def load_evaluation_splits(
+    label_names: Sequence[str],
+    *,
+    validation_file: str | os.PathLike[str] | None = None,
+    test_file: str | os.PathLike[str] | None = None,
+    dataset_name: str | None = None,
+    dataset_config: str | None = None,
+    dataset_revision: str | None = None,
+    validation_split: str = "validation",
+    test_split: str = "test",
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_separator: str | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    blank_labels: str | None = None,
+    max_intensity: float | None = None,
+) -> dict[str, datasets.Dataset]:
+    """
+    Read validation and test data, or one of them, for a model of given labels.
+
+    Args:
+        label_names (`Sequence[str]`): The model's labels; those that the data lack are unknown, with a warning.
+        others: As in [`load_emotion_data`].
+
+    Raises:
+        `InputError`: If there are no such data, or they are not as expected.
+    """
+    if dataset_name is None:
+        files = {"validation": validation_file, "test": test_file}
+        tables = {split: read_table(path) for split, path in files.items() if path is not None}
+    else:
+        split_names = {"validation": validation_split, "test": test_split}
+        tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
+    if not tables:
+        raise InputError("there is nothing to evaluate on; give it a test_file, or a dataset_name with a test split")
+    labels = LabelOptions(
+        list(label_names),
+        learned_from="the training data",
+        separator=_check_separator(label_separator),
+        renames=label_map or {},
+        targets=TargetOptions(blank_labels, max_intensity),
+        may_lack=True,
+        may_rename_others=True,
+    )
+    options = LayoutOptions(text_column, label_column, labels)
+    return {split: to_dataset(read_labelled_texts(table, options)[0]) for split, table in tables.items()}
+
+
 def read_file(
     path: str | os.PathLike[str],
     *,

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import datasets
@@ -12,22 +11,26 @@ import numpy as np
 
 from ..errors import InputError
 from .batching import SOURCE_COLUMN
-from .loading import EmotionData, load_emotion_data, read_file, to_dataset
+from .loading import EmotionData, load_emotion_data, load_evaluation_splits, to_dataset
 from .targets import LabelledTexts
 
-_EVALUATION_FILES = {"validation": "validation_file", "test": "test_file"}
-# The arguments of a source without training data: those of `read_file`.
-_READING = ("text_column", "label_column", "label_separator", "label_map", "blank_labels", "max_intensity")
+_FOR_TRAINING = (
+    *("train_file", "label_names", "vote_targets", "votes_file", "train_split", "validation_ratio", "test_ratio"),
+    "seed",
+)
 
 
-def load_sources(sources: Mapping[str, Mapping[str, Any]], *, seed: int = 42) -> EmotionData:
+def load_sources(
+    sources: Mapping[str, Mapping[str, Any]], *, evaluated_only: Collection[str] = (), seed: int = 42
+) -> EmotionData:
     """
     Read several data sets with one list of labels: those of the first source that has training data in their order,
     then those of the second that are new, and so on.
 
     Args:
-        sources (`dict[str, dict]`): Name to arguments of [`load_emotion_data`]. A source without `train_file` and
-            `dataset_name` is evaluated on only, for the labels of the others, as a language that is not trained on.
+        sources (`dict[str, dict]`): Name to arguments of [`load_emotion_data`].
+        evaluated_only (`Collection[str]`, *optional*): Names of sources whose training data are left alone, as of a
+            language that is not trained on, and of those that have none; their labels are those of the others.
         seed (`int`, *optional*, defaults to 42): Seed of divisions by ratios.
 
     Returns:
@@ -39,27 +42,24 @@ def load_sources(sources: Mapping[str, Mapping[str, Any]], *, seed: int = 42) ->
     parts = {
         name: _of_source(name, load_emotion_data, **{"seed": seed, **arguments})
         for name, arguments in sources.items()
-        if _has_training_data(arguments)
+        if name not in evaluated_only
     }
     if not parts:
-        raise InputError("None of the `sources` has training data: give at least one a train_file or dataset_name.")
+        raise InputError("None of the `sources` is trained on: give at least one a train_file or dataset_name.")
     names = list(dict.fromkeys(label for part in parts.values() for label in part.label_names))
-    for name, arguments in sources.items():
+    for name in sources:
         if name not in parts:
-            parts[name] = _evaluated_only(name, arguments, names)
+            options = {key: value for key, value in sources[name].items() if key not in _FOR_TRAINING}
+            parts[name] = EmotionData(names, _of_source(name, load_evaluation_splits, names, **options))
     splits = {
         split: datasets.concatenate_datasets(
             [_widened(parts[name], split, names, name) for name in sources if split in parts[name].splits]
         )
-        for split in ("train", *_EVALUATION_FILES)
+        for split in ("train", "validation", "test")
         if any(split in part.splits for part in parts.values())
     }
     agreement = {f"{name}/{label}": alpha for name, part in parts.items() for label, alpha in part.agreement.items()}
     return EmotionData(names, splits, agreement)
-
-
-def _has_training_data(arguments: Mapping[str, Any]) -> bool:
-    return any(arguments.get(name) is not None for name in ("train_file", "dataset_name"))
 
 
 def _of_source(name: str, read: Any, *arguments: Any, **options: Any) -> Any:
@@ -68,20 +68,6 @@ def _of_source(name: str, read: Any, *arguments: Any, **options: Any) -> Any:
         return read(*arguments, **options)
     except InputError as error:
         raise InputError(f"source {name}: {error}") from error
-
-
-def _evaluated_only(name: str, arguments: Mapping[str, Any], names: list[str]) -> EmotionData:
-    files: dict[str, str | os.PathLike[str]] = {
-        split: arguments[argument] for split, argument in _EVALUATION_FILES.items() if arguments.get(argument)
-    }
-    if not files:
-        raise InputError(f"source {name}: names no data; give it a train_file, dataset_name, or test_file.")
-    options = {key: arguments[key] for key in _READING if arguments.get(key) is not None}
-    read = {
-        split: _of_source(name, read_file, path, label_names=names, may_lack_labels=True, **options)[0]
-        for split, path in files.items()
-    }
-    return EmotionData(names, read)
 
 
 def _widened(data: EmotionData, split: str, names: list[str], source: str) -> datasets.Dataset:
