@@ -24,7 +24,7 @@ from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 from trainer_ext.evaluation.calibration import Calibration
 from trainer_ext.evaluation.prediction import predict_logits
-from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
+from trainer_ext.losses.distillation import DistillationLoss
 from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics, LossInputs
 from trainer_ext.recipe import load_recipe
 from trainer_ext.stages.distillation import (
@@ -129,7 +129,7 @@ def test_loss_without_teacher_is_that_of_the_labels() -> None:
 def test_student_that_is_the_teacher_has_no_gradient() -> None:
     teacher = torch.randn(4, 3)
     logits = teacher.clone().requires_grad_()
-    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), LossInputs(logits, torch.full((4, 3), NO_LABEL)), teacher)
+    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), LossInputs(logits, torch.full((4, 3), torch.nan)), teacher)
     assert set(terms) == {"distillation"}
     terms["distillation"].backward()
     assert logits.grad is not None
