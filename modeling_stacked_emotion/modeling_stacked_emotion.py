@@ -368,8 +368,8 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     ) -> StackedEmotionClassifierOutput | tuple:
         """
         Args:
-            labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): In [0, 1], NaN where unknown; gives
-                the loss.
+            labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): In [0, 1], NaN where unknown; they
+                give the loss.
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
             inputs: As in [`StackedEmotionModel`].
         """
@@ -436,7 +436,7 @@ def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Ten
     known = ~labels.isnan()
     # As weights of 0: a factor of 0 afterwards would leave the NaN.
     loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), weight=known.float())
-    return loss * (known.numel() / known.sum().clamp(min=1))
+    return loss * (loss.new_full((), known.numel()) / known.sum().clamp(min=1))
 
 
 def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:

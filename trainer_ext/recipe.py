@@ -106,7 +106,8 @@ class DecisionArguments:
         # Needed only when training is over: too late to hear of a slip.
         check_choices(self)
         check_ranges(self, [("threshold_shrinkage", _is_shrinkage, "a number >= 0 or auto")])
-        if self.threshold_metric != "macro_f1" and (self.threshold_strategy == "expected_f1" or self.threshold_shrinkage):
+        is_for_f1 = self.threshold_strategy == "expected_f1" or self.threshold_shrinkage
+        if self.threshold_metric != "macro_f1" and is_for_f1:
             name = "threshold_shrinkage" if self.threshold_shrinkage else "threshold_strategy"
             raise InputError(
                 f"`{name}` {getattr(self, name)} is for `threshold_metric: macro_f1`, got {self.threshold_metric}: "

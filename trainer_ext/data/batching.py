@@ -136,8 +136,8 @@ def stack_labels(rows: Sequence[Any]) -> torch.Tensor:
 @dataclass(frozen=True)
 class EmotionDataCollator:
     """
-    Pads a batch, every encoder to its own longest row, and stacks the labels as floats, NaN where unknown. Rows with a column `text`, as
-    those of a stream, are tokenised here.
+    Pads a batch, every encoder to its own longest row, and stacks the labels as floats, NaN where unknown. Rows with a
+    column `text`, as those of a stream, are tokenised here.
 
     Args:
         tokenizer: The tokenizer that made the rows; its `pad` is used.

@@ -146,7 +146,7 @@ def bootstrap_metrics(
     names = check_label_names(label_names, gold.shape[1])
     num_known, has_known = count_known(targets)
     # One product with the counts of a resample sums all that the metrics need.
-    columns = [gold & predicted, gold, predicted]
+    columns: list[npt.NDArray[Any]] = [gold & predicted, gold, predicted]
     columns += [(scores * has_known)[:, None] for scores in sample_scores(gold, predicted)]
     if not known.all():
         columns += [has_known[:, None], known]
@@ -193,7 +193,7 @@ def percentile_interval(value: float, resampled: npt.ArrayLike, confidence: floa
 
     Args:
         value (`float`): On the texts and runs as they are.
-        resampled (`ArrayLike` of shape `(num_resamples,)`): On the resamples; NaN where one leaves the value undefined.
+        resampled (`ArrayLike` of shape `(num_resamples,)`): On the resamples; NaN where one leaves it undefined.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside, in (0, 1).
     """
     if not 0.0 < confidence < 1.0:

@@ -92,13 +92,15 @@ def _fit(gold: Labels, scores: npt.NDArray[np.float64], with_bias: bool) -> Cali
     means = np.where(known, scores, 0.0).mean(axis=0) * (len(gold) / np.maximum(num_known, 1.0))
     # An unknown cell has features of 0: it moves nothing.
     features = np.stack([scores - means * with_bias, np.ones_like(scores)][: 1 + with_bias]) * known
-    spread = np.where(known, scores, -np.inf).max(axis=0) - np.where(known, scores, np.inf).min(axis=0)
-    can_fit = (num_positives > 0) & (num_negatives > 0) & (spread > 0)
+    highest = np.where(known, scores, -np.inf).max(axis=0)
+    lowest = np.where(known, scores, np.inf).min(axis=0)
+    can_fit = (num_positives > 0) & (num_negatives > 0) & (highest > lowest)
     parameters = np.zeros((len(can_fit), 2))
     parameters[can_fit, : 1 + with_bias] = _newton(features[..., can_fit], targets[:, can_fit])
     slope, intercept = parameters.T
     is_rising = slope > 0
-    return Calibration(np.where(is_rising, slope, 1.0), np.where(is_rising, intercept - slope * means * with_bias, 0.0))
+    bias = intercept - slope * means * with_bias
+    return Calibration(np.where(is_rising, slope, 1.0), np.where(is_rising, bias, 0.0))
 
 
 def _newton(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -33,9 +33,10 @@ def tune_joint_thresholds(
     Find the thresholds with the best micro-F1 or mean Jaccard index of the texts, for `probability >= threshold`.
 
     First comes the shared threshold, exact over all cut points between neighbouring scores. From there coordinate
-    ascent gives each label in turn its best threshold beside those of the others, until none of them gains. A threshold
-    per label fits chance as well: it is taken only if it beats the shared one on texts that neither was tuned on, over
-    5 folds together. Of equally good cut points the middle of the widest plateau is taken, as in [`tune_thresholds`].
+    ascent gives each label in turn its best threshold beside those of the others, until none of them gains. Thresholds
+    per label fit chance as well: they are taken only if they beat the shared one on texts that neither was tuned on,
+    over 5 folds together. Of equally good cut points the middle of the widest plateau is taken, as in
+    [`tune_thresholds`].
 
     Unknown cells count neither as labels nor as predictions, texts that know no label not at all.
 

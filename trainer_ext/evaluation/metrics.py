@@ -31,10 +31,9 @@ SUMMARY_METRICS = (
     "micro_recall",
     "macro_roc_auc",
     "macro_average_precision",
-    "macro_pearson",
-    "macro_mae",
 )
 LABEL_METRICS = ("precision", "recall", "f1", "roc_auc")
+# Beside graded gold alone.
 GRADED_METRICS = ("pearson", "mae")
 
 # Booleans where every cell is 0 or 1; else targets, NaN where a label is not known.
@@ -108,12 +107,12 @@ def check_predictions(
 
 def is_positive(labels: Labels) -> npt.NDArray[np.bool_]:
     """The hard labels of targets: positive from 0.5 on; an unknown cell is not positive."""
-    return labels if labels.dtype == np.bool_ else labels >= 0.5
+    return np.asarray(labels if labels.dtype == np.bool_ else labels >= 0.5, dtype=np.bool_)
 
 
 def is_known(labels: Labels) -> npt.NDArray[np.bool_]:
     """Which cells are known."""
-    return np.ones(labels.shape, np.bool_) if labels.dtype == np.bool_ else ~np.isnan(labels)
+    return np.ones(labels.shape, np.bool_) if labels.dtype == np.bool_ else np.asarray(~np.isnan(labels))
 
 
 def count_known(labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -121,7 +120,7 @@ def count_known(labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     if labels.dtype == np.bool_:
         return np.full(labels.shape[1], float(len(labels))), np.ones(len(labels), np.bool_)
     known = is_known(labels)
-    return known.sum(axis=0, dtype=np.float64), known.any(axis=1)
+    return known.sum(axis=0, dtype=np.float64), np.asarray(known.any(axis=1))
 
 
 def mean_of_known(values: npt.ArrayLike, known: npt.NDArray[np.bool_]) -> float:
@@ -384,7 +383,8 @@ def format_metrics_table(
 
     The first block has one row per summary metric and one column per result. The second has one row per label, with
     the most frequent labels first: the support, precision, recall, F1 and ROC AUC of `metrics`, with graded gold also
-    Pearson's r and the mean absolute error, then the F1 of each of the other results. Missing and NaN values show as `-`.
+    Pearson's r and the mean absolute error, then the F1 of each of the other results. Missing and NaN values show as
+    `-`.
 
     Args:
         metrics (`Mapping[str, float]`): The main result of `multilabel_metrics`.
@@ -410,7 +410,8 @@ def format_metrics_table(
             f"`metrics` has no 'support/{missing[0]}'; pass the `label_names` that the metrics were computed with."
         )
     results = {name: metrics, **others}
-    keys = [key for key in SUMMARY_METRICS if any(key in result for result in results.values())]
+    known_keys = (*SUMMARY_METRICS, *(f"macro_{key}" for key in GRADED_METRICS))
+    keys = [key for key in known_keys if any(key in result for result in results.values())]
     summary = [["metric", *results]]
     summary += [[key, *(_format_value(result.get(key), num_digits) for result in results.values())] for key in keys]
 
@@ -456,8 +457,8 @@ def _count_metrics(
     known, has_known = count_known(labels)
     if labels.dtype != np.bool_:
         predicted = predicted & is_known(labels)
-    jaccard, exact = (mean_of_known(scores, has_known) for scores in sample_scores(gold, predicted))
-    counts = Counts(ones @ (gold & predicted), ones @ gold, ones @ predicted, known, np.array(jaccard), np.array(exact))
+    means = (np.array(mean_of_known(scores, has_known)) for scores in sample_scores(gold, predicted))
+    counts = Counts(ones @ (gold & predicted), ones @ gold, ones @ predicted, known, *means)
     metrics = metrics_of_counts(counts, names, zero_division)
     metrics.update(zip((f"support/{name}" for name in names), counts.gold, strict=True))
     return {key: float(value) for key, value in metrics.items()}

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from ..errors import InputError
 from .calibration import fit_calibration
-from .metrics import Labels, check_labels, check_probabilities, is_known, is_positive
+from .metrics import Labels, check_labels, check_probabilities, count_known, is_known, is_positive
 
 TUNED_STRATEGIES = ("per_label", "expected_f1", "global")
 
@@ -70,10 +70,11 @@ def tune_thresholds(
     targets = check_labels(labels)
     gold, known = is_positive(targets), is_known(targets)
     scores = check_probabilities(probabilities, gold.shape).astype(np.float64)
+    has_rows = count_known(targets)[0] > 0
     columns = zip(gold.T, np.ascontiguousarray(scores.T), known.T, strict=True)
     curves = [f1_curve(positive[rows], score[rows]) for positive, score, rows in columns]
 
-    known_curves = [curve for curve, is_any in zip(curves, known.any(axis=0), strict=True) if is_any]
+    known_curves = [curve for curve, is_any in zip(curves, has_rows, strict=True) if is_any]
     global_threshold = default
     if known_curves:
         global_threshold = best_threshold(*_macro_f1_curve(known_curves), default=default, fallback=default)

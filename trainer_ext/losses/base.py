@@ -6,9 +6,9 @@ Every class takes logits and labels of shape `(batch_size, num_labels)` and retu
 cell, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All but that one are built on the binary
 cross-entropy of torch, and equal it to the last bit when their extras are off.
 
-A label y is a target in [0, 1], or NaN where it is not known: the loss of an unknown cell is 0, with a gradient of 0. The
-reduction is [`mean_over_known`]: (1 / number of known cells) sum over the known cells, which keeps the graph and is 0
-where no cell is known. For [`ZLPRLoss`] it is the mean over the texts that know a label.
+A label y is a target in [0, 1], or NaN where it is not known: the loss of an unknown cell is 0, with a gradient of 0.
+The reduction is [`mean_over_known`]: (1 / number of known cells) sum over the known cells, which keeps the graph and
+is 0 where no cell is known. For [`ZLPRLoss`] it is the mean over the texts that know a label.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def mean_over_known(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `()`: 0, with a gradient of 0, if no value is known.
     """
-    return values.mean() * (known.numel() / known.sum().clamp(min=1)).to(values.dtype)
+    # Two tensors: torch divides a number by a tensor as the product with its reciprocal, which may miss 1.
+    return values.mean() * (values.new_full((), known.numel()) / known.sum().clamp(min=1))
 
 
 class CellLoss(nn.Module):
@@ -89,7 +90,7 @@ class AsymmetricLoss(CellLoss):
     """
     Asymmetric loss: -y (1 - p)^gamma_positive log p - (1 - y) q^gamma_negative log(1 - q) with q = max(p - clip, 0).
 
-    A target between 0 and 1 has the share y of the loss of a positive and 1 - y of that of a negative. Negatives count less the surer the model is of them, and not at all below `clip` (Ridnik et al., 2021, Asymmetric
+    Negatives count less the surer the model is of them, and not at all below `clip` (Ridnik et al., 2021, Asymmetric
     Loss For Multi-Label Classification, equations 4 to 6).
 
     Args:
@@ -124,8 +125,8 @@ class ClassBalancedLoss(CellLoss):
     Binary cross-entropy, each label weighed by the inverse of its effective number of positives:
     w_c (-y log p - (1 - y) log(1 - p)).
 
-    The weights w_c = (1 - beta) / (1 - beta^n) are scaled to a mean of 1 (Cui et al., 2019, Class-Balanced Loss Based on
-    Effective Number of Samples). Positives and negatives of a label are weighed alike.
+    The weights w_c = (1 - beta) / (1 - beta^n_c) are scaled to a mean of 1 (Cui et al., 2019, Class-Balanced Loss
+    Based on Effective Number of Samples). Positives and negatives of a label are weighed alike.
 
     Args:
         label_counts (`Sequence[float]` of length `num_labels`): Positives of each label in the training split, the sum

@@ -19,8 +19,8 @@ class DistillationLoss:
 
     The second term is that of Hinton et al. (2015, Distilling the Knowledge in a Neural Network), for labels that do
     not exclude each other: T^2 keeps its gradient's size whatever the temperature. It is the mean over the texts and
-    all their labels. An unknown label has this term only: H, that of the texts that know a label, counts by the share of
-    the cells that are known.
+    all their labels. An unknown label has this term only: H, that of the texts that know a label, counts by the share
+    of the cells that are known.
 
     Args:
         weight (`float`, *optional*, defaults to 0.5): w, in [0, 1].
