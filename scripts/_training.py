@@ -28,6 +28,7 @@ from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
 from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.errors import InputError, check_integer
+from trainer_ext.evaluation.label_statistics import count_positives
 from trainer_ext.evaluation.results import results_json
 from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
 from trainer_ext.reports.class_report import ClassReportCallback
@@ -85,7 +86,7 @@ class _Run:
     def make_trainer(self, stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
         folder, names = self.paths.reports / stage, self.data.label_names
-        counts = dataset_labels(self.data.splits["train"]).sum(axis=0)
+        counts = count_positives(dataset_labels(self.data.splits["train"]))
         reports = [
             LabelCorrelationCallback(names, output_dir=folder),
             ClassReportCallback(names, counts, output_dir=folder),
@@ -322,7 +323,7 @@ def _save(
     if run.recipe.distillation.unlabelled_file:
         num_texts["unlabelled"] = num_rows - num_texts["train"]
     summary = summarise_training(run.recipe, name, num_texts)
-    labels = dataset_labels(data.splits["train"]).astype(int)
+    labels = dataset_labels(data.splits["train"])
     reports: dict[str, str | bytes] = {
         "label_statistics.json": _label_statistics(labels, data.label_names, model.config),
         **figures,
@@ -344,9 +345,15 @@ def _save(
 
 def _label_statistics(labels: np.ndarray, names: Sequence[str], config: Any) -> str:
     """The statistics of the training labels that the loss works with, as JSON."""
-    counts, weights = labels.sum(axis=0).tolist(), config.class_weights
+    counts, known = count_positives(labels).tolist(), (~np.isnan(labels)).sum(axis=0).tolist()
+    columns = zip(names, counts, known, config.class_weights, config.label_correlation, strict=True)
     entries = {
-        name: {"count": count, "class_weight": weight, "correlation": dict(zip(names, row, strict=True))}
-        for name, count, weight, row in zip(names, counts, weights, config.label_correlation, strict=True)
+        name: {
+            "count": count,
+            "known": num_known,
+            "class_weight": weight,
+            "correlation": dict(zip(names, row, strict=True)),
+        }
+        for name, count, num_known, weight, row in columns
     }
     return json.dumps({"num_texts": len(labels), "labels": entries}, indent=2, ensure_ascii=False) + "\n"

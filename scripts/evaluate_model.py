@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     texts = tqdm(rows["text"], desc="Classifying", unit=" texts")
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
     thresholds = np.asarray(decision_thresholds(model.config))
-    labels = np.asarray(rows["labels"], dtype=np.int64)
+    labels = np.asarray(rows["labels"], dtype=np.float32)
     results = evaluate_split(options.split, labels, probabilities, thresholds, names)
     print(f"\nResults on {options.data} (thresholds of the model):\n")
     print(results_table(options.split, results, names))

@@ -22,7 +22,7 @@ from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLI
 from .data.targets import BLANK_LABELS, VOTE_TARGETS
 from .errors import InputError, check_choices, check_ranges
 from .evaluation.calibration import CALIBRATION_METHODS
-from .evaluation.results import THRESHOLD_STRATEGIES
+from .evaluation.results import THRESHOLD_METRICS, THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
 from .training.arguments import STAGED_FIELDS, StackedEmotionTrainingArguments
 
@@ -182,11 +182,26 @@ class DecisionArguments:
         default=0.0,
         metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
     )
+    threshold_metric: str = field(
+        default="macro_f1",
+        metadata={
+            "help": "The metric that thresholds maximise on the validation split. micro_f1 and samples_jaccard take "
+            "one threshold for all labels, or one per label where that does better on texts it was not chosen on.",
+            "choices": THRESHOLD_METRICS,
+        },
+    )
 
     def __post_init__(self) -> None:
         # Needed only when training is over: too late to hear of a slip.
         check_choices(self)
         check_ranges(self, [("threshold_shrinkage", _is_shrinkage, "a number >= 0 or auto")])
+        is_for_f1 = self.threshold_strategy == "expected_f1" or self.threshold_shrinkage
+        if self.threshold_metric != "macro_f1" and is_for_f1:
+            name = "threshold_shrinkage" if self.threshold_shrinkage else "threshold_strategy"
+            raise InputError(
+                f"`{name}` {getattr(self, name)} is for `threshold_metric: macro_f1`, got {self.threshold_metric}: "
+                "leave one of them out."
+            )
 
 
 def _is_shrinkage(value: float | str) -> bool:

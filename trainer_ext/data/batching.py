@@ -129,11 +129,16 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
         self.generator.manual_seed(self.seed + epoch)
 
 
+def stack_labels(rows: Sequence[Any]) -> torch.Tensor:
+    """The labels of some rows as fp32, `(batch_size, num_labels)`; a missing one, `None`, is unknown as NaN is."""
+    return torch.from_numpy(np.array([np.asarray(row) for row in rows]).astype(np.float32))
+
+
 @dataclass(frozen=True)
 class EmotionDataCollator:
     """
-    Pads a batch, every encoder to its own longest row, and stacks the labels as floats. Rows with a column `text`, as
-    those of a stream, are tokenised here.
+    Pads a batch, every encoder to its own longest row, and stacks the labels as floats, NaN where unknown. Rows with a
+    column `text`, as those of a stream, are tokenised here.
 
     Args:
         tokenizer: The tokenizer that made the rows; its `pad` is used.
@@ -165,5 +170,5 @@ class EmotionDataCollator:
             inputs = [{key: value for key, value in row.items() if key not in left_out} for row in features]
         batch = dict(self.tokenizer.pad(inputs, pad_to_multiple_of=self.pad_to_multiple_of, return_tensors="pt"))
         if labels is not None:
-            batch["labels"] = torch.from_numpy(np.array([np.asarray(row[labels]) for row in features], np.float32))
+            batch["labels"] = stack_labels([row[labels] for row in features])
         return batch

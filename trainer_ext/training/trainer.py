@@ -40,7 +40,7 @@ from ..evaluation.results import (
     labels_and_probabilities,
     says_the_same,
 )
-from ..losses.distillation import NO_LABEL, DistillationLoss
+from ..losses.distillation import DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..losses.meter import TermMeter
@@ -237,7 +237,6 @@ class StackedEmotionTrainer(Trainer):
             raise InputError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
             )
-        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         loss = self.args.create_loss(labels, names)
         self.model.config.class_weights = loss.statistics.class_weights.tolist()
         self.model.config.label_correlation = loss.statistics.correlation.tolist()
