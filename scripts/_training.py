@@ -179,8 +179,11 @@ def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     """The splits of a recipe; prints how many texts they have."""
     split_seed = seed if arguments.split_seed is None else arguments.split_seed
     if arguments.sources:
+        sources = arguments.named_sources()
         data = load_sources(
-            {name: source.reading() for name, source in arguments.named_sources().items()}, seed=split_seed
+            {name: source.reading() for name, source in sources.items()},
+            evaluated_only=[name for name, source in sources.items() if source.evaluated_only],
+            seed=split_seed,
         )
     else:
         data = load_emotion_data(**arguments.reading(), seed=split_seed)

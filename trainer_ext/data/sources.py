@@ -39,6 +39,11 @@ def load_sources(
     Raises:
         `InputError`: If a source is not as expected, or none has training data.
     """
+    for name, arguments in sources.items():
+        if name not in evaluated_only and arguments.get("train_file") is arguments.get("dataset_name") is None:
+            raise InputError(
+                f"source {name}: names no training data; give it a train_file or dataset_name, or evaluated_only: true"
+            )
     parts = {
         name: _of_source(name, load_emotion_data, **{"seed": seed, **arguments})
         for name, arguments in sources.items()
