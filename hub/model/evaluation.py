@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainer_ext.data.batching import SOURCE_COLUMN
 from trainer_ext.data.loading import EmotionData
 from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
 from trainer_ext.evaluation.metrics import always_frequent_baseline
@@ -19,6 +20,7 @@ from trainer_ext.evaluation.results import (
     threshold_rules,
     uncalibrated_errors,
 )
+from trainer_ext.evaluation.sources import results_by_source, sources_table
 from trainer_ext.recipe import DecisionArguments
 from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
@@ -77,6 +79,9 @@ def evaluate_splits(
         results |= evaluate_split(split, labels[split], probabilities[split], thresholds, names)
         if calibration is not None:
             results |= uncalibrated_errors(split, labels[split], logits[split], names)
+        if SOURCE_COLUMN in data.splits[split].column_names:
+            sources = data.splits[split][SOURCE_COLUMN][:]
+            results |= results_by_source(split, sources, labels[split], probabilities[split], thresholds, names)
     table, figures = "", dict[str, bytes]()
     if splits:
         split = splits[-1]
@@ -86,6 +91,8 @@ def evaluate_splits(
         table = f"Results on {split} ({origin}):\n\n{results_table(split, results, names, baseline)}"
         if are_tuned(thresholds):
             table += f"\n\n{rules_table(labels[split], probabilities[split], rules)}"
+        if SOURCE_COLUMN in data.splits[split].column_names:
+            table += f"\n\n{sources_table(split, results)}"
         columns = {"uncalibrated": calibrated_probabilities(logits[split], None)}
         if calibration is not None:
             columns["calibrated"] = probabilities[split]
