@@ -140,8 +140,8 @@ def load_plan(path: Path) -> ComparisonPlan:
     values = parse_yaml(path.read_bytes(), str(path))
     if not isinstance(values, dict) or values.keys() - {"ensembles", "steps"} != {"recipe", "variants"}:
         raise InputError(
-            f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles` and `steps`, and nothing "
-            "else."
+            f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles` and `steps`, and "
+            "nothing else."
         )
     variants, steps = (_read_runs(path, values, kind) for kind in ("variants", "steps"))
     if both := sorted(variants.keys() & steps.keys()):
