@@ -65,7 +65,7 @@ class StackedEmotionClassifierOutput(ModelOutput):
     Output of [`StackedEmotionForSequenceClassification`].
 
     Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): Binary cross-entropy, mean over texts and labels, fp32.
+        loss (`torch.Tensor` of shape `()`, *optional*): Binary cross-entropy, mean over the known labels, fp32.
         logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
             One logit per label; calibrated, and then fp32, if the config holds a calibration.
         auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
@@ -417,7 +417,8 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     ) -> StackedEmotionClassifierOutput | tuple:
         """
         Args:
-            labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): 0/1 per label; gives the loss.
+            labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): In [0, 1], NaN where unknown; they
+                give the loss.
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
             inputs: As in [`StackedEmotionModel`].
         """
@@ -434,7 +435,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
                     f"`labels` must have shape {tuple(logits.shape)}, got {tuple(labels.shape)}. "
                     "Check `config.num_labels`."
                 )
-            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
+            loss = _mean_cross_entropy(logits.float(), labels.to(logits.device).float())
         output = StackedEmotionClassifierOutput(
             loss=loss,
             logits=logits,
@@ -477,6 +478,14 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
 # So that `save_pretrained` puts the code beside the weights. The config names both classes in any case.
 StackedEmotionModel.register_for_auto_class("AutoModel")
 StackedEmotionForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+
+
+def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean over the known labels; 0, with a gradient of 0, if none is known."""
+    known = ~labels.isnan()
+    # As weights of 0: a factor of 0 afterwards would leave the NaN.
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), weight=known.float())
+    return loss * (loss.new_full((), known.numel()) / known.sum().clamp(min=1))
 
 
 def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:

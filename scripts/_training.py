@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ from modeling_stacked_emotion import round_weights
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
 from trainer_ext.data.rows import dataset_labels
+from trainer_ext.data.sources import load_sources
 from trainer_ext.encoders.stack import build_single, build_stack, encoder_source
 from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.errors import InputError, check_integer
+from trainer_ext.evaluation.label_statistics import count_positives
 from trainer_ext.evaluation.results import results_json
 from trainer_ext.files import locked, remove_leftovers
 from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
@@ -95,7 +97,7 @@ class _Run:
     def make_trainer(self, stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
         folder, names = self.paths.reports / stage, self.data.label_names
-        counts = dataset_labels(self.data.splits["train"]).sum(axis=0)
+        counts = count_positives(dataset_labels(self.data.splits["train"]))
         reports = [
             LabelCorrelationCallback(names, output_dir=folder),
             ClassReportCallback(names, counts, output_dir=folder),
@@ -137,6 +139,9 @@ def _train_model(recipe: Recipe, name: str, paths: RunPaths) -> TrainingOutcome:
     if "validation" not in data.splits:
         say("No validation split: the last epoch is kept, and every threshold is 0.5.")
         changes |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    weights = {name: source.weight for name, source in recipe.data.named_sources().items() if source.weight != 1}
+    if weights:
+        changes["source_weights"] = weights
     args = replace(recipe.training, **changes)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, paths.checkpoints)
     settings = run_settings(replace(recipe, training=args), data)
@@ -214,9 +219,16 @@ def _check_student(recipe: Recipe) -> None:
 
 def load_data(arguments: DataArguments, seed: int) -> EmotionData:
     """The splits of a recipe; prints how many texts they have."""
-    options = asdict(arguments)
-    split_seed = options.pop("split_seed")
-    data = load_emotion_data(**options, seed=seed if split_seed is None else split_seed)
+    split_seed = seed if arguments.split_seed is None else arguments.split_seed
+    if arguments.sources:
+        sources = arguments.named_sources()
+        data = load_sources(
+            {name: source.reading() for name, source in sources.items()},
+            evaluated_only=[name for name, source in sources.items() if source.evaluated_only],
+            seed=split_seed,
+        )
+    else:
+        data = load_emotion_data(**arguments.reading(), seed=split_seed)
     names = ", ".join(data.label_names[:_MAX_NAMES]) + (", ..." if len(data.label_names) > _MAX_NAMES else "")
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
     say(f"Data: {sizes} texts; {len(data.label_names)} labels: {names}")
@@ -357,7 +369,7 @@ def _save(
     if run.recipe.distillation.unlabelled_file:
         num_texts["unlabelled"] = num_rows - num_texts["train"]
     summary = summarise_training(run.recipe, name, num_texts)
-    labels = dataset_labels(data.splits["train"]).astype(int)
+    labels = dataset_labels(data.splits["train"])
     reports: dict[str, str | bytes] = {
         "label_statistics.json": _label_statistics(labels, data.label_names, model.config),
         **figures,
@@ -379,9 +391,15 @@ def _save(
 
 def _label_statistics(labels: np.ndarray, names: Sequence[str], config: Any) -> str:
     """The statistics of the training labels that the loss works with, as JSON."""
-    counts, weights = labels.sum(axis=0).tolist(), config.class_weights
+    counts, known = count_positives(labels).tolist(), (~np.isnan(labels)).sum(axis=0).tolist()
+    columns = zip(names, counts, known, config.class_weights, config.label_correlation, strict=True)
     entries = {
-        name: {"count": count, "class_weight": weight, "correlation": dict(zip(names, row, strict=True))}
-        for name, count, weight, row in zip(names, counts, weights, config.label_correlation, strict=True)
+        name: {
+            "count": count,
+            "known": num_known,
+            "class_weight": weight,
+            "correlation": dict(zip(names, row, strict=True)),
+        }
+        for name, count, num_known, weight, row in columns
     }
     return json.dumps({"num_texts": len(labels), "labels": entries}, indent=2, ensure_ascii=False) + "\n"

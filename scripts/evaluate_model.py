@@ -5,7 +5,8 @@ Evaluate a saved model on a file.
 Usage:
     python -m scripts.evaluate_model --model DIR --data FILE [--json OUT]
 
-Thresholds and calibration are the model's own; nothing is tuned on the file.
+Thresholds and calibration are the model's own; nothing is tuned on the file. A file with columns for some of the model's
+labels is evaluated on these, and a warning says which.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text_column", help="column of the texts (default: found by name)")
     parser.add_argument("--label_column", help="column of the labels (default: found by name)")
     parser.add_argument("--label_separator", help="divides the labels of a cell (default: found)")
+    parser.add_argument("--blank_labels", help="a blank in a label's column: unknown or negative (default: refused)")
+    parser.add_argument("--max_intensity", type=float, help="greatest value of intensities (3) or shares (1)")
     parser.add_argument("--split", default="test", help="first word of the keys (default: test)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
     parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
@@ -76,11 +79,14 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, float], list[str]]
         label_column=options.label_column,
         label_names=names,
         label_separator=options.label_separator,
+        blank_labels=options.blank_labels,
+        max_intensity=options.max_intensity,
+        may_lack_labels=True,
     )
     texts = tqdm(rows["text"], desc="Classifying", unit=" texts", disable=not is_terminal(sys.stderr))
     probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
     thresholds = np.asarray(decision_thresholds(model.config))
-    labels = np.asarray(rows["labels"], dtype=np.int64)
+    labels = np.asarray(rows["labels"], dtype=np.float32)
     return evaluate_split(options.split, labels, probabilities, thresholds, names), names
 
 

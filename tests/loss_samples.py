@@ -20,6 +20,29 @@ LABELS = torch.tensor(
     ],
     dtype=torch.float64,
 )
+NAN = float("nan")
+# A text that knows no label, a label that one text alone knows, and targets between 0 and 1.
+UNKNOWN = torch.tensor(
+    [
+        [1, NAN, 0, NAN, 1],
+        [0, 0, NAN, NAN, 0],
+        [NAN, NAN, NAN, NAN, NAN],
+        [0, 1, 1, NAN, NAN],
+        [NAN, 0, 1, 1, 0],
+        [1, 1, 0, NAN, 1],
+    ],
+    dtype=torch.float64,
+)
+GRADED = torch.tensor(
+    [
+        [0.25, NAN, 0, 0.5, 1],
+        [0, 0.3, NAN, 0.1, 0],
+        [NAN, NAN, NAN, NAN, NAN],
+        [0.7, 1, 0.9, NAN, NAN],
+        [NAN, 0.05, 0.5, 0.6, 0.2],
+    ],
+    dtype=torch.float64,
+)
 # Labels of batches in which something is missing.
 CASES = {
     "usual": LABELS,
@@ -29,6 +52,9 @@ CASES = {
     "one label": LABELS[:, :1],
     "no label at all": torch.zeros(4, 5, dtype=torch.float64),
     "all labels": torch.ones(4, 5, dtype=torch.float64),
+    "unknown labels": UNKNOWN,
+    "graded labels": GRADED,
+    "nothing known": torch.full((4, 5), NAN, dtype=torch.float64),
 }
 
 

@@ -236,7 +236,7 @@ def test_fields_of_the_loss_reach_it(tmp_path: Path) -> None:
     weights = {"base": 0.9, "auxiliary": 0.4, "encoder": 0.5, "correlation": 0.6, "contrastive": 0.1}
     assert vars(loss.weights) == weights
     assert (loss.contrastive.temperature, loss.contrastive.memory_size) == (0.3, 12)
-    assert (loss.statistics.label_counts, loss.statistics.num_samples) == ([4, 2, 1], 4)
+    assert (loss.statistics.label_counts, loss.statistics.num_samples) == ([4, 2, 1], [4, 4, 4])
     # Every text has the first label; the third has three negatives to a positive, more than the cap.
     assert loss.statistics.class_weights.tolist() == [0.25, 7.0, 2.5]
     assert np.array_equal(loss.statistics.correlation, label_correlation(labels, smoothing=2.0))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from loss_samples import CASES, LABEL_COUNTS, LABELS, NUM_SAMPLES, extreme_logits, random_logits
+from loss_samples import CASES, LABEL_COUNTS, LABELS, NUM_SAMPLES, UNKNOWN, extreme_logits, random_logits
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
-from trainer_ext.losses.base import BASE_LOSSES, make_base_loss
+from trainer_ext.losses.base import BASE_LOSSES, make_base_loss, mean_over_known
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("bce", {}),
@@ -49,12 +49,11 @@ def sigmoid(logit: float) -> float:
 
 
 def bce(z: list[float], y: list[float], c: int) -> float:
-    return -math.log(sigmoid(z[c]) if y[c] else 1.0 - sigmoid(z[c]))
+    return -y[c] * math.log(sigmoid(z[c])) - (1 - y[c]) * math.log(1.0 - sigmoid(z[c]))
 
 
 def focal(z: list[float], y: list[float], c: int, gamma: float = 2.0) -> float:
-    p = sigmoid(z[c])
-    return -((1 - p) ** gamma) * math.log(p) if y[c] else -(p**gamma) * math.log(1 - p)
+    return abs(y[c] - sigmoid(z[c])) ** gamma * bce(z, y, c)
 
 
 def asymmetric(
@@ -66,10 +65,9 @@ def asymmetric(
     clip: float = 0.05,
 ) -> float:
     p = sigmoid(z[c])
-    if y[c]:
-        return -((1 - p) ** gamma_positive) * math.log(p)
     q = max(p - clip, 0.0)
-    return -(q**gamma_negative) * math.log(1 - q)
+    positive, negative = -((1 - p) ** gamma_positive) * math.log(p), -(q**gamma_negative) * math.log(1 - q)
+    return y[c] * positive + (1 - y[c]) * negative
 
 
 def class_balanced(z: list[float], y: list[float], c: int, beta: float = 0.999) -> float:
@@ -91,17 +89,19 @@ def distribution_balanced(
 ) -> float:
     counts = [min(max(count, 1), NUM_SAMPLES - 1) for count in LABEL_COUNTS]
     u = z[c] - bias_scale * math.log(NUM_SAMPLES / counts[c] - 1)
-    loss = math.log(1 + math.exp(-u)) if y[c] else math.log(1 + math.exp(negative_scale * u)) / negative_scale
+    negative = math.log(1 + math.exp(negative_scale * u)) / negative_scale
+    loss = y[c] * math.log(1 + math.exp(-u)) + (1 - y[c]) * negative
     if not rebalance:
         return loss
-    sampled_by_text = sum(1 / count for count, flag in zip(counts, y, strict=True) if flag)
+    sampled_by_text = sum(share / count for count, share in zip(counts, y, strict=True) if not math.isnan(share))
     ratio = (1 / counts[c]) / sampled_by_text if sampled_by_text else math.inf
     return loss * (weight_offset + sigmoid(weight_slope * (ratio - weight_center)))
 
 
 def zlpr(z: list[float], y: list[float], c: int) -> float:
-    negatives = sum(math.exp(logit) for logit, flag in zip(z, y, strict=True) if not flag)
-    positives = sum(math.exp(-logit) for logit, flag in zip(z, y, strict=True) if flag)
+    known = [(logit, share) for logit, share in zip(z, y, strict=True) if not math.isnan(share)]
+    negatives = sum((1 - share) * math.exp(logit) for logit, share in known)
+    positives = sum(share * math.exp(-logit) for logit, share in known)
     return math.log(1 + negatives) + math.log(1 + positives)
 
 
@@ -116,15 +116,18 @@ FORMULAS: dict[str, Callable[..., float]] = {
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_every_element_is_that_of_the_formula(name: str, options: dict[str, Any]) -> None:
-    logits = random_logits()
-    found = make(name, options)(logits, LABELS)
-    assert found.shape == ((6, 1) if name == "zlpr" else LABELS.shape)
+@pytest.mark.parametrize("case", ["usual", "unknown labels", "graded labels", "nothing known"])
+def test_every_element_is_that_of_the_formula(name: str, options: dict[str, Any], case: str) -> None:
+    labels = CASES[case]
+    logits = random_logits(labels)
+    found = make(name, options)(logits, labels)
+    assert found.shape == ((len(labels), 1) if name == "zlpr" else labels.shape)
     # What comes of the counts is kept in fp32.
     tolerance = 1e-6 if "balanced" in name else 1e-12
-    for row, (z, y) in enumerate(zip(logits.tolist(), LABELS.tolist(), strict=True)):
+    for row, (z, y) in enumerate(zip(logits.tolist(), labels.tolist(), strict=True)):
         for c in range(found.shape[1]):
-            expected = FORMULAS[name](z, y, c, **options)
+            is_unknown = name != "zlpr" and math.isnan(y[c])
+            expected = 0.0 if is_unknown else FORMULAS[name](z, y, c, **options)
             assert found[row, c].item() == pytest.approx(expected, rel=tolerance, abs=tolerance), (row, c)
 
 
@@ -151,6 +154,35 @@ def test_extreme_logits_have_finite_losses_and_gradients(
     assert (found >= 0).all()
     found.sum().backward()
     assert logits.grad.isfinite().all()
+
+
+def test_the_mean_is_over_known_cells_and_of_all_cells_to_the_last_bit() -> None:
+    values = random_logits(torch.zeros(7, 7)).float().requires_grad_()
+    assert torch.equal(mean_over_known(values, torch.ones(7, 7, dtype=torch.bool)), values.mean())
+    known = torch.rand(7, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    found = mean_over_known(values * known, known)
+    assert found.item() == pytest.approx(values[known].mean().item(), rel=1e-6)
+    nothing = mean_over_known(values * 0.0, torch.zeros(7, 7, dtype=torch.bool))
+    nothing.backward()
+    assert nothing.item() == 0.0
+    assert not values.grad.any()
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_the_logits_of_unknown_labels_have_no_influence(name: str, options: dict[str, Any]) -> None:
+    logits = random_logits(UNKNOWN).requires_grad_()
+    other = torch.where(UNKNOWN.isnan(), extreme_logits(UNKNOWN), logits)
+    loss = make(name, options)
+    found = loss(logits, UNKNOWN)
+    found.sum().backward()
+    assert torch.equal(found, loss(other, UNKNOWN))
+    assert not logits.grad[UNKNOWN.isnan()].any()
+    assert logits.grad[~UNKNOWN.isnan()].any()
+
+
+def test_distribution_balanced_bias_counts_the_texts_that_know_a_label() -> None:
+    loss = make_base_loss("distribution_balanced", {"bias_scale": 1.0}, [2.5, 3.0], [10, 5])
+    assert loss.bias.tolist() == pytest.approx([math.log(10 / 2.5 - 1), math.log(5 / 3 - 1)])
 
 
 # ---------------------------------------------------------------------------------------------------------- extras off

@@ -82,7 +82,7 @@ def test_callback_gets_labels_and_probabilities_of_all_rows(setup: Setup, tmp_pa
     assert len(recorder.calls) == 1
     predictions, callbacks = recorder.calls[0]
     assert predictions.labels.tolist() == ROWS
-    assert predictions.labels.dtype == np.int64
+    assert predictions.labels.dtype == np.float64
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
     assert np.abs(predictions.probabilities - 1 / (1 + np.exp(-logits.astype(np.float64)))).max() < 1e-6
     assert predictions.probabilities.dtype == np.float64

@@ -268,7 +268,9 @@ def test_a_bad_variant_is_found_before_any_run(tmp_path: Path, capfd: pytest.Cap
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"extra": 1}, "must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else"),
+        ({"extra": 1}, "`variants` and perhaps `ensembles` and `steps`, and nothing else"),
+        ({"steps": ["plain"]}, "`steps` must map names to mappings of fields, got ['plain']"),
+        ({"steps": {"lca": {}}}, "'lca' is a variant and a step: give one of them another name"),
         ({"variants": ["plain"]}, "`variants` must map names to mappings of fields, got ['plain']"),
         ({"recipe": "other.yaml"}, "There is no recipe"),
         ({"ensembles": ["plain"]}, "lists of variants, or to `weighted` and a list, got ['plain']"),
@@ -319,6 +321,18 @@ def test_variants_may_need_others(tmp_path: Path) -> None:
 def test_bad_references_are_refused(tmp_path: Path, variants: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_plan(write_comparison(tmp_path, variants=variants))
+
+
+def test_steps_are_run_and_not_compared(tmp_path: Path) -> None:
+    arguments, variants = write_finished_runs(tmp_path)
+    needed = {"encoders": {"words": {"trained": "variant:joined"}}}
+    path = write_comparison(tmp_path, variants={"plain": {}, "better": needed}, steps={"joined": {"seed": 5}})
+    plan = load_plan(path)
+    assert (list(plan.variants), plan.needs("better")) == (["plain", "better", "joined"], {"joined"})
+    assert list(plan.only(["plain"]).variants) == ["plain"]
+    # Its predictions are those of other texts.
+    variants["same"][0].save(tmp_path / "runs" / "joined" / "seed_1" / "predictions.npz")
+    assert [*compare.main(arguments)["variants"]] == ["plain", "better"]
 
 
 def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -35,8 +35,9 @@ def cosine(first: list[float], second: list[float]) -> float:
 
 
 def jaccard(first: list[float], second: list[float]) -> float:
-    a, b = ({index for index, flag in enumerate(row) if flag} for row in (first, second))
-    return len(a & b) / len(a | b) if a | b else 0.0
+    known = [(a, b) for a, b in zip(first, second, strict=True) if not math.isnan(a + b)]
+    either = sum(max(a, b) for a, b in known)
+    return sum(min(a, b) for a, b in known) / either if either else 0.0
 
 
 def by_loop(states: Rows, labels: Rows, temperature: float, num_anchors: int) -> float:
@@ -63,7 +64,8 @@ def by_loop(states: Rows, labels: Rows, temperature: float, num_anchors: int) ->
 def test_value_is_that_of_the_formula(case: str, temperature: float, with_memory: bool) -> None:
     labels = CASES[case]
     states, past = random_states(len(labels)), random_states(3, seed=1)
-    past_labels = MEMORY_LABELS[:, : labels.shape[1]]
+    past_labels = MEMORY_LABELS[:, : labels.shape[1]].clone()
+    past_labels[1, -1] = math.nan
     term = filled(past, past_labels, temperature) if with_memory else ContrastiveTerm(temperature)
     found = term(states, labels)
     all_states = torch.cat([states, past]) if with_memory else states

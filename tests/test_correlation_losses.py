@@ -49,28 +49,29 @@ def matching(p: Rows, y: Rows, r: Rows) -> float:
     total, size = 0.0, len(r)
     for c in range(size):
         for d in range(size):
-            if c != d and len(p) > 1:
-                first, second = ([row[label] for row in p] for label in (c, d))
-                means = sum(first) / len(p), sum(second) / len(p)
+            known = [row for row, gold in zip(p, y, strict=True) if not math.isnan(gold[c] + gold[d])]
+            if c != d and len(known) > 1:
+                first, second = ([row[label] for row in known] for label in (c, d))
+                means = sum(first) / len(known), sum(second) / len(known)
                 products = [(a - means[0]) * (b - means[1]) for a, b in zip(first, second, strict=True)]
                 variances = [
-                    sum((value - mean) ** 2 for value in values) / len(p)
+                    sum((value - mean) ** 2 for value in values) / len(known)
                     for values, mean in zip((first, second), means, strict=True)
                 ]
-                found = sum(products) / len(p) / math.sqrt((variances[0] + 1e-6) * (variances[1] + 1e-6))
+                found = sum(products) / len(known) / math.sqrt((variances[0] + 1e-6) * (variances[1] + 1e-6))
                 total += (found - r[c][d]) ** 2
     return total / size**2
 
 
 def lca(p: Rows, y: Rows, r: Rows) -> float:
-    total = 0.0
+    total, num_texts = 0.0, 0
     for row, gold in zip(p, y, strict=True):
-        positives = [value for value, flag in zip(row, gold, strict=True) if flag]
-        negatives = [value for value, flag in zip(row, gold, strict=True) if not flag]
-        if positives and negatives:
-            pairs = [math.exp(low - high) for low in negatives for high in positives]
-            total += sum(pairs) / len(pairs)
-    return total / len(p)
+        known = [(value, share) for value, share in zip(row, gold, strict=True) if not math.isnan(share)]
+        pairs = [a * (1 - b) * math.exp(low - high) for high, a in known for low, b in known]
+        weights = max(1.0, sum(a for _, a in known)) * max(1.0, sum(1 - b for _, b in known))
+        total += sum(pairs) / weights
+        num_texts += bool(known)
+    return total / max(num_texts, 1)
 
 
 FORMULAS: dict[str, Callable[[Rows, Rows, Rows], float]] = {"laplacian": laplacian, "matching": matching, "lca": lca}

@@ -24,7 +24,7 @@ from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 from trainer_ext.evaluation.calibration import Calibration
 from trainer_ext.evaluation.prediction import predict_logits
-from trainer_ext.losses.distillation import NO_LABEL, DistillationLoss
+from trainer_ext.losses.distillation import DistillationLoss
 from trainer_ext.losses.hybrid import HybridLoss, HybridLossWeights, LabelStatistics, LossInputs
 from trainer_ext.recipe import load_recipe
 from trainer_ext.stages.distillation import (
@@ -76,6 +76,9 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+NAN = float("nan")
+
+
 def bce(logit: float, target: float) -> float:
     probability = 1 / (1 + np.exp(-logit))
     return float(-target * np.log(probability) - (1 - target) * np.log(1 - probability))
@@ -92,13 +95,13 @@ def plain_loss(num_labels: int) -> HybridLoss:
 def test_loss_is_its_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, teacher = (torch.randn(5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
-    labels = torch.tensor([[0, 1, 0], [-1, -1, -1], [1, 1, 0], [0, 0, 0], [-1, -1, -1]], dtype=torch.float64)
+    labels = torch.tensor([[0, 1, 0], [NAN, NAN, NAN], [1, NAN, 0], [0, 0, 0.3], [NAN, NAN, NAN]], dtype=torch.float64)
     terms = DistillationLoss(weight=0.3, temperature=2.0)(plain_loss(3), LossInputs(logits, labels), teacher)
     gold, soft = 0.0, 0.0
     for i in range(5):
         for j in range(3):
             z, y, t = logits[i, j].item(), labels[i, j].item(), teacher[i, j].item()
-            gold += bce(z, y) / 15 if y >= 0 else 0.0
+            gold += bce(z, y) / 15 if y == y else 0.0
             soft += bce(z / 2, sigmoid(t / 2)) / 15
     assert terms["base"].item() == pytest.approx(0.7 * gold, rel=1e-6)
     assert terms["distillation"].item() == pytest.approx(0.3 * 4 * soft, rel=1e-6)
@@ -109,7 +112,7 @@ def test_every_term_of_the_hybrid_loss_is_that_of_the_texts_with_labels() -> Non
     loss = HybridLoss(statistics, correlation="matching", weights=HybridLossWeights(encoder=0.7, contrastive=0.5))
     loss.eval()
     logits, teacher, *others = (torch.randn(4, *size) for size in ((2,), (2,), (6,), (2,), (3, 2)))
-    labels = torch.tensor([[1.0, 0.0], [-1.0, -1.0], [1.0, 1.0], [1.0, 0.0]])
+    labels = torch.tensor([[1.0, 0.0], [NAN, NAN], [1.0, 1.0], [1.0, 0.0]])
     known = [0, 2, 3]
     expected = loss(LossInputs(logits[known], labels[known], *(tensor[known] for tensor in others)))
     terms = DistillationLoss(weight=0.2)(loss, LossInputs(logits, labels, *others), teacher)
@@ -129,7 +132,7 @@ def test_loss_without_teacher_is_that_of_the_labels() -> None:
 def test_student_that_is_the_teacher_has_no_gradient() -> None:
     teacher = torch.randn(4, 3)
     logits = teacher.clone().requires_grad_()
-    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), LossInputs(logits, torch.full((4, 3), NO_LABEL)), teacher)
+    terms = DistillationLoss(0.5, 2.0)(plain_loss(3), LossInputs(logits, torch.full((4, 3), torch.nan)), teacher)
     assert set(terms) == {"distillation"}
     terms["distillation"].backward()
     assert logits.grad is not None
@@ -206,7 +209,8 @@ def test_rows_carry_labels_and_logits() -> None:
     train = datasets.Dataset.from_dict({"text": ["so sad"], "labels": [[0.0, 1.0]]}, features=features)
     rows = distillation_rows(train, ["no label", "none"], 2)
     assert rows["text"][:] == ["so sad", "no label", "none"]
-    assert rows["labels"][:] == [[0.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]]
+    assert rows["labels"][:1] == [[0.0, 1.0]]
+    assert np.isnan(rows["labels"][1:]).all()
     taught = add_teacher(rows, np.arange(6).reshape(3, 2))
     assert taught["teacher_logits"][:] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     assert taught["text"][:] == rows["text"][:]

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -81,26 +83,36 @@ def test_a_stock_classifier_is_trained_as_shown(tmp_path: Path, monkeypatch: pyt
     assert len(set(trained.config.class_weights)) > 1
 
 
-LAYOUTS = re.findall(r"```(csv|jsonl)(?: names=([\w,]+))?\n(.*?)```\n\nReads as: (.*?)\.\n", DATA, flags=re.S)
+LAYOUTS = re.findall(r"```(csv|jsonl)(?: (\w+)=([\w,]+))?\n(.*?)```\n\nReads as: (.*?)\.\n", DATA, flags=re.S)
 
 
-@pytest.mark.parametrize(("ending", "names", "content", "meaning"), LAYOUTS)
-def test_layouts_are_read_as_shown(tmp_path: Path, ending: str, names: str, content: str, meaning: str) -> None:
+@pytest.mark.parametrize(("ending", "field", "value", "content", "meaning"), LAYOUTS)
+def test_layouts_are_read_as_shown(
+    tmp_path: Path, ending: str, field: str, value: str, content: str, meaning: str
+) -> None:
     file = tmp_path / f"train.{ending}"
     file.write_text(content, encoding="utf-8")
+    values = {"label_names": value.split(","), "max_intensity": float(value) if value.isdigit() else None}
+    options: dict[str, Any] = {field: values.get(field, value)} if field else {}
     with warnings.catch_warnings():
         # Rows that are left out are warned of.
         warnings.simplefilter("ignore", UserWarning)
-        data = load_emotion_data(train_file=file, label_names=names.split(",") if names else None)
+        data = load_emotion_data(train_file=file, **options)
     rows = []
     for text, labels in zip(data.splits["train"]["text"], data.splits["train"]["labels"], strict=True):
-        own = [name for name, value in zip(data.label_names, labels, strict=True) if value]
+        own = [name + shown(value) for name, value in zip(data.label_names, labels, strict=True) if value != 0]
         rows.append(f"*{text}* {', '.join(own) or 'no label'}")
     assert "; ".join(rows) == " ".join(meaning.split())
 
 
+def shown(target: float) -> str:
+    if math.isnan(target):
+        return " unknown"
+    return "" if target == 1 else f" {round(target, 2):g}"
+
+
 def test_all_layouts_are_tested() -> None:
-    assert len(LAYOUTS) == DATA.count("Reads as:") == 10
+    assert len(LAYOUTS) == DATA.count("Reads as:") == 14
 
 
 ERRORS = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_every_layout_gives_the_same_numbers(trained: Trained, tmp_path: Path) -
         assert results["test_macro_roc_auc"] == pytest.approx(trained.results["test_macro_roc_auc"], abs=1e-6)
 
 
+def test_file_that_knows_some_of_the_labels_is_evaluated_on_these(trained: Trained, tmp_path: Path) -> None:
+    rows = make_rows(40, 4)
+    file = tmp_path / "some.csv"
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["text", LABELS[1], LABELS[0]])
+        table.writerows([row["text"], *(int(name in row["labels"]) for name in LABELS[1::-1])] for row in rows)
+    write_rows(tmp_path / "all.jsonl", rows)
+    with pytest.warns(UserWarning, match=f"knows '{LABELS[0]}', '{LABELS[1]}' only"):
+        some = evaluate_model.main(["--model", str(trained.folder), "--data", str(file)])
+    every = evaluate_model.main(["--model", str(trained.folder), "--data", str(tmp_path / "all.jsonl")])
+    f1 = [some[f"test_f1/{name}"] for name in LABELS[:2]]
+    assert f1 == [every[f"test_f1/{name}"] for name in LABELS[:2]]
+    assert some["test_macro_f1"] == pytest.approx(np.mean(f1))
+
+
 def test_table_shows_the_numbers(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
     results = evaluate_model.main(
         ["--model", str(trained.folder), "--data", str(trained.data / "test.jsonl"), "--split", "mine"]
@@ -94,7 +111,6 @@ def test_table_shows_the_numbers(trained: Trained, capsys: pytest.CaptureFixture
 
 BAD_FILES: list[tuple[str, bytes, list[str]]] = [
     ("vectors.jsonl", b'{"text": "a", "labels": [0, 1, 0]}\n{"text": "b", "labels": [1, 1, 0]}\n', ["row 1", "got 3"]),
-    ("columns.csv", b"text,anger,fear,joy\na,0,1,0\n", ["row 1", "'sadness'", "no such column"]),
     ("more.csv", b"text,labels\na,joy\nb,envy\n", ["row 3", "'labels'", "'envy'"]),
     ("ids.csv", b"text,labels\na,1\nb,4\n", ["row 3", "'labels'", "from 0 to 3, got 4"]),
     ("no_text.csv", b"words,labels\na,joy\n", ["row 1", "no text column"]),

@@ -16,6 +16,7 @@ from trainer_ext.recipe import (
     DecisionArguments,
     HeadArguments,
     ModelArguments,
+    SourceArguments,
     TeacherArguments,
     recipe_fields,
 )
@@ -26,7 +27,7 @@ PINNED = re.search(r"^transformers==(.+)$", (ROOT / "constraints.txt").read_text
 
 
 def own_fields() -> list[str]:
-    classes = (DataArguments, ModelArguments, HeadArguments, TeacherArguments, DecisionArguments)
+    classes = (SourceArguments, DataArguments, ModelArguments, HeadArguments, TeacherArguments, DecisionArguments)
     names = [name for cls in (*classes, StackedEmotionTrainingArguments) for name in cls.__annotations__]
     return [name for name in names if name != "derived_precision"]
 

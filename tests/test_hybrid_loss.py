@@ -244,7 +244,7 @@ def test_statistics_of_labels() -> None:
     rows = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]]
     for labels in (rows, np.array(rows, dtype=np.float32), np.array(rows, dtype=bool)):
         found = LabelStatistics.from_labels(labels, class_weights=[1, 2, 0.5])
-        assert (found.label_counts, found.num_samples) == ([3, 3, 0], 4)
+        assert (found.label_counts, found.num_samples) == ([3, 3, 0], [4, 4, 4])
         assert found.class_weights.tolist() == [1.0, 2.0, 0.5]
         assert np.array_equal(found.correlation, label_correlation(rows))
     smooth = LabelStatistics.from_labels(rows, smoothing=2.0)

@@ -88,7 +88,7 @@ def test_label_column_is_chosen(tmp_path: Path) -> None:
         ("text,joy,note\nx,x,hm\n", {}, ", row 2, column 'note'", ["x or nothing, got 'hm'", "label_names"]),
         ("text,joy,fear\nx,x,?\ny,,x\n", {}, ", row 2, column 'fear'", ["expected x or nothing, got '?'"]),
         ("text,joy,note\nx,1,yes\n", {}, ", row 2, column 'note'", ["expected 0 or 1, got 'yes'", "label_names"]),
-        ("text,joy,note\nx,1,\n", {}, ", row 2, column 'note'", ["expected 0 or 1, got ''", "label_names"]),
+        ("text,joy,fear\nx,1,1\ny,0,\nz,1,\n", {}, ", row 3, column 'fear'", ["got ''; give blank_labels"]),
         ("text,joy,fear\nx,,\n", {}, ", row 1", ["no labels, expected 0/1 columns"]),
     ],
 )

@@ -72,12 +72,14 @@ def test_label_column_that_train_lacks(tmp_path: Path) -> None:
     assert load_emotion_data(train_file=train, test_file=test, label_names=["joy"]).label_names == ["joy"]
 
 
-def test_label_column_that_only_train_has(tmp_path: Path) -> None:
+def test_label_that_a_split_has_no_column_for_is_unknown_there(tmp_path: Path) -> None:
     train = write(tmp_path, "train.csv", COLUMNS_CSV)
     test = write(tmp_path, "test.csv", "text,anger,joy\na,1,0\n")
-    expected = message(test, ", row 1, column 'sadness'", "no such column", "columns present: 'text', 'anger', 'joy'")
-    with pytest.raises(InputError, match=expected):
-        load_emotion_data(train_file=train, test_file=test)
+    with pytest.warns(UserWarning, match=r"test.csv: knows 'anger', 'joy' only \(1 of 3 labels missing: 'sadness'\)"):
+        data = load_emotion_data(train_file=train, test_file=test)
+    np.testing.assert_array_equal(data.splits["test"]["labels"][0], [1.0, 0.0, np.nan])
+    with pytest.raises(InputError, match=message(train, ", row 1, column 'fear'", "no such column")):
+        load_emotion_data(train_file=train, label_names=["joy", "fear"])
 
 
 def test_carved_splits_keep_frequencies_and_rows(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_metric_combines_with_others_and_with_itself(folder: Path) -> None:
         ({"predictions": [[1], [1]]}, r"`predictions` must have the shape of `labels`, \(2, 2\), got \(2, 1\)"),
         ({"predictions": [[1, 0]]}, r"Mismatch in the number of predictions \(1\) and references \(2\)"),
         ({"references": [[0], [1, 3]], "predictions": [[0, 1], [1, 0]]}, "`references` must have one value per label"),
-        ({"references": [[2, 0], [0, 0]], "predictions": [[0, 1], [1, 0]]}, "`references` must hold only 0 and 1"),
+        ({"references": [[2, 0], [0, 0]], "predictions": [[0, 1], [1, 0]]}, r"`references` must lie in \[0, 1\]"),
         ({"prediction_scores": [[0.7, 0], [1, 0]]}, "`predictions` is missing: the configuration 'default' takes"),
         ({"predictions": [[0, 1], [1, 0]], "num_resamples": -1}, "`num_resamples` must be at least 1, got -1"),
         ({"predictions": [[0, 1], [1, 0]], "label_names": ["a"]}, r"one name per label \(2\), got 1 names"),

@@ -193,9 +193,12 @@ def test_arguments_are_not_changed() -> None:
         ([0, 1], r"`labels` must have shape \(num_samples, num_labels\), got \(2,\); pass one row per sample"),
         (np.zeros((0, 3)), r"`labels` must have at least one sample and one label, got shape \(0, 3\)"),
         (np.zeros((3, 0)), r"`labels` must have at least one sample and one label, got shape \(3, 0\)"),
-        ([[0, 1, -100]], r"`labels` must hold only 0 and 1, got -100; pass multi-hot rows"),
-        ([[0.0, 1.0, math.nan]], r"`labels` must hold only 0 and 1, got nan"),
-        ([[0.0, 1.0, 0.5]], r"`labels` must hold only 0 and 1, got 0\.5"),
+        (
+            [[0, 1, -100]],
+            r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got -100; pass multi-hot",
+        ),
+        ([[0.0, 1.0, math.inf]], r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got inf"),
+        ([[0.0, 1.0, 1.5]], r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got 1\.5"),
     ],
 )
 def test_invalid_labels_raise(labels: npt.ArrayLike, message: str) -> None:
@@ -222,6 +225,7 @@ def test_invalid_probabilities_raise(probabilities: npt.ArrayLike, message: str)
     [
         ([[0, 1], [1, 0]], r"`predictions` must have the shape of `labels`, \(1, 2\), got \(2, 2\)"),
         ([[0.3, 0.9]], r"`predictions` must hold only 0 and 1, got 0\.3"),
+        ([[math.nan, 1.0]], r"`predictions` must hold only 0 and 1, got nan"),
         ([0, 1], r"`predictions` must have shape \(num_samples, num_labels\), got \(2,\)"),
     ],
 )
@@ -274,7 +278,7 @@ def test_baseline_predicts_the_most_frequent_train_labels(train_labels: list[lis
 def test_baseline_raises_on_invalid_labels() -> None:
     with pytest.raises(ValueError, match="must have the same num_labels, got 2 and 3"):
         always_frequent_baseline([[0, 1]], LABELS)
-    with pytest.raises(ValueError, match=r"`train_labels` must hold only 0 and 1, got 2"):
+    with pytest.raises(ValueError, match=r"`train_labels` must lie in \[0, 1\], .* got 2"):
         always_frequent_baseline([[0, 1, 2]], LABELS)
 
 

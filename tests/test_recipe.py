@@ -15,6 +15,7 @@ from trainer_ext.encoders.pruned import PrunedEncoder
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import PretrainedEncoder
 from trainer_ext.encoders.stack import encoder_source
+from trainer_ext.errors import InputError
 from trainer_ext.recipe import REMOVED_FIELDS, DataArguments, ModelArguments, Recipe, load_recipe
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
@@ -379,7 +380,11 @@ def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", source.origin)
     files = [recipe.data.train_file, recipe.data.validation_file, recipe.data.test_file]
     for file in filter(None, files):
-        assert len(read_file(ROOT / file)[0]) > 20
+        # Those of BRIGHTER are the user's own copy.
+        assert file.startswith("brighter/") or len(read_file(ROOT / file)[0]) > 20
+    for source in recipe.data.named_sources().values():
+        assert source.language
+        assert source.evaluated_only or source.train_file
 
 
 @pytest.mark.parametrize(
@@ -389,3 +394,47 @@ def test_every_recipe_loads(path: Path, tmp_path: Path) -> None:
 def test_resuming_is_a_flag_or_a_folder(tmp_path: Path, overrides: list[str], expected: bool | str | None) -> None:
     recipe = load_recipe(str(write_recipe(tmp_path)), overrides)
     assert recipe.training.resume_from_checkpoint == expected
+
+
+# ----------------------------------------------------------------------------------------------------------- sources
+
+_SOURCES = """
+train_file: data/{source}/train.csv
+test_file: data/{source}/test.csv
+max_intensity: 3
+sources:
+  arq: {language: arq}
+  eng: {weight: 2, max_intensity: null, label_map: {neutral: null}}
+  swa: {evaluated_only: true, test_file: other.csv}
+"""
+
+
+def test_sources_share_the_fields_above_and_have_their_own(tmp_path: Path) -> None:
+    sources = load(tmp_path, _SOURCES).data.named_sources()
+    assert list(sources) == ["arq", "eng", "swa"]
+    assert sources["arq"].reading()["train_file"] == "data/arq/train.csv"
+    assert (sources["arq"].language, sources["arq"].max_intensity, sources["arq"].weight) == ("arq", 3.0, 1.0)
+    assert (sources["eng"].weight, sources["eng"].max_intensity) == (2.0, None)
+    assert sources["eng"].label_map == {"neutral": None}
+    assert (sources["swa"].test_file, sources["swa"].evaluated_only) == ("other.csv", True)
+    overrides = ("--only_sources", "[arq]", "--sources.arq.weight", "3")
+    few = load(tmp_path, _SOURCES, *overrides).data.named_sources()
+    assert {name: source.weight for name, source in few.items()} == {"arq": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sources: {a: train.csv}\n", "`sources.a` must be a mapping of fields, got 'train.csv'."),
+        ("sources: {a: {train_fil: x.csv}}\n", "`sources.a`: unknown field `train_fil`; did you mean `train_file`?"),
+        ("sources: {a: {weight: heavy}}\n", "`sources.a`: `weight` must be of type float, got 'heavy'."),
+        (
+            "sources: {a: {blank_labels: zero}}\n",
+            "`sources.a`: `blank_labels` must be one of unknown, negative, got 'zero'.",
+        ),
+        ("sources: {a: {}}\nonly_sources: [b]\n", "`only_sources` names 'b'; the sources are a."),
+    ],
+)
+def test_sources_that_cannot_be_used(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=one_line(problem)):
+        load(tmp_path, text)

@@ -14,6 +14,8 @@ from .recipe import (
     DecisionArguments,
     HeadArguments,
     ModelArguments,
+    NamedSourceArguments,
+    SourceArguments,
     TeacherArguments,
     recipe_fields,
     type_name,
@@ -27,7 +29,8 @@ COMMON_FIELDS = (
     *("activation_checkpointing", "report_to", "bf16", "fp16", "use_cpu"),
 )
 _CLASSES = {
-    "data": DataArguments,
+    "data": SourceArguments,
+    "data of several sources": DataArguments,
     "model": ModelArguments,
     "head of the model": HeadArguments,
     "distillation": TeacherArguments,
@@ -68,7 +71,11 @@ def format_fields() -> str:
 def fields_markdown() -> str:
     """Every field with type, default, choices and meaning: the content of `docs/fields.md`."""
     text = _INTRODUCTION
-    for title, descriptions in _sections():
+    of_sources = (
+        "one of several sources",
+        _describe(NamedSourceArguments, tuple(NamedSourceArguments.__annotations__)),
+    )
+    for title, descriptions in (*_sections(), of_sources):
         rows = [
             [f"`{name}`", f"`{kind}`", f"`{default}`", ", ".join(f"`{choice}`" for choice in choices), meaning]
             for name, kind, default, choices, meaning in descriptions

@@ -21,9 +21,10 @@ import yaml
 from modeling_stacked_emotion import WEIGHTS_DTYPES, StackedEmotionConfig
 from modeling_stacked_emotion.configuration_stacked_emotion import MIXERS, POOLINGS
 
+from .data.targets import BLANK_LABELS, VOTE_TARGETS
 from .errors import InputError, check_choices, check_ranges, reading
 from .evaluation.calibration import CALIBRATION_METHODS
-from .evaluation.results import THRESHOLD_STRATEGIES
+from .evaluation.results import THRESHOLD_METRICS, THRESHOLD_STRATEGIES
 from .losses.distillation import DistillationLoss
 from .training.arguments import STAGED_FIELDS, StackedEmotionTrainingArguments
 
@@ -33,7 +34,7 @@ _BESIDE_TRAINING = ("validation_file", "test_file")
 
 
 @dataclass
-class DataArguments:
+class SourceArguments:
     """Where the texts and labels come from: the Hub or files, never both. The layouts: `trainer_ext.data`."""
 
     dataset_name: str | None = field(
@@ -64,8 +65,28 @@ class DataArguments:
         default=None,
         metadata={"help": "Divides the labels of a cell; a comma, semicolon, bar or hash is found if unset."},
     )
-    label_map: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "Label of the data to its name in the model; equal names become one."}
+    label_map: dict[str, str | None] = field(
+        default_factory=dict,
+        metadata={"help": "Label of the data to its name in the model; equal names become one, null drops a label."},
+    )
+    blank_labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Meaning of a blank among 0 and 1; a column of blanks is unknown in any case.",
+            "choices": BLANK_LABELS,
+        },
+    )
+    max_intensity: float | None = field(
+        default=None,
+        metadata={"help": "Greatest value of labels that are intensities (3 for 0 to 3) or shares (1): it becomes 1."},
+    )
+    vote_targets: str = field(
+        default="majority",
+        metadata={"help": "Target of a label that several raters were asked for.", "choices": VOTE_TARGETS},
+    )
+    votes_file: str | None = field(
+        default=None,
+        metadata={"help": "Votes of raters on training texts: their targets become those of the votes."},
     )
     train_split: str = field(default="train", metadata={"help": "Name of the training split on the Hub."})
     validation_split: str = field(default="validation", metadata={"help": "Name of the validation split on the Hub."})
@@ -74,9 +95,77 @@ class DataArguments:
         default=0.0, metadata={"help": "Share of the training rows to validate on where there is no such split."}
     )
     test_ratio: float = field(default=0.0, metadata={"help": "Share of the training rows to test on, likewise."})
+
+    def reading(self) -> dict[str, Any]:
+        """The arguments of [`load_emotion_data`]."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(SourceArguments)}
+
+
+@dataclass
+class DataArguments(SourceArguments):
+    """One source of texts and labels, or several."""
+
     split_seed: int | None = field(
         default=None, metadata={"help": "Seed of the division by these ratios; that of training if unset."}
     )
+    sources: dict[str, dict[str, Any]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Several data sets: name to a mapping of the fields above, of `language`, `weight` and "
+            "`evaluated_only`. The fields above are the defaults of all; {source} in them is the name."
+        },
+    )
+    only_sources: list[str] | None = field(
+        default=None, metadata={"help": "Names of the sources to take; all of them by default."}
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if unknown := sorted({*(self.only_sources or ())} - {*self.sources}):
+            raise InputError(f"`only_sources` names {unknown[0]!r}; the sources are {', '.join(self.sources)}.")
+        self.named_sources()
+
+    def named_sources(self) -> dict[str, NamedSourceArguments]:
+        """The sources by name."""
+        shared = {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(SourceArguments)
+            if getattr(self, entry.name) not in (None, entry.default)
+        }
+        return {
+            name: _source(name, entries, shared)
+            for name, entries in self.sources.items()
+            if self.only_sources is None or name in self.only_sources
+        }
+
+
+@dataclass
+class NamedSourceArguments(SourceArguments):
+    """One of several sources."""
+
+    language: str | None = field(default=None, metadata={"help": "Code of its language, such as ar or arq."})
+    weight: float = field(default=1.0, metadata={"help": "How often its rows come, beside those of other sources."})
+    evaluated_only: bool = field(
+        default=False, metadata={"help": "Whether no row of it is trained on; its labels are those of the others."}
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+
+def _source(name: str, entries: Any, shared: Mapping[str, Any]) -> NamedSourceArguments:
+    """A source from its own fields and those that all share."""
+    if not isinstance(entries, dict):
+        raise InputError(f"`sources.{name}` must be a mapping of fields, got {entries!r}.")
+    values = {
+        key: value.replace("{source}", name) if isinstance(value, str) else value
+        for key, value in {**shared, **entries}.items()
+    }
+    place = f"`sources.{name}`"
+    try:
+        return NamedSourceArguments(**_typed(place, values, {"source": NamedSourceArguments})["source"])
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error
 
 
 @dataclass
@@ -95,11 +184,26 @@ class DecisionArguments:
         default=0.0,
         metadata={"help": "Pseudo-positives that draw a rare label's threshold to the global one, or auto."},
     )
+    threshold_metric: str = field(
+        default="macro_f1",
+        metadata={
+            "help": "The metric that thresholds maximise on the validation split. micro_f1 and samples_jaccard take "
+            "one threshold for all labels, or one per label where that does better on texts it was not chosen on.",
+            "choices": THRESHOLD_METRICS,
+        },
+    )
 
     def __post_init__(self) -> None:
         # Needed only when training is over: too late to hear of a slip.
         check_choices(self)
         check_ranges(self, [("threshold_shrinkage", _is_shrinkage, "a number >= 0 or auto")])
+        is_for_f1 = self.threshold_strategy == "expected_f1" or self.threshold_shrinkage
+        if self.threshold_metric != "macro_f1" and is_for_f1:
+            name = "threshold_shrinkage" if self.threshold_shrinkage else "threshold_strategy"
+            raise InputError(
+                f"`{name}` {getattr(self, name)} is for `threshold_metric: macro_f1`, got {self.threshold_metric}: "
+                "leave one of them out."
+            )
 
 
 def _is_shrinkage(value: float | str) -> bool:

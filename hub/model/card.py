@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ class CardContext:
 
     def result(self, key: str) -> float | None:
         """A result on the reported split."""
-        return self.results.get(f"{self.split}_{key}")
+        value = self.results.get(f"{self.split}_{key}")
+        return None if value is None or math.isnan(value) else value
 
     @property
     def label_rows(self) -> list[LabelRow]:

@@ -7,17 +7,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainer_ext.data.batching import SOURCE_COLUMN
 from trainer_ext.data.loading import EmotionData
 from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
 from trainer_ext.evaluation.metrics import always_frequent_baseline
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.evaluation.results import (
     choose_calibration,
-    choose_thresholds,
     evaluate_split,
     results_table,
+    rules_table,
+    threshold_rules,
     uncalibrated_errors,
 )
+from trainer_ext.evaluation.sources import results_by_source, sources_table
 from trainer_ext.recipe import DecisionArguments
 from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
@@ -61,20 +64,24 @@ def evaluate_splits(
     """
     names = data.label_names
     splits: list[str] = [split for split in ("validation", "test") if split in data.splits]
-    labels = {split: np.asarray(data.splits[split]["labels"], dtype=np.int64) for split in ("train", *splits)}
+    labels = {split: np.asarray(data.splits[split]["labels"], dtype=np.float32) for split in ("train", *splits)}
     logits = {split: predict_logits(model, tokenizer, data.splits[split]["text"], batch_size) for split in splits}
-    calibration, thresholds = None, np.full(len(names), 0.5)
+    calibration, thresholds, rules = None, np.full(len(names), 0.5), dict[str, np.ndarray]()
     if "validation" in splits:
         calibration = choose_calibration(labels["validation"], logits["validation"], options.calibration)
     probabilities = {split: calibrated_probabilities(values, calibration) for split, values in logits.items()}
     if "validation" in splits:
         strategy, shrinkage = options.threshold_strategy, options.threshold_shrinkage
-        thresholds = choose_thresholds(labels["validation"], probabilities["validation"], strategy, shrinkage)
+        rules = threshold_rules(labels["validation"], probabilities["validation"], strategy, shrinkage)
+        thresholds = rules[options.threshold_metric]
     results: dict[str, float] = {}
     for split in splits:
         results |= evaluate_split(split, labels[split], probabilities[split], thresholds, names)
         if calibration is not None:
             results |= uncalibrated_errors(split, labels[split], logits[split], names)
+        if SOURCE_COLUMN in data.splits[split].column_names:
+            sources = data.splits[split][SOURCE_COLUMN][:]
+            results |= results_by_source(split, sources, labels[split], probabilities[split], thresholds, names)
     table, figures = "", dict[str, bytes]()
     if splits:
         split = splits[-1]
@@ -82,6 +89,10 @@ def evaluate_splits(
         results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
         origin = "thresholds from validation" if are_tuned(thresholds) else "every threshold 0.5"
         table = f"Results on {split} ({origin}):\n\n{results_table(split, results, names, baseline)}"
+        if are_tuned(thresholds):
+            table += f"\n\n{rules_table(labels[split], probabilities[split], rules)}"
+        if SOURCE_COLUMN in data.splits[split].column_names:
+            table += f"\n\n{sources_table(split, results)}"
         columns = {"uncalibrated": calibrated_probabilities(logits[split], None)}
         if calibration is not None:
             columns["calibrated"] = probabilities[split]

@@ -37,12 +37,15 @@ class ComparisonPlan:
         variants (`dict[str, dict[str, Any]]`): Name to the fields in which it differs from the recipe; the others are
             compared with the first. `variant:NAME` in a value stands for the folder of another variant's run.
         ensembles (`dict[str, Ensemble]`): Name to its members.
+        steps (`frozenset[str]`, *optional*): Those of the variants that others need and that are not compared, as
+            their labels or texts are others.
     """
 
     path: Path
     recipe: str
     variants: dict[str, dict[str, Any]]
     ensembles: dict[str, Ensemble]
+    steps: frozenset[str] = frozenset()
 
     def needs(self, variant: str) -> set[str]:
         """The variants to which its fields refer."""
@@ -106,9 +109,9 @@ class ComparisonPlan:
         Raises:
             `InputError`: If no run of the first variant is finished.
         """
-        by_seed: dict[str, dict[int, RunPredictions]] = {variant: {} for variant in self.variants}
+        by_seed: dict[str, dict[int, RunPredictions]] = {name: {} for name in self.variants if name not in self.steps}
         for run in runs:
-            if (path := predictions_file(run.folder)).exists():
+            if run.variant in by_seed and (path := predictions_file(run.folder)).exists():
                 by_seed[run.variant][run.seed] = RunPredictions.load(path)
         first = next(iter(by_seed))
         if not by_seed[first]:
@@ -135,16 +138,25 @@ def load_plan(path: Path) -> ComparisonPlan:
     if not path.is_file():
         raise FileNotFoundError(f"There is no comparison {path}.")
     values = read_yaml(path)
-    if not isinstance(values, dict) or values.keys() - {"ensembles"} != {"recipe", "variants"}:
+    if not isinstance(values, dict) or values.keys() - {"ensembles", "steps"} != {"recipe", "variants"}:
         raise InputError(
-            f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles`, and nothing else."
+            f"{path} must hold `recipe`, a file beside it, `variants` and perhaps `ensembles` and `steps`, and "
+            "nothing else."
         )
-    variants, ensembles = values["variants"], values.get("ensembles", {})
-    if not isinstance(variants, dict) or not all(isinstance(fields, dict) for fields in variants.values()):
-        raise InputError(f"{path}: `variants` must map names to mappings of fields, got {variants!r}.")
-    _check_references(path, variants)
+    variants, steps = (_read_runs(path, values, kind) for kind in ("variants", "steps"))
+    if both := sorted(variants.keys() & steps.keys()):
+        raise InputError(f"{path}: {both[0]!r} is a variant and a step: give one of them another name.")
+    _check_references(path, variants | steps)
+    ensembles = _read_ensembles(path, values.get("ensembles", {}), list(variants))
     recipe = str(path.parent / values["recipe"])
-    return ComparisonPlan(path, recipe, variants, _read_ensembles(path, ensembles, list(variants)))
+    return ComparisonPlan(path, recipe, variants | steps, ensembles, frozenset(steps))
+
+
+def _read_runs(path: Path, values: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    runs = values.get(kind, {})
+    if not isinstance(runs, dict) or not all(isinstance(fields, dict) for fields in runs.values()):
+        raise InputError(f"{path}: `{kind}` must map names to mappings of fields, got {runs!r}.")
+    return runs
 
 
 def _read_ensembles(path: Path, values: Any, variants: Sequence[str]) -> dict[str, Ensemble]:

@@ -119,7 +119,7 @@ def mean_predictions(
 
     Args:
         runs (`Sequence[RunPredictions]`): On the same texts.
-        options ([`ModelArguments`]): `calibration`, `threshold_strategy` and `threshold_shrinkage` are read.
+        options ([`ModelArguments`]): `calibration` and the fields of the thresholds are read.
         weighted (`bool`, *optional*, defaults to `False`):
             Whether it is the mean of the logits, with the weights that suit the validation texts best
             ([`~trainer_ext.encoders.start.fit_shares`]), instead of the mean of the probabilities.
@@ -152,6 +152,7 @@ def mean_predictions(
             probabilities["validation_probabilities"],
             options.threshold_strategy,
             options.threshold_shrinkage,
+            options.threshold_metric,
         )
     return replace(first, thresholds=thresholds, **probabilities)
 

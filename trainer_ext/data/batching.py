@@ -15,6 +15,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 LENGTH_COLUMN = "length"
 TEXT_COLUMN = "text"
+SOURCE_COLUMN = "source"
 # What the Trainer of transformers takes for labels.
 _LABEL_COLUMNS = ("labels", "label", "label_ids")
 
@@ -27,7 +28,7 @@ def label_column(columns: Iterable[str]) -> str | None:
 
 def tokenize_dataset(dataset: datasets.Dataset, tokenizer: Any) -> tuple[datasets.Dataset, int]:
     """
-    Tokenise the column `text` of a data set and keep its `labels`.
+    Tokenise the column `text` of a data set and keep its `labels`, and the `source` of each row if there are several.
 
     Args:
         dataset ([`datasets.Dataset`]): With the columns `text` and, for training, `labels`.
@@ -50,7 +51,7 @@ def tokenize_dataset(dataset: datasets.Dataset, tokenizer: Any) -> tuple[dataset
         lengths = [max(map(len, rows)) for rows in zip(*ids, strict=True)]
         return {**encoded, LENGTH_COLUMN: lengths}
 
-    removed = [column for column in dataset.column_names if column != "labels"]
+    removed = [column for column in dataset.column_names if column not in ("labels", SOURCE_COLUMN)]
     encoded = dataset.map(encode, batched=True, remove_columns=removed, keep_in_memory=True, desc="Tokenizing")
     return encoded, num_truncated
 
@@ -128,11 +129,16 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
         self.generator.manual_seed(self.seed + epoch)
 
 
+def stack_labels(rows: Sequence[Any]) -> torch.Tensor:
+    """The labels of some rows as fp32, `(batch_size, num_labels)`; a missing one, `None`, is unknown as NaN is."""
+    return torch.from_numpy(np.array([np.asarray(row) for row in rows]).astype(np.float32))
+
+
 @dataclass(frozen=True)
 class EmotionDataCollator:
     """
-    Pads a batch, every encoder to its own longest row, and stacks the labels as floats. Rows with a column `text`, as
-    those of a stream, are tokenised here.
+    Pads a batch, every encoder to its own longest row, and stacks the labels as floats, NaN where unknown. Rows with a
+    column `text`, as those of a stream, are tokenised here.
 
     Args:
         tokenizer: The tokenizer that made the rows; its `pad` is used.
@@ -160,9 +166,9 @@ class EmotionDataCollator:
             encoded = self.tokenizer([row[TEXT_COLUMN] for row in features], truncation=True)
             inputs = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         else:
-            left_out = (labels, LENGTH_COLUMN)
+            left_out = (labels, LENGTH_COLUMN, SOURCE_COLUMN)
             inputs = [{key: value for key, value in row.items() if key not in left_out} for row in features]
         batch = dict(self.tokenizer.pad(inputs, pad_to_multiple_of=self.pad_to_multiple_of, return_tensors="pt"))
         if labels is not None:
-            batch["labels"] = torch.from_numpy(np.array([np.asarray(row[labels]) for row in features], np.float32))
+            batch["labels"] = stack_labels([row[labels] for row in features])
         return batch

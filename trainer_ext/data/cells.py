@@ -62,7 +62,7 @@ def _to_bit(value: Any, notation: Notation) -> int:
 
 def parse_cell(value: object, separator: str) -> list[Any] | None:
     """The names, ids or numbers of a value; None if it is no list of them."""
-    if _is_missing(value):
+    if is_missing(value):
         return []
     if isinstance(value, str):
         text = value.strip()
@@ -77,10 +77,11 @@ def parse_cell(value: object, separator: str) -> list[Any] | None:
     if not isinstance(value, list):
         return None
     tokens = [clean_surrogates(token.strip()) if isinstance(token, str) else token for token in value]
-    return [token for token in tokens if token == "" or token is None or not _is_missing(token)]
+    return [token for token in tokens if token == "" or token is None or not is_missing(token)]
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a cell holds nothing: blank, `nan` or null."""
     if isinstance(value, str):
         return value.strip().lower() in _MISSING
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .cells import BRACKETED, parse_cell, to_binary
 from .tables import Table, short, short_list
+from .targets import FloatArray, TargetOptions
 
 GOEMOTIONS_LABELS = (
     *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire"),
@@ -32,7 +33,6 @@ _SEPARATORS = (",", ";", "|", "#")
 _POSSIBLE_SEPARATORS = (" ", "/", "&", "+")
 _NO_EMOTION = "none"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,37 @@ class LabelOptions:
         names (`list[str]`, *optional*): The labels, where they are known before the data are read.
         learned_from (`str`, *optional*): The training data, where the labels come from them.
         separator (`str`, *optional*): The mark between the labels of a cell, where the caller gives it.
-        renames (`dict[str, str]`): Labels of the data that have another name in the model.
+        renames (`dict[str, str]`): Labels of the data that have another name in the model, or none: they are dropped.
+        targets ([`TargetOptions`]): How cells and votes become targets.
+        may_lack (`bool`): Whether labels without a column are unknown rather than an error.
+        may_rename_others (`bool`): Whether `renames` may name labels that the data lack.
     """
 
     names: list[str] | None = None
     learned_from: str | None = None
     separator: str | None = None
-    renames: Mapping[str, str] = field(default_factory=dict)
+    renames: Mapping[str, str | None] = field(default_factory=dict)
+    targets: TargetOptions = field(default_factory=TargetOptions)
+    may_lack: bool = False
+    may_rename_others: bool = False
 
     @property
     def origin(self) -> str:
         """The origin of the label names, as error messages name it."""
         return f"the labels of {self.learned_from}" if self.learned_from else "label_names"
 
-    def rename(self, name: str) -> str:
-        """The name in the model of a label of the data."""
+    def rename(self, name: str) -> str | None:
+        """The name in the model of a label of the data, if it has one."""
         return self.renames.get(name, name)
 
+    def rename_all(self, names: Iterable[str]) -> list[str]:
+        """The names in the model of labels of the data, each once."""
+        return list(dict.fromkeys(name for name in map(self.rename, names) if name is not None))
+
     def check_renames(self, source: str, present: Iterable[str]) -> None:
-        """An [`InputError`] if a label is to be renamed that the training data lack."""
-        missing = [] if self.learned_from else sorted({*self.renames} - {*present})
-        if missing:
+        """An [`InputError`] if a label is to be renamed that the data lack."""
+        missing = sorted({*self.renames} - {*present})
+        if missing and not self.may_rename_others:
             raise InputError(f"{source}: label_map renames {missing[0]!r}, which is none of its labels; correct it")
 
 
@@ -116,7 +126,7 @@ def read_label_column(table: Table, column: str, options: LabelOptions) -> tuple
         ids = _to_ids(values)
         id_names = table.class_names.get(column, known) or _goemotions_names(values, ids)
         values = values._replace(tokens=_to_names(values, ids, id_names))
-        known = known or list(dict.fromkeys(map(options.rename, id_names)))
+        known = known or options.rename_all(id_names)
     elif known is None and options.separator is None:
         _warn_of_combinations(values)
     return _encode_names(values, known, options)
@@ -204,7 +214,7 @@ def warn_of_variants(source: str, names: list[str], labels: FloatArray) -> None:
     several = [positions for positions in variants.values() if len(positions) > 1]
     if not several:
         return
-    counts = labels.sum(axis=0)
+    counts = np.nansum(labels, axis=0)
     groups = "; ".join(", ".join(f"{names[i]!r} ({counts[i]:.0f})" for i in group) for group in several)
     renames = {
         names[i]: names[max(group, key=lambda i: (counts[i], names[i].islower()))] for group in several for i in group
@@ -290,7 +300,7 @@ def _encode_names(
             problem = f"expected label names as in the rows before, got {short(wrong[0])}; write its name"
             raise values.error(index, problem)
     options.check_renames(values.table.source, chain.from_iterable(values.tokens))
-    values = values._replace(tokens=[list(map(options.rename, tokens)) for tokens in values.tokens])
+    values = values._replace(tokens=[options.rename_all(tokens) for tokens in values.tokens])
     names = known if known is not None else sorted(set(chain.from_iterable(values.tokens)))
     if not names:
         raise values.error(0, "no row has a label, expected label names; correct the file or give label_names")

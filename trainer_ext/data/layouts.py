@@ -13,19 +13,32 @@ U+FFFD.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 
-from ..errors import InputError
-from .annotations import RATER_COLUMNS, UNCLEAR_COLUMN, is_prodigy, join_raters, select_rows
-from .cells import MARKS, NUMBERS, WORDS, Notation, to_binary
+from .annotations import UNCLEAR_COLUMN, is_prodigy, select_rows
+from .cells import NUMBERS, Notation
 from .headers import TEXT_COLUMNS, find_column
-from .labels import FloatArray, LabelOptions, read_label_column, warn_of_variants
+from .labels import LabelOptions, read_label_column, warn_of_variants
 from .tables import Table, short, short_list
+from .targets import (
+    FloatArray,
+    LabelledTexts,
+    TargetOptions,
+    find_notation,
+    first_wrong_target,
+    is_blank_column,
+    is_target_column,
+    join_targets,
+    may_be_target_column,
+    read_target_columns,
+    worded_columns,
+)
+from .votes import RATER_COLUMNS, join_raters, rater_columns, read_rater_columns
 
 LABEL_COLUMNS = ("labels", "label", "emotions", "emotion", "label_ids", "label_names", "emotion_ids", "emotion_names")
 
@@ -47,13 +60,6 @@ class LayoutOptions:
     labels: LabelOptions
 
 
-class LabelledTexts(NamedTuple):
-    """Texts and labels of shape `(num_rows, num_labels)`."""
-
-    texts: list[str]
-    labels: FloatArray
-
-
 def read_labelled_texts(table: Table, options: LayoutOptions) -> tuple[LabelledTexts, list[str]]:
     """
     Find the texts and labels of a table.
@@ -70,11 +76,16 @@ def read_labelled_texts(table: Table, options: LayoutOptions) -> tuple[LabelledT
     """
     table = select_rows(table)
     texts, text_column = find_texts(table, options.text_column)
-    labels, names = _read_labels(table, text_column, options)
-    texts, labels = join_raters(table, texts, labels)
+    if raters := rater_columns(table):
+        others = [column for column in table.columns if column not in (text_column, *raters)]
+        label_column = options.label_column or find_column(others, LABEL_COLUMNS)
+        rows, names = read_rater_columns(table, texts, raters, label_column, options.labels)
+    else:
+        labels, names = _read_labels(table, text_column, options)
+        rows = join_raters(table, texts, labels, options.labels.targets)
     if options.labels.names is None:
-        warn_of_variants(table.source, names, labels)
-    return LabelledTexts(texts, labels), names
+        warn_of_variants(table.source, names, rows.labels)
+    return rows, names
 
 
 def find_texts(table: Table, text_column: str | None) -> tuple[list[str], str]:
@@ -112,34 +123,35 @@ def _read_labels(table: Table, text_column: str, options: LayoutOptions) -> tupl
         _require_column(table, options.label_column, "label_column")
         return read_label_column(table, options.label_column, options.labels)
     others = [column for column in table.columns if column != text_column and not _is_ignored(column)]
+    targets = options.labels.targets
     names = options.labels.names
     if names is not None:
         columns = [column for column in table.columns if column != text_column]
         if {*names} & {*map(options.labels.rename, columns)}:
             _check_label_columns(table, columns, others, options.labels)
-            return _read_binary_columns(table, columns, names, options.labels)
+            return _read_target_columns(table, columns, names, options.labels)
 
-    binary = [column for column in others if _is_mostly_binary(table, column, NUMBERS)]
+    columns = [column for column in others if is_target_column(table, column, NUMBERS, targets)]
     label_column = _find_label_column(table, others)
-    if label_column is None and not binary:
-        binary = _worded_columns(table, others)
-        if not binary and len(others) == 1:
+    if label_column is None and not columns:
+        columns = worded_columns(table, others)
+        if not columns and len(others) == 1:
             label_column = others[0]
     if label_column is not None:
-        _check_not_ambiguous(table, label_column, [column for column in binary if column != label_column])
+        _check_not_ambiguous(table, label_column, [column for column in columns if column != label_column])
         return read_label_column(table, label_column, options.labels)
     if names is not None:
         raise table.header_error(
             f"no label column, expected {short(names[0])} or a column called labels "
             f"({_count_missing(names, names)}); name it with label_column"
         )
-    if not binary:
+    columns = _with_blank_columns(table, others, columns, targets)
+    if not columns:
         raise table.header_error(
             "no labels, expected 0/1 columns or a column called labels; name it with label_column"
         )
-    _check_all_binary(table, others, binary)
-    options.labels.check_renames(table.source, binary)
-    return _read_binary_columns(table, binary, list(dict.fromkeys(map(options.labels.rename, binary))), options.labels)
+    options.labels.check_renames(table.source, columns)
+    return _read_target_columns(table, columns, options.labels.rename_all(columns), options.labels)
 
 
 def _find_label_column(table: Table, others: list[str]) -> str | None:
@@ -151,86 +163,67 @@ def _is_ignored(column: str) -> bool:
     return name in _IGNORED or name.endswith("_id") or name.startswith("unnamed:")
 
 
-def _is_mostly_binary(table: Table, column: str, notation: Notation) -> bool:
-    """Whether a column is meant to be 0/1: at least half of its values are, the others being mistakes to report."""
-    return bool(np.mean(to_binary(table.values(column), notation) >= 0) >= 0.5)
+def _with_blank_columns(table: Table, others: list[str], columns: list[str], targets: TargetOptions) -> list[str]:
+    """The label columns, and those that are blank in part or throughout; every other column must be one of them."""
+    notation = find_notation(table, columns or others, targets)
+    found = [column for column in others if may_be_target_column(table, column, notation, targets)]
+    if all(is_blank_column(table, column) for column in found):
+        return []
+    for column in others:
+        if column not in found:
+            remedy = f"it stands beside {_columns_of(notation)}, so name the columns that are labels with label_names"
+            raise first_wrong_target(table, column, notation, targets, remedy)
+    return found
 
 
-def _worded_columns(table: Table, columns: list[str]) -> list[str]:
-    """The columns that say yes and no, or have an x or nothing."""
-    for notation in (WORDS, MARKS):
-        worded = [column for column in columns if _is_mostly_binary(table, column, notation)]
-        if worded and _find_notation(table, worded) is notation:
-            return worded
-    return []
-
-
-def _find_notation(table: Table, columns: list[str]) -> Notation:
-    """The first notation that some value of the columns is written in; nothing is a mark only beside an x."""
-    values = [value for column in columns for value in table.values(column)]
-    for notation, least in ((NUMBERS, 0), (WORDS, 0), (MARKS, 1)):
-        if (to_binary(values, notation) >= least).any():
-            return notation
-    return NUMBERS
-
-
-def _read_binary_columns(
+def _read_target_columns(
     table: Table, columns: list[str], names: list[str], options: LabelOptions
 ) -> tuple[FloatArray, list[str]]:
-    """The labels of those columns that have one of `names`; 1 where one of several columns of a name has 1."""
+    """The targets of those columns that have one of `names`; a name without a column is unknown."""
     columns = [column for column in columns if options.rename(column) in names]
-    columns.sort(key=lambda column: names.index(options.rename(column)))
-    notation = _find_notation(table, columns)
-    bits = np.stack([to_binary(table.values(column), notation) for column in columns], axis=1)
-    if bits.min() < 0:
-        # Row by row, so that the first wrong row of the file is named, whatever its column.
-        index, position = divmod(int(np.argmax(bits.ravel() < 0)), len(columns))
-        raise _not_binary(table, index, columns[position], notation, "correct the value")
-    labels = np.zeros((len(bits), len(names)), np.float32)
-    for column, values in zip(columns, bits.T, strict=True):
-        position = names.index(options.rename(column))
-        labels[:, position] = np.maximum(labels[:, position], values)
+    columns.sort(key=lambda column: names.index(str(options.rename(column))))
+    cells = read_target_columns(table, columns, options.targets)
+    labels = np.full((len(cells), len(names)), np.nan, np.float32)
+    for position, name in enumerate(names):
+        of_name = [index for index, column in enumerate(columns) if options.rename(column) == name]
+        if of_name:
+            labels[:, position] = join_targets(cells[:, of_name])
     return labels, names
-
-
-def _not_binary(table: Table, index: int, column: str, notation: Notation, remedy: str) -> InputError:
-    got = short(table.values(column)[index])
-    return table.error(f"expected {notation.expected}, got {got}; {remedy}", index=index, column=column)
-
-
-def _check_all_binary(table: Table, columns: list[str], binary: list[str]) -> None:
-    notation = _find_notation(table, binary)
-    for column in columns:
-        if column not in binary:
-            index = int(np.argmax(to_binary(table.values(column), notation) < 0))
-            remedy = f"it stands beside {_columns_of(notation)}, so name the columns that are labels with label_names"
-            raise _not_binary(table, index, column, notation, remedy)
 
 
 def _columns_of(notation: Notation) -> str:
     return "0/1 columns" if notation is NUMBERS else f"columns of {notation.expected}"
 
 
-def _check_not_ambiguous(table: Table, label_column: str, binary: list[str]) -> None:
-    if binary:
-        problem = f"stands beside the 0/1 column {short(binary[0])}, expected one layout"
+def _check_not_ambiguous(table: Table, label_column: str, columns: list[str]) -> None:
+    if columns:
+        problem = f"stands beside the 0/1 column {short(columns[0])}, expected one layout"
         remedy = f"give label_column={short(label_column)}, or the 0/1 columns as label_names"
         raise table.header_error(f"{problem}; {remedy}", column=label_column)
 
 
 def _check_label_columns(table: Table, columns: list[str], others: list[str], options: LabelOptions) -> None:
+    """Say which labels the table does not know; refuse one that the training data lack."""
     names = options.names or []
+    if options.learned_from is not None:
+        for column in others:
+            renamed = options.rename(column)
+            if renamed is None or renamed in names:
+                continue
+            if is_target_column(table, column, NUMBERS, options.targets):
+                problem = f"label {short(column)} is not among {options.origin}; remove the column or name the labels"
+                raise table.header_error(f"{problem} with label_names", column=column)
     present = {*map(options.rename, columns)}
     missing = [name for name in names if name not in present]
-    if missing:
+    if missing and not options.may_lack:
         problem = f"no such column, expected it for {options.origin} ({_count_missing(missing, names)})"
         raise table.header_error(f"{problem}; correct the name or the file", column=missing[0])
-    if options.learned_from is None:
-        return
-    for column in others:
-        if options.rename(column) not in names and _is_mostly_binary(table, column, NUMBERS):
-            problem = f"label {short(column)} is not among {options.origin}; remove the column or name the labels"
-            raise table.header_error(f"{problem} with label_names", column=column)
+    if missing:
+        known = short_list([name for name in names if name in present])
+        warnings.warn(
+            f"{table.source}: knows {known} only ({_count_missing(missing, names)}); the others are unknown there.",
+            stacklevel=2,
+        )
 
 
 def _count_missing(missing: list[str], names: list[str]) -> str:

@@ -11,7 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -21,7 +21,7 @@ import pyarrow as pa
 from ..errors import InputError, reading
 from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
-from .layouts import LabelledTexts, LayoutOptions, find_texts, read_labelled_texts
+from .layouts import LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts
 from .tables import (
     Table,
@@ -32,8 +32,11 @@ from .tables import (
     read_text,
     require_rows,
     short,
+    short_list,
     table_from_arrow,
 )
+from .targets import LabelledTexts, TargetOptions
+from .votes import agreement_by_label
 
 _ROWS_IN_MEMORY = 1000
 
@@ -45,11 +48,14 @@ class EmotionData:
     Args:
         label_names (`list[str]`): The labels; label `i` is entry `i` of every row of `labels`.
         splits (`dict[str, datasets.Dataset]`): `train` and, where there are such, `validation` and `test`; each with
-            the columns `text` (string) and `labels` (list of `num_labels` float32, each 0.0 or 1.0).
+            the columns `text` (string) and `labels` (list of `num_labels` float32 in [0, 1], or NaN where the data do
+            not know a label of a text). Of several sources, also `source` (its name).
+        agreement (`dict[str, float]`): Krippendorff's alpha by label, where several raters gave the training labels.
     """
 
     label_names: list[str]
     splits: dict[str, datasets.Dataset]
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 def load_emotion_data(
@@ -64,7 +70,11 @@ def load_emotion_data(
     label_column: str | None = None,
     label_names: Sequence[str] | str | os.PathLike[str] | None = None,
     label_separator: str | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    blank_labels: str | None = None,
+    max_intensity: float | None = None,
+    vote_targets: str = "majority",
+    votes_file: str | os.PathLike[str] | None = None,
     train_split: str = "train",
     validation_split: str = "validation",
     test_split: str = "test",
@@ -76,7 +86,8 @@ def load_emotion_data(
 
     Without `label_names` the labels are those of the training data: 0/1 columns in their order in the file, names in
     alphabetical order, ids by the names in the dataset's features, or as [`GOEMOTIONS_LABELS`] where exactly the ids
-    0 to 27 occur. A label that only validation or test data have is an error.
+    0 to 27 occur. A label that only validation or test data have is an error; one that they lack is unknown there. A
+    label that no training row knows is left out.
 
     Args:
         train_file (`str` or `os.PathLike`, *optional*): Training data; see [`read_file`] for the formats. Either this
@@ -93,7 +104,12 @@ def load_emotion_data(
         label_separator (`str`, *optional*, defaults to the one found): The mark between labels of a cell that is no
             list; without it a comma, semicolon, bar or hash does, whichever occurs.
         label_map (`Mapping[str, str]`, *optional*): Labels that get another name, such as `{"Joy": "joy"}`; labels
-            of the same name become one.
+            of the same name become one, those of the name `None` are left out.
+        blank_labels, max_intensity, vote_targets (*optional*): How blanks, intensities and votes become targets; see
+            [`TargetOptions`].
+        votes_file (`str` or `os.PathLike`, *optional*): Votes of raters on texts of the training data, in a layout of
+            [`trainer_ext.data.votes`]: the targets of these texts become those of their votes, matched by text, the
+            labels' names whatever their case.
         train_split (`str`, *optional*, defaults to `"train"`): Name of the training split on the Hub.
         validation_split (`str`, *optional*, defaults to `"validation"`): Name of the validation split on the Hub; only
             the default name may be missing there.
@@ -122,12 +138,70 @@ def load_emotion_data(
         split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
 
-    labels = LabelOptions(names, separator=_check_separator(label_separator), renames=label_map or {})
-    names, splits = _read_splits(tables, LayoutOptions(text_column, label_column, labels))
+    labels = LabelOptions(
+        names,
+        separator=_check_separator(label_separator),
+        renames=label_map or {},
+        targets=TargetOptions(blank_labels, max_intensity, vote_targets),
+        may_rename_others=votes_file is not None,
+    )
+    options = LayoutOptions(text_column, label_column, labels)
+    names, splits = _read_splits(tables, options)
+    if votes_file is not None:
+        splits["train"] = _with_votes(splits["train"], names, read_table(votes_file), options)
     ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in splits}
     if ratios:
         splits |= _divide(splits["train"], ratios, seed, tables["train"].source)
-    return EmotionData(names, {split: _to_dataset(splits[split]) for split in files if split in splits})
+    agreement = agreement_by_label(names, splits["train"].agreement)
+    return EmotionData(names, {split: to_dataset(splits[split]) for split in files if split in splits}, agreement)
+
+
+def load_evaluation_splits(
+    label_names: Sequence[str],
+    *,
+    validation_file: str | os.PathLike[str] | None = None,
+    test_file: str | os.PathLike[str] | None = None,
+    dataset_name: str | None = None,
+    dataset_config: str | None = None,
+    dataset_revision: str | None = None,
+    validation_split: str = "validation",
+    test_split: str = "test",
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_separator: str | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    blank_labels: str | None = None,
+    max_intensity: float | None = None,
+) -> dict[str, datasets.Dataset]:
+    """
+    Read validation and test data, or one of them, for a model of given labels.
+
+    Args:
+        label_names (`Sequence[str]`): The model's labels; those that the data lack are unknown, with a warning.
+        others: As in [`load_emotion_data`].
+
+    Raises:
+        `InputError`: If there are no such data, or they are not as expected.
+    """
+    if dataset_name is None:
+        files = {"validation": validation_file, "test": test_file}
+        tables = {split: read_table(path) for split, path in files.items() if path is not None}
+    else:
+        split_names = {"validation": validation_split, "test": test_split}
+        tables = _load_tables(dataset_name, dataset_config, dataset_revision, split_names)
+    if not tables:
+        raise InputError("there is nothing to evaluate on; give it a test_file, or a dataset_name with a test split")
+    labels = LabelOptions(
+        list(label_names),
+        learned_from="the training data",
+        separator=_check_separator(label_separator),
+        renames=label_map or {},
+        targets=TargetOptions(blank_labels, max_intensity),
+        may_lack=True,
+        may_rename_others=True,
+    )
+    options = LayoutOptions(text_column, label_column, labels)
+    return {split: to_dataset(read_labelled_texts(table, options)[0]) for split, table in tables.items()}
 
 
 def read_file(
@@ -137,7 +211,10 @@ def read_file(
     label_column: str | None = None,
     label_names: Sequence[str] | str | os.PathLike[str] | None = None,
     label_separator: str | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    blank_labels: str | None = None,
+    max_intensity: float | None = None,
+    may_lack_labels: bool = False,
 ) -> tuple[datasets.Dataset, list[str]]:
     """Read one file of texts and labels.
 
@@ -151,19 +228,27 @@ def read_file(
             the path of a text file with one label per line; without them the labels are those of the file. 0/1
             columns must be there for all of them, other layouts must have no label beyond them.
         label_separator (`str`, *optional*, defaults to the one found): As in [`load_emotion_data`].
-        label_map (`Mapping[str, str]`, *optional*): Likewise.
+        label_map, blank_labels, max_intensity (*optional*): Likewise.
+        may_lack_labels (`bool`, *optional*, defaults to `False`): Whether labels without a column are unknown, with a
+            warning, rather than an error.
 
     Returns:
         `tuple[datasets.Dataset, list[str]]`: The data with the columns `text` (string) and `labels` (list of
-        `num_labels` float32, each 0.0 or 1.0), and the label names.
+        `num_labels` float32 in [0, 1], NaN where unknown), and the label names.
 
     Raises:
         `InputError`: If the file is missing, not as expected or does not match `label_names`.
     """
     names = _check_label_names(label_names)
-    labels = LabelOptions(names, separator=_check_separator(label_separator), renames=label_map or {})
+    labels = LabelOptions(
+        names,
+        separator=_check_separator(label_separator),
+        renames=label_map or {},
+        targets=TargetOptions(blank_labels, max_intensity),
+        may_lack=may_lack_labels,
+    )
     rows, names = read_labelled_texts(read_table(path), LayoutOptions(text_column, label_column, labels))
-    return _to_dataset(rows), names
+    return to_dataset(rows), names
 
 
 def read_texts(path: str | os.PathLike[str], text_column: str | None = None) -> list[str]:
@@ -234,13 +319,54 @@ def _load_tables(name: str, config: str | None, revision: str | None, split_name
 
 def _read_splits(tables: dict[str, Table], options: LayoutOptions) -> tuple[list[str], dict[str, LabelledTexts]]:
     train, names = read_labelled_texts(tables["train"], options)
-    if options.labels.names is None:
-        options = replace(options, labels=replace(options.labels, names=names, learned_from=tables["train"].source))
+    labels = replace(options.labels, may_rename_others=True)
+    if labels.names is None:
+        source = tables["train"].source
+        train, names = _without_unknown(train, names, source)
+        labels = replace(labels, names=names, learned_from=source, may_lack=True)
+    options = replace(options, labels=labels)
     others = {split: read_labelled_texts(table, options)[0] for split, table in tables.items() if split != "train"}
     return names, {"train": train, **others}
 
 
-def _to_dataset(rows: LabelledTexts) -> datasets.Dataset:
+def _without_unknown(rows: LabelledTexts, names: list[str], source: str) -> tuple[LabelledTexts, list[str]]:
+    """The same without labels that no row knows."""
+    known = np.flatnonzero(~np.isnan(rows.labels).all(axis=0))
+    if len(known) == len(names):
+        return rows, names
+    unknown = [name for index, name in enumerate(names) if index not in known]
+    warnings.warn(f"{source}: no row knows {short_list(unknown)} (blank throughout); left out.", stacklevel=2)
+    agreement = None if rows.agreement is None else rows.agreement[known]
+    return LabelledTexts(rows.texts, rows.labels[:, known], agreement), [names[index] for index in known]
+
+
+def _with_votes(train: LabelledTexts, names: list[str], table: Table, options: LayoutOptions) -> LabelledTexts:
+    """The training data, with the targets of votes where there are such."""
+    renames: dict[str, str | None] = {
+        label: name for name in names for label in (name, name.title(), name.upper(), name.capitalize())
+    }
+    renames |= options.labels.renames
+    labels = replace(options.labels, names=names, learned_from="the training data", renames=renames)
+    votes, _ = read_labelled_texts(table, LayoutOptions(options.text_column, None, labels))
+    rows = {_key(text): row for row, text in enumerate(votes.texts)}
+    targets = train.labels.copy()
+    found = [(index, rows[key]) for index, text in enumerate(train.texts) if (key := _key(text)) in rows]
+    if not found:
+        raise error_at(table.source, "none of its texts is among the training texts, which it has the votes of")
+    for index, row in found:
+        known = ~np.isnan(votes.labels[row])
+        targets[index, known] = votes.labels[row, known]
+    message = f"{table.source}: votes on {len(found):,} of {len(train.texts):,} training texts are their targets."
+    warnings.warn(message, stacklevel=2)
+    return LabelledTexts(train.texts, targets, votes.agreement)
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def to_dataset(rows: LabelledTexts) -> datasets.Dataset:
+    """Rows as a data set with the columns `text` and `labels`."""
     num_rows, num_labels = rows.labels.shape
     offsets = pa.array(np.arange(num_rows + 1, dtype=np.int32) * num_labels)
     labels = pa.ListArray.from_arrays(offsets, pa.array(rows.labels.ravel(), pa.float32()))

@@ -11,7 +11,7 @@ import numpy as np
 from transformers.trainer_utils import has_length
 
 from ..errors import InputError
-from .batching import TEXT_COLUMN, label_column, tokenize_dataset
+from .batching import TEXT_COLUMN, label_column, stack_labels, tokenize_dataset
 
 
 def prepare_rows(dataset: Any, tokenizer: Any) -> Any:
@@ -47,7 +47,7 @@ def dataset_labels(dataset: Any) -> np.ndarray:
     The labels of a data set as an array of shape `(num_samples, num_labels)`.
 
     Args:
-        dataset ([`datasets.Dataset`] or a sequence of rows): With labels, 0 or 1, in every row.
+        dataset ([`datasets.Dataset`] or a sequence of rows): With labels in every row; a missing one becomes NaN.
 
     Raises:
         `InputError`: If the rows have no labels.
@@ -57,4 +57,4 @@ def dataset_labels(dataset: Any) -> np.ndarray:
         raise InputError("The training set has no column `labels`: expected 0 or 1 for every label in each row.")
     if hasattr(dataset, "column_names"):
         return np.asarray(dataset.with_format("numpy")[column][:])
-    return np.stack([np.asarray(dataset[index][column]) for index in range(len(dataset))])
+    return stack_labels([dataset[index][column] for index in range(len(dataset))]).numpy()

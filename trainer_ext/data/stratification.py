@@ -17,14 +17,16 @@ def iterative_stratification(labels: npt.ArrayLike, ratios: Sequence[float], see
     then most rows; rows without labels come last. Remaining ties go to the first label or subset.
 
     Args:
-        labels (`array-like` of shape `(num_rows, num_labels)`): The 0/1 labels.
+        labels (`array-like` of shape `(num_rows, num_labels)`): The labels, positive from 0.5 on; an unknown one, NaN,
+            is not positive.
         ratios (`Sequence[float]`): Size of every subset, relative to their sum; each above 0.
         seed (`int`): Seed of the order in which the rows are dealt out; at least 0.
 
     Returns:
         `np.ndarray` of shape `(num_rows,)`: The subset of every row, from 0 to `len(ratios) - 1`.
     """
-    positive = np.asarray(labels) > 0
+    # As the metrics read targets.
+    positive = np.asarray(labels) >= 0.5
     shares = np.asarray(ratios, dtype=np.float64) / np.sum(ratios)
     rng = np.random.default_rng(seed)
     subsets = np.full(len(positive), -1, dtype=np.int64)
@@ -51,7 +53,7 @@ def divide_texts(
 
     Args:
         texts (`Sequence[str]`): The texts.
-        labels (`np.ndarray` of shape `(num_rows, num_labels)`): Their 0/1 labels.
+        labels (`np.ndarray` of shape `(num_rows, num_labels)`): Their labels, as there.
         ratios (`Sequence[float]`): Size of every subset, relative to their sum; each above 0.
         seed (`int`): Seed of the order in which the texts are dealt out; at least 0.
 
@@ -63,7 +65,7 @@ def divide_texts(
     if len(index) == len(texts):
         return iterative_stratification(labels, ratios, seed), 0
     joined = np.zeros((len(index), labels.shape[1]), labels.dtype)
-    np.maximum.at(joined, groups, labels)
+    np.fmax.at(joined, groups, labels)
     return iterative_stratification(joined, ratios, seed)[groups], int(np.sum(np.bincount(groups) > 1))
 
 

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import Counts, check_label_names, check_labels, metrics_of_counts, sample_scores
+from .metrics import (
+    Counts,
+    check_label_names,
+    check_labels,
+    check_predictions,
+    count_known,
+    is_known,
+    is_positive,
+    metrics_of_counts,
+    sample_scores,
+)
 
 _RESAMPLES_AT_ONCE = 250
 
@@ -36,10 +46,11 @@ def bootstrap_f1(
 
     All runs see the same texts in a resample, and so do two calls with one `seed`, whatever the predictions: their
     differences are a paired bootstrap. A label without a positive and without a prediction in a resample has an F1 of
-    0 there, as in [`multilabel_metrics`].
+    0 there, as in [`multilabel_metrics`]; only texts that know a label count for it.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels in [0, 1], positive from 0.5 on, NaN
+            where unknown.
         predictions (`ArrayLike` of shape `(num_runs, num_samples, num_labels)`): Predictions of one or more runs.
         num_resamples (`int`, *optional*, defaults to 10000): How many.
         seed (`int`, *optional*, defaults to 0): Which.
@@ -47,7 +58,8 @@ def bootstrap_f1(
     Returns:
         `np.ndarray` of shape `(num_resamples, num_runs, num_labels)`.
     """
-    gold = check_labels(labels)
+    targets = check_labels(labels)
+    gold, known = is_positive(targets), is_known(targets)
     runs = np.asarray(predictions, dtype=bool)
     _check_runs(runs, gold, "predictions")
     positives = gold.astype(np.float32)
@@ -56,6 +68,7 @@ def bootstrap_f1(
         gold_sums = counts @ positives
         # One run after the other: all of them as floats would be large.
         for index, run in enumerate(runs):
+            run = run & known
             hits, predicted = np.split(counts @ np.hstack([run & gold, run]).astype(np.float32), 2, axis=1)
             resampled[part, index] = 2.0 * hits / np.maximum(predicted + gold_sums, 1.0)
     return resampled
@@ -68,7 +81,7 @@ def bootstrap_average_precision(
     Average precision of every run and label on resamples of the test texts, the same texts as [`bootstrap_f1`] draws.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): As there.
         probabilities (`ArrayLike` of shape `(num_runs, num_samples, num_labels)`): Scores of one or more runs.
         num_resamples (`int`, *optional*, defaults to 2000): How many.
         seed (`int`, *optional*, defaults to 0): Which.
@@ -77,26 +90,28 @@ def bootstrap_average_precision(
         `np.ndarray` of shape `(num_resamples, num_runs, num_labels)`: NaN where a resample leaves a label without a
         positive or without a negative, which [`multilabel_metrics`] does not count either.
     """
-    gold, runs = check_labels(labels), np.asarray(probabilities)
+    targets, runs = check_labels(labels), np.asarray(probabilities)
+    gold, known = is_positive(targets), is_known(targets)
     _check_runs(runs, gold, "probabilities")
     # Best first, and the last place with a score as high as that of each positive: among all texts, among positives.
     rankings = {}
     for run, label in np.ndindex(len(runs), gold.shape[1]):
         order = np.argsort(-runs[run, :, label], kind="stable")
-        scores, is_positive = -runs[run, order, label], gold[order, label]
-        positive = scores[is_positive]
+        order = order[known[order, label]]
+        scores, is_hit = -runs[run, order, label], gold[order, label]
+        positive = scores[is_hit]
         last, last_positive = (np.searchsorted(values, positive, side="right") - 1 for values in (scores, positive))
-        rankings[run, label] = order, is_positive, last, last_positive
+        rankings[run, label] = order, is_hit, last, last_positive
     resampled = np.empty((num_resamples, len(runs), gold.shape[1]), dtype=np.float32)
     for part, counts in _resamples(len(gold), num_resamples, seed):
-        for (run, label), (order, is_positive, last, last_positive) in rankings.items():
+        for (run, label), (order, is_hit, last, last_positive) in rankings.items():
             drawn = counts[:, order]
-            positives = drawn[:, is_positive]
+            positives = drawn[:, is_hit]
             above = np.cumsum(drawn, axis=1)[:, last]
             hits = np.cumsum(positives, axis=1)[:, last_positive]
             total = positives.sum(axis=1)
             summed = (positives * hits / np.maximum(above, 1.0)).sum(axis=1)
-            defined = (total > 0) & (total < len(gold))
+            defined = (total > 0) & (total < drawn.sum(axis=1))
             resampled[part, run, label] = np.where(defined, summed / np.maximum(total, 1.0), np.nan)
     return resampled
 
@@ -114,7 +129,7 @@ def bootstrap_metrics(
     The metrics of hard predictions on resamples of the test texts, the same texts as [`bootstrap_f1`] draws.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): As in [`bootstrap_f1`].
         predictions (`ArrayLike` of shape `(num_samples, num_labels)`): Predictions, 0 or 1.
         label_names (`Sequence[str]`, *optional*): As in [`multilabel_metrics`].
         zero_division (`float`, *optional*, defaults to 0.0): As there; a resample may leave a label without positives.
@@ -125,18 +140,25 @@ def bootstrap_metrics(
         `dict[str, np.ndarray]`: The keys that `multilabel_metrics` gives for hard predictions, without the supports,
         each with its value on every resample, `(num_resamples,)`.
     """
-    gold, predicted = check_labels(labels), check_labels(predictions, "predictions")
-    if predicted.shape != gold.shape:
-        raise ValueError(f"`predictions` must have the shape of `labels`, {gold.shape}, got {predicted.shape}.")
+    targets = check_labels(labels)
+    gold, known = is_positive(targets), is_known(targets)
+    predicted = check_predictions(predictions, gold.shape) & known
     names = check_label_names(label_names, gold.shape[1])
+    num_known, has_known = count_known(targets)
     # One product with the counts of a resample sums all that the metrics need.
-    columns = [gold & predicted, gold, predicted, *(scores[:, None] for scores in sample_scores(gold, predicted))]
+    columns: list[npt.NDArray[Any]] = [gold & predicted, gold, predicted]
+    columns += [(scores * has_known)[:, None] for scores in sample_scores(gold, predicted)]
+    if not known.all():
+        columns += [has_known[:, None], known]
     terms = np.concatenate(columns, axis=1, dtype=np.float32)
-    sums = [counts @ terms for _, counts in _resamples(len(gold), num_resamples, seed)]
-    per_label, means = np.split(np.concatenate(sums).astype(np.float64), [3 * len(names)], axis=1)
+    sums = np.concatenate([counts @ terms for _, counts in _resamples(len(gold), num_resamples, seed)])
+    ends = np.cumsum([3 * len(names), 2, 1])
+    per_label, means, num_texts, known_sums = np.split(sums.astype(np.float64), ends, axis=1)
+    if known.all():
+        num_texts, known_sums = np.full((len(sums), 1), len(gold)), num_known
     both, positive, guessed = np.split(per_label, 3, axis=1)
-    jaccard, exact = (means / len(gold)).T
-    return metrics_of_counts(Counts(both, positive, guessed, jaccard, exact, len(gold)), names, zero_division)
+    jaccard, exact = np.where(num_texts > 0, means / np.maximum(num_texts, 1), np.nan).T
+    return metrics_of_counts(Counts(both, positive, guessed, known_sums, jaccard, exact), names, zero_division)
 
 
 def mean_over_resampled_runs(resampled: npt.ArrayLike, seed: int | list[int] = 0) -> npt.NDArray[np.float64]:
@@ -171,13 +193,15 @@ def percentile_interval(value: float, resampled: npt.ArrayLike, confidence: floa
 
     Args:
         value (`float`): On the texts and runs as they are.
-        resampled (`ArrayLike` of shape `(num_resamples,)`): On the resamples.
+        resampled (`ArrayLike` of shape `(num_resamples,)`): On the resamples; NaN where one leaves it undefined.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside, in (0, 1).
     """
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}.")
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(np.asarray(resampled), [tail, 1.0 - tail])
+    values = np.asarray(resampled)
+    values = values[~np.isnan(values)]
+    low, high = np.quantile(values, [tail, 1.0 - tail]) if len(values) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))
 
 

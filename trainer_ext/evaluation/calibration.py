@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InputError
-from .metrics import check_labels, check_probabilities
+from .label_statistics import count_labels
+from .metrics import Labels, check_labels, check_probabilities, count_known, is_known, mean_of_known
 
 CALIBRATION_METHODS = ("temperature", "temperature_per_label", "platt")
 
@@ -45,6 +46,8 @@ def fit_calibration(labels: npt.ArrayLike, logits: npt.ArrayLike, method: str) -
 
     In place of 1 and 0 all of them aim at Platt's targets, (num_positives + 1) / (num_positives + 2) and
     1 / (num_negatives + 2): the fit is finite even where logits separate a label, and a rare label does not run away.
+    A graded label y lies between the two, the share y of the way, and counts as y positives. The likelihood is that of
+    the known cells.
     The loss is convex; Newton's method minimises it with short steps.
 
     A label keeps scale 1 and bias 0 if it is not fitted by itself: without a positive or a negative sample, with equal
@@ -52,7 +55,8 @@ def fit_calibration(labels: npt.ArrayLike, logits: npt.ArrayLike, method: str) -
     this holds for all labels taken together.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split in [0, 1], NaN
+            where unknown.
         logits (`ArrayLike` of shape `(num_samples, num_labels)`): Their logits, from a model without calibration.
         method (`str`): One of the three.
 
@@ -77,20 +81,26 @@ def fit_calibration(labels: npt.ArrayLike, logits: npt.ArrayLike, method: str) -
     return _fit(gold, scores, with_bias=method == "platt")
 
 
-def _fit(gold: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], with_bias: bool) -> Calibration:
+def _fit(gold: Labels, scores: npt.NDArray[np.float64], with_bias: bool) -> Calibration:
     """Fit every column by itself."""
-    num_positives = gold.sum(axis=0)
-    num_negatives = len(gold) - num_positives
-    targets = np.where(gold, (num_positives + 1.0) / (num_positives + 2.0), 1.0 / (num_negatives + 2.0))
+    num_positives, num_known = count_labels(gold)
+    num_negatives = num_known - num_positives
+    high, low = (num_positives + 1.0) / (num_positives + 2.0), 1.0 / (num_negatives + 2.0)
+    known, shares = is_known(gold), np.nan_to_num(gold.astype(np.float64))
+    targets = shares * high + (1.0 - shares) * low
     # Centred, or a label with nearly equal logits would give a singular system.
-    centre = scores.mean(axis=0) * with_bias
-    features = np.stack([scores - centre, np.ones_like(scores)][: 1 + with_bias])
-    can_fit = (num_positives > 0) & (num_negatives > 0) & (np.ptp(scores, axis=0) > 0)
+    means = np.where(known, scores, 0.0).mean(axis=0) * (len(gold) / np.maximum(num_known, 1.0))
+    # An unknown cell has features of 0: it moves nothing.
+    features = np.stack([scores - means * with_bias, np.ones_like(scores)][: 1 + with_bias]) * known
+    highest = np.where(known, scores, -np.inf).max(axis=0)
+    lowest = np.where(known, scores, np.inf).min(axis=0)
+    can_fit = (num_positives > 0) & (num_negatives > 0) & (highest > lowest)
     parameters = np.zeros((len(can_fit), 2))
     parameters[can_fit, : 1 + with_bias] = _newton(features[..., can_fit], targets[:, can_fit])
     slope, intercept = parameters.T
     is_rising = slope > 0
-    return Calibration(np.where(is_rising, slope, 1.0), np.where(is_rising, intercept - slope * centre, 0.0))
+    bias = intercept - slope * means * with_bias
+    return Calibration(np.where(is_rising, slope, 1.0), np.where(is_rising, bias, 0.0))
 
 
 def _newton(features: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -171,25 +181,31 @@ def expected_calibration_error(
     most probabilities fall into the lowest bin, but with few positives they would see chance.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels in [0, 1], NaN where unknown. The share
+            of positives is the mean of the known ones.
         probabilities (`ArrayLike` of shape `(num_samples, num_labels)`): Probabilities in [0, 1].
         num_bins (`int`, *optional*, defaults to 15): At least 1.
 
     Returns:
-        `np.ndarray` of shape `(num_labels,)`: Errors in [0, 1].
+        `np.ndarray` of shape `(num_labels,)`: Errors in [0, 1]; NaN for a label that no sample knows.
 
     Raises:
         `ValueError`: If an argument is out of its range or the shapes differ.
     """
     gold = check_labels(labels)
     counts, positives, mass = bin_sums(gold, check_probabilities(probabilities, gold.shape), num_bins)
-    return np.abs(positives - mass).sum(axis=1) / counts.sum(axis=1)
+    totals = counts.sum(axis=1)
+    errors = np.full(len(totals), np.nan)
+    return np.divide(np.abs(positives - mass).sum(axis=1), totals, out=errors, where=totals > 0)
 
 
 def bin_sums(
-    gold: npt.NDArray[np.bool_], probabilities: npt.NDArray[np.floating], num_bins: int
+    gold: Labels, probabilities: npt.NDArray[np.floating], num_bins: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Per label and bin of equal width: samples, positives and the sum of probabilities, `(num_labels, num_bins)`."""
+    """
+    Per label and bin of equal width, over the samples that know the label: samples, the sum of their labels, and that
+    of their probabilities, each `(num_labels, num_bins)`.
+    """
     if num_bins < 1:
         raise InputError(f"`num_bins` must be at least 1, got {num_bins}.")
     num_labels = gold.shape[1]
@@ -200,7 +216,8 @@ def bin_sums(
         sums = np.bincount(bins.ravel(), weights=weights.ravel(), minlength=num_bins * num_labels)
         return sums.astype(np.float64).reshape(num_labels, num_bins)
 
-    return total(np.ones_like(values)), total(gold), total(values)
+    known = is_known(gold)
+    return total(known), total(np.nan_to_num(gold)), total(values * known)
 
 
 def calibration_metrics(
@@ -215,15 +232,16 @@ def calibration_metrics(
 
     Returns:
         `dict[str, float]`: `calibration_error/<label>`, the expected calibration error; `macro_calibration_error`,
-        its mean over the labels; `micro_calibration_error`, that of all labels pooled into one; `brier_score`, the
-        mean of (probability - label)² (Brier, 1950, Verification of Forecasts Expressed in Terms of Probability).
+        its mean over the labels that any sample knows; `micro_calibration_error`, that of all labels pooled into one;
+        `brier_score`, the mean of (probability - label)² over the known cells (Brier, 1950, Verification of Forecasts
+        Expressed in Terms of Probability).
     """
     gold = check_labels(labels)
     scores = check_probabilities(probabilities, gold.shape).astype(np.float64)
     errors = expected_calibration_error(gold, scores)
     pooled = expected_calibration_error(gold.reshape(-1, 1), scores.reshape(-1, 1))
     return {
-        "macro_calibration_error": float(errors.mean()),
+        "macro_calibration_error": mean_of_known(errors, count_known(gold)[0] > 0),
         "micro_calibration_error": float(pooled[0]),
-        "brier_score": float(np.square(scores - gold).mean()),
+        "brier_score": mean_of_known(np.square(scores - gold), is_known(gold)),
     } | {f"calibration_error/{name}": float(error) for name, error in zip(label_names, errors, strict=True)}

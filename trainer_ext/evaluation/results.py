@@ -14,12 +14,14 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..errors import InputError
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
+from .joint_thresholds import JOINT_METRICS, tune_joint_thresholds
 from .metrics import format_metrics_table, multilabel_metrics
 from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
 VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 THRESHOLD_STRATEGIES = (*TUNED_STRATEGIES, "none")
+THRESHOLD_METRICS = ("macro_f1", *JOINT_METRICS)
 # Logits that differ by less from text to text say nothing of the text.
 _MIN_SPREAD = 1e-3
 SAME_ANSWER = (
@@ -30,7 +32,7 @@ SAME_ANSWER = (
 
 def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tuple[np.ndarray, np.ndarray]:
     """
-    Gold labels, `int64`, and the sigmoid of the logits, `float64`, both `(num_samples, num_labels)`.
+    Gold labels, NaN where unknown, and the sigmoid of the logits, both `float64`, `(num_samples, num_labels)`.
 
     Raises:
         `InputError`: If a logit is not finite.
@@ -41,7 +43,7 @@ def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tup
             "The logits of an evaluation are not finite: training has diverged. Try a lower `learning_rate` and "
             "`head_learning_rate`, or `precision` fp32."
         )
-    return np.asarray(prediction.label_ids).astype(np.int64), expit(logits)
+    return np.asarray(prediction.label_ids, dtype=np.float64), expit(logits)
 
 
 def says_the_same(predictions: Any) -> bool:
@@ -77,7 +79,11 @@ def choose_calibration(labels: np.ndarray, logits: np.ndarray, method: str) -> C
 
 
 def choose_thresholds(
-    labels: np.ndarray, probabilities: np.ndarray, strategy: str, shrinkage: float | str = 0.0
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    strategy: str,
+    shrinkage: float | str = 0.0,
+    metric: str = "macro_f1",
 ) -> np.ndarray:
     """
     Thresholds of shape `(num_labels,)` from the validation split.
@@ -86,10 +92,14 @@ def choose_thresholds(
         labels, probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): Of the validation split.
         strategy (`str`): One of [`tune_thresholds`], or `"none"` for 0.5 everywhere.
         shrinkage (`float` or `"auto"`, *optional*, defaults to 0.0): As in [`tune_thresholds`], or found by
-            [`cross_validated_shrinkage`].
+            [`cross_validated_shrinkage`]; for macro-F1 alone.
+        metric (`str`, *optional*, defaults to `"macro_f1"`): The metric to maximise, one of `THRESHOLD_METRICS`; the
+            others than macro-F1 by [`tune_joint_thresholds`].
     """
     if strategy == "none":
         return np.full(labels.shape[1], 0.5)
+    if metric != "macro_f1":
+        return tune_joint_thresholds(labels, probabilities, metric, strategy=strategy)
     if shrinkage == "auto":
         shrinkage = cross_validated_shrinkage(labels, probabilities) if strategy == "per_label" else 0.0
     return tune_thresholds(labels, probabilities, strategy=strategy, shrinkage=float(shrinkage))
@@ -112,6 +122,26 @@ def evaluate_split(
     metrics |= calibration_metrics(labels, probabilities, label_names)
     metrics["logit_spread"] = logit_spread(logit(np.clip(np.asarray(probabilities, np.float64), 1e-12, 1 - 1e-12)))
     return {f"{split}_{key}": value for key, value in metrics.items()}
+
+
+def threshold_rules(
+    labels: np.ndarray, probabilities: np.ndarray, strategy: str, shrinkage: float | str = 0.0
+) -> dict[str, np.ndarray]:
+    """The thresholds for each of `THRESHOLD_METRICS`; the arguments are those of [`choose_thresholds`]."""
+    joint_strategy = "per_label" if strategy == "expected_f1" else strategy
+    return {"macro_f1": choose_thresholds(labels, probabilities, strategy, shrinkage)} | {
+        metric: choose_thresholds(labels, probabilities, joint_strategy, metric=metric) for metric in JOINT_METRICS
+    }
+
+
+def rules_table(labels: np.ndarray, probabilities: np.ndarray, rules: Mapping[str, np.ndarray]) -> str:
+    """The metrics of `THRESHOLD_METRICS`, a column each, at the thresholds that were chosen for them, a row each."""
+    width = max(map(len, rules))
+    lines = ["  ".join(["thresholds for".ljust(width), *rules])]
+    for name, thresholds in rules.items():
+        metrics = multilabel_metrics(labels, probabilities, thresholds=thresholds)
+        lines.append("  ".join([name.ljust(width), *(f"{metrics[key]:.3f}".rjust(len(key)) for key in rules)]))
+    return "\n".join(lines)
 
 
 def uncalibrated_errors(

@@ -11,14 +11,14 @@ from scipy.special import expit, logit
 
 from ..errors import InputError
 from .calibration import fit_calibration
-from .metrics import check_labels, check_probabilities
+from .metrics import Labels, check_labels, check_probabilities, count_known, is_known, is_positive
 
 TUNED_STRATEGIES = ("per_label", "expected_f1", "global")
 
 # The candidates of `cross_validated_shrinkage`.
 SHRINKAGES = (0.0, 5.0, 20.0, 50.0, float("inf"))
 # Sums of F1 values in different order differ by rounding, so nearly equal objectives count as equal.
-_TOLERANCE = 1e-12
+TOLERANCE = 1e-12
 
 
 def tune_thresholds(
@@ -37,7 +37,8 @@ def tune_thresholds(
     wins, then the higher one. The interval below the lowest score ends at 0.
 
     The global threshold maximises macro-F1. A label for which no threshold reaches an F1 above 0, such as a label
-    without a positive sample, gets the global threshold. If no label has one, all get `default`.
+    without a positive sample, gets the global threshold. If no label has one, all get `default`. A label's F1 is that
+    over the samples that know it, and macro-F1 the mean over the labels that any sample knows.
 
     A threshold from few positives is noisy. Shrinkage moves it towards the global threshold:
     `(num_positives * label_threshold + shrinkage * global_threshold) / (num_positives + shrinkage)`, the posterior
@@ -50,7 +51,8 @@ def tune_thresholds(
     2014, Optimal Thresholding of Classifiers to Maximize F1 Measure, theorem 1), brought back to the given scale.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split in [0, 1],
+            positive from 0.5 on, NaN where unknown.
         probabilities (`ArrayLike` of shape `(num_samples, num_labels)`): Their probabilities in [0, 1].
         strategy (`str`, *optional*, defaults to `"per_label"`): `"per_label"` for one threshold per label,
             `"expected_f1"` for one per label by calibrated probabilities, `"global"` for the same for all labels.
@@ -65,21 +67,27 @@ def tune_thresholds(
         `ValueError`: If an argument is out of its range or the shapes of `labels` and `probabilities` differ.
     """
     _check_options(strategy, shrinkage, default)
-    gold = check_labels(labels)
+    targets = check_labels(labels)
+    gold, known = is_positive(targets), is_known(targets)
     scores = check_probabilities(probabilities, gold.shape).astype(np.float64)
-    curves = [_f1_curve(*column) for column in zip(gold.T, np.ascontiguousarray(scores.T), strict=True)]
+    has_rows = count_known(targets)[0] > 0
+    columns = zip(gold.T, np.ascontiguousarray(scores.T), known.T, strict=True)
+    curves = [f1_curve(positive[rows], score[rows]) for positive, score, rows in columns]
 
-    global_threshold = _best_threshold(*_macro_f1_curve(curves), default=default, fallback=default)
+    known_curves = [curve for curve, is_any in zip(curves, has_rows, strict=True) if is_any]
+    global_threshold = default
+    if known_curves:
+        global_threshold = best_threshold(*_macro_f1_curve(known_curves), default=default, fallback=default)
     if strategy == "global":
-        return _inside_unit_interval(np.full(gold.shape[1], global_threshold))
+        return inside_unit_interval(np.full(gold.shape[1], global_threshold))
     if strategy == "expected_f1":
-        expected = _expected_f1_thresholds(gold, scores)
-        return _inside_unit_interval(np.where(gold.any(axis=0), expected, global_threshold))
-    tuned = np.array([_best_threshold(*curve, default=default, fallback=global_threshold) for curve in curves])
+        expected = _expected_f1_thresholds(targets, scores)
+        return inside_unit_interval(np.where(gold.any(axis=0), expected, global_threshold))
+    tuned = np.array([best_threshold(*curve, default=default, fallback=global_threshold) for curve in curves])
     num_positives = gold.sum(axis=0)
     # A weight, not the quotient as a whole, keeps the limits exact: 1 without shrinkage, 0 with infinite shrinkage.
     weights = num_positives / np.maximum(num_positives + shrinkage, 1.0)
-    return _inside_unit_interval(weights * tuned + (1.0 - weights) * global_threshold)
+    return inside_unit_interval(weights * tuned + (1.0 - weights) * global_threshold)
 
 
 def cross_validated_shrinkage(
@@ -98,7 +106,7 @@ def cross_validated_shrinkage(
     and Assessment of Statistical Predictions). Among equals the first candidate wins.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels of the validation split, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): As in [`tune_thresholds`].
         probabilities (`ArrayLike` of shape `(num_samples, num_labels)`): Their probabilities in [0, 1].
         candidates (`Sequence[float]`, *optional*, defaults to 0, 5, 20, 50 and infinity): Shrinkages to compare.
         num_folds (`int`, *optional*, defaults to 5): Folds, at least 2.
@@ -116,7 +124,8 @@ def cross_validated_shrinkage(
             "Expected at least 1 candidate, 2 folds and 1 repeat, "
             f"got {len(candidates)}, {num_folds} and {num_repeats}."
         )
-    gold = check_labels(labels)
+    targets = check_labels(labels)
+    gold, known = is_positive(targets), is_known(targets)
     scores = check_probabilities(probabilities, gold.shape).astype(np.float64)
     if len(gold) < num_folds:
         return candidates[0]
@@ -128,14 +137,15 @@ def cross_validated_shrinkage(
         for fold in range(num_folds):
             held_out = folds == fold
             for index, shrinkage in enumerate(candidates):
-                thresholds = tune_thresholds(gold[~held_out], scores[~held_out], shrinkage=shrinkage)
-                predictions[index, held_out] = scores[held_out] >= thresholds
+                thresholds = tune_thresholds(targets[~held_out], scores[~held_out], shrinkage=shrinkage)
+                predictions[index, held_out] = (scores[held_out] >= thresholds) & known[held_out]
         hits = (predictions & gold).sum(axis=1)
-        totals += (2.0 * hits / np.maximum(predictions.sum(axis=1) + gold.sum(axis=0), 1)).mean(axis=1)
+        f1 = 2.0 * hits / np.maximum(predictions.sum(axis=1) + gold.sum(axis=0), 1)
+        totals += np.where(known.any(axis=0), f1, 0.0).mean(axis=1)
     return float(candidates[int(np.argmax(totals))])
 
 
-def _inside_unit_interval(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def inside_unit_interval(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Move values that rounding has put on 0 or 1 to the next float inside."""
     return np.clip(thresholds, np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0))
 
@@ -149,18 +159,20 @@ def _check_options(strategy: str, shrinkage: float, default: float) -> None:
         raise InputError(f"`default` must lie strictly between 0 and 1, got {default}.")
 
 
-def _expected_f1_thresholds(gold: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _expected_f1_thresholds(labels: Labels, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The thresholds of the highest expected F1 under calibrated probabilities, on the scale of `scores`."""
     smallest = np.finfo(np.float32).eps
     logits = logit(np.clip(scores, smallest, 1.0 - smallest))
-    calibration = fit_calibration(gold, logits, "platt")
-    ranked = np.sort(expit(calibration.scale * logits + calibration.bias), axis=0)[::-1]
+    calibration = fit_calibration(labels, logits, "platt")
+    # An unknown cell adds neither a positive nor, at the end of the ranking, a prediction worth making.
+    probabilities = np.where(is_known(labels), expit(calibration.scale * logits + calibration.bias), 0.0)
+    ranked = np.sort(probabilities, axis=0)[::-1]
     num_predicted = np.arange(1, len(ranked) + 1)[:, None]
     f1 = (2.0 * ranked.cumsum(axis=0) / (num_predicted + ranked.sum(axis=0))).max(axis=0)
     return expit((logit(f1 / 2.0) - calibration.bias) / calibration.scale)
 
 
-def _f1_curve(
+def f1_curve(
     gold: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the F1 of one label at each distinct score, from the highest down, if all scores from it on count.
@@ -188,7 +200,7 @@ def _macro_f1_curve(
     return ranked[last], np.cumsum(steps[order])[last] / len(curves)
 
 
-def _best_threshold(
+def best_threshold(
     cuts: npt.NDArray[np.float64], objective: npt.NDArray[np.float64], *, default: float, fallback: float
 ) -> float:
     """Return the middle of the widest plateau of the best objective, or `fallback` if it is 0 everywhere.
@@ -196,9 +208,9 @@ def _best_threshold(
     Each of the falling `cuts` stands for the thresholds from the next lower one (exclusive) up to itself.
     """
     best = objective.max(initial=0.0)
-    if best <= _TOLERANCE:
+    if best <= TOLERANCE:
         return fallback
-    is_best = np.concatenate(([False], objective >= best - _TOLERANCE, [False]))
+    is_best = np.concatenate(([False], objective >= best - TOLERANCE, [False]))
     changes = np.flatnonzero(is_best[1:] != is_best[:-1])
     upper, lower = cuts[changes[::2]], np.append(cuts, 0.0)[changes[1::2]]
     middle = (lower + upper) / 2.0

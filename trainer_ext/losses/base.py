@@ -2,9 +2,13 @@
 """
 Base losses: one loss for each label's logit on its own.
 
-Every class takes logits and 0/1 labels of shape `(batch_size, num_labels)` and returns the loss before its reduction:
-per element, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All but that one are built on the
-binary cross-entropy of torch, and equal it to the last bit when their extras are off.
+Every class takes logits and labels of shape `(batch_size, num_labels)` and returns the loss before its reduction: per
+cell, of the same shape, or for [`ZLPRLoss`] per text, `(batch_size, 1)`. All but that one are built on the binary
+cross-entropy of torch, and equal it to the last bit when their extras are off.
+
+A label y is a target in [0, 1], or NaN where it is not known: the loss of an unknown cell is 0, with a gradient of 0.
+The reduction is [`mean_over_known`]: (1 / number of known cells) sum over the known cells, which keeps the graph and
+is 0 where no cell is known. For [`ZLPRLoss`] it is the mean over the texts that know a label.
 """
 
 from __future__ import annotations
@@ -21,18 +25,46 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 from ..errors import InputError
 
 
-class BinaryCrossEntropy(nn.Module):
-    """-y log p - (1 - y) log(1 - p), with p the sigmoid of the logit."""
+def mean_over_known(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """
+    The mean of the values that are known; where all are, their mean to the last bit.
+
+    Args:
+        values (`torch.Tensor`): 0 where unknown.
+        known (`torch.Tensor` of the same shape): Booleans.
+
+    Returns:
+        `torch.Tensor` of shape `()`: 0, with a gradient of 0, if no value is known.
+    """
+    # Two tensors: torch divides a number by a tensor as the product with its reciprocal, which may miss 1.
+    return values.mean() * (values.new_full((), known.numel()) / known.sum().clamp(min=1))
+
+
+class CellLoss(nn.Module):
+    """The base of the losses that have a value for each cell."""
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """*Shape:* two times `(batch_size, num_labels)` to the same, 0 where the label is NaN."""
+        # The unknown labels become negatives before anything is computed: 0 times NaN is NaN.
+        return self.cell_losses(logits, labels.nan_to_num(0.0)) * ~labels.isnan()
+
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The losses of known labels in [0, 1]. *Shape:* two times `(batch_size, num_labels)` to the same."""
+        raise NotImplementedError
+
+
+class BinaryCrossEntropy(CellLoss):
+    """-y log p - (1 - y) log(1 - p), with p the sigmoid of the logit."""
+
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
-class FocalLoss(nn.Module):
+class FocalLoss(CellLoss):
     """
-    Focal loss: -y (1 - p)^gamma log p - (1 - y) p^gamma log(1 - p) (Lin et al., 2017, Focal Loss for Dense Object
-    Detection, equation 4).
+    Focal loss: |y - p|^gamma (-y log p - (1 - y) log(1 - p)) (Lin et al., 2017, Focal Loss for Dense Object Detection,
+    equation 4; for targets between 0 and 1 Li et al., 2020, Generalized Focal Loss, equation 3, quality focal loss).
 
     Args:
         gamma (`float`, *optional*, defaults to 2.0): At least 0, which is the binary cross-entropy.
@@ -44,14 +76,17 @@ class FocalLoss(nn.Module):
             raise InputError(f"`gamma` must not be negative, got {gamma}.")
         self.gamma = gamma
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
         losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         # As an exponential, the power has a finite gradient where the probability is 0, whatever gamma is.
-        return losses * torch.exp(self.gamma * F.logsigmoid((1.0 - 2.0 * labels) * logits))
+        distances = F.logsigmoid((1.0 - 2.0 * labels) * logits)
+        graded = (labels - torch.sigmoid(logits)).abs().clamp(min=torch.finfo(logits.dtype).eps).log()
+        distances = torch.where((labels > 0) & (labels < 1), graded, distances)
+        return losses * torch.exp(self.gamma * distances)
 
 
-class AsymmetricLoss(nn.Module):
+class AsymmetricLoss(CellLoss):
     """
     Asymmetric loss: -y (1 - p)^gamma_positive log p - (1 - y) q^gamma_negative log(1 - q) with q = max(p - clip, 0).
 
@@ -74,30 +109,32 @@ class AsymmetricLoss(nn.Module):
             raise InputError(f"`clip` must lie in [0, 1), got {clip}.")
         self.gamma_positive, self.gamma_negative, self.clip = gamma_positive, gamma_negative, clip
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
-        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        positive, negative = _cross_entropy(logits, 1.0), _cross_entropy(logits, 0.0)
         absence = torch.sigmoid(-logits)
         if self.clip:
-            losses = torch.where(labels > 0, losses, -(absence + self.clip).clamp(max=1.0).log())
-        shifted = (torch.sigmoid(logits) - self.clip).clamp(min=0.0)
-        return losses * torch.where(labels > 0, absence**self.gamma_positive, shifted**self.gamma_negative)
+            negative = -(absence + self.clip).clamp(max=1.0).log()
+        positive = positive * absence**self.gamma_positive
+        negative = negative * (torch.sigmoid(logits) - self.clip).clamp(min=0.0) ** self.gamma_negative
+        return labels * positive + (1.0 - labels) * negative
 
 
-class ClassBalancedLoss(nn.Module):
+class ClassBalancedLoss(CellLoss):
     """
-    Binary cross-entropy, each label weighed by the inverse of its effective number of positives.
+    Binary cross-entropy, each label weighed by the inverse of its effective number of positives:
+    w_c (-y log p - (1 - y) log(1 - p)).
 
-    The weights (1 - beta) / (1 - beta^n) are scaled to a mean of 1 (Cui et al., 2019, Class-Balanced Loss Based on
-    Effective Number of Samples). Positives and negatives of a label are weighed alike.
+    The weights w_c = (1 - beta) / (1 - beta^n_c) are scaled to a mean of 1 (Cui et al., 2019, Class-Balanced Loss
+    Based on Effective Number of Samples). Positives and negatives of a label are weighed alike.
 
     Args:
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split; 0
-            counts as 1.
+        label_counts (`Sequence[float]` of length `num_labels`): Positives of each label in the training split, the sum
+            of its known targets; below 1 it counts as 1.
         beta (`float`, *optional*, defaults to 0.999): In [0, 1); 0 weighs all labels alike.
     """
 
-    def __init__(self, label_counts: Sequence[int], beta: float = 0.999) -> None:
+    def __init__(self, label_counts: Sequence[float], beta: float = 0.999) -> None:
         super().__init__()
         if not 0.0 <= beta < 1.0:
             raise InputError(f"`beta` must lie in [0, 1), got {beta}.")
@@ -106,28 +143,28 @@ class ClassBalancedLoss(nn.Module):
         self.weights: torch.Tensor
         self.register_buffer("weights", (weights / weights.mean()).float())
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
         losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         return losses * self.weights.to(losses.dtype)
 
 
-class DistributionBalancedLoss(nn.Module):
+class DistributionBalancedLoss(CellLoss):
     r"""
     Distribution-balanced loss: weights against the double counting of texts with several labels, and negatives that
     stop pushing once they are right (Wu et al., 2020, Distribution-Balanced Loss for Multi-Label Classification in
     Long-Tailed Datasets; on texts by Huang et al., 2021, Balancing Methods for Multi-label Text Classification with
     Long-Tailed Class Distribution).
 
-    With n_c positives of label c among N texts and u = z - bias_scale log(N / n_c - 1):
+    With n_c positives of label c among the N_c texts that know it and u = z - bias_scale log(N_c / n_c - 1):
     w_c (y log(1 + exp(-u)) + (1 - y) / negative_scale log(1 + exp(negative_scale u))), where
-    w_c = weight_offset + sigmoid(weight_slope (r_c - weight_center)) and r_c = (1 / n_c) / sum over the text's labels
-    d of 1 / n_d, infinite for a text without labels.
+    w_c = weight_offset + sigmoid(weight_slope (r_c - weight_center)) and r_c = (1 / n_c) / sum over the labels d that
+    the text knows of y_d / n_d, infinite for a text without labels.
 
     Args:
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split; 0
-            counts as 1, and `num_samples` as one less.
-        num_samples (`int`): Texts of the training split.
+        label_counts (`Sequence[float]` of length `num_labels`): Positives of each label in the training split, the sum
+            of its known targets; below 1 it counts as 1, and from N_c - 1 on as N_c - 1.
+        num_samples (`int` or `Sequence[int]` of length `num_labels`): Texts of the training split that know the label.
         rebalance (`bool`, *optional*, defaults to `True`): Off sets every weight w_c to 1.
         weight_offset, weight_slope, weight_center (`float`, *optional*, default to 0.1, 10.0 and 0.2):
             Alpha (at least 0), beta (above 0) and mu of the paper.
@@ -137,8 +174,8 @@ class DistributionBalancedLoss(nn.Module):
 
     def __init__(
         self,
-        label_counts: Sequence[int],
-        num_samples: int,
+        label_counts: Sequence[float],
+        num_samples: int | Sequence[int],
         rebalance: bool = True,
         weight_offset: float = 0.1,
         weight_slope: float = 10.0,
@@ -155,18 +192,20 @@ class DistributionBalancedLoss(nn.Module):
                 raise InputError(f"`{name}` must not be negative, got {value}.")
         self.rebalance, self.negative_scale = rebalance, negative_scale
         self.weight_offset, self.weight_slope, self.weight_center = weight_offset, weight_slope, weight_center
-        positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1, max=max(num_samples - 1, 1))
-        negatives = (num_samples - positives).clamp(min=1)
+        known = torch.as_tensor(num_samples, dtype=torch.float64)
+        most = (known - 1).clamp(min=1)
+        positives = torch.as_tensor(label_counts, dtype=torch.float64).clamp(min=1).minimum(most)
+        negatives = (known - positives).clamp(min=1)
         self.rarity: torch.Tensor
         self.bias: torch.Tensor
         self.register_buffer("rarity", (1.0 / positives).float())
         self.register_buffer("bias", (bias_scale * (negatives / positives).log()).float())
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def cell_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """*Shape:* two times `(batch_size, num_labels)` to the same."""
-        scales = 1.0 + (1.0 - labels) * (self.negative_scale - 1.0)
-        shifted = scales * (logits - self.bias.to(logits.dtype))
-        losses = F.binary_cross_entropy_with_logits(shifted, labels, reduction="none") / scales
+        shifted = logits - self.bias.to(logits.dtype)
+        negative = _cross_entropy(self.negative_scale * shifted, 0.0) / self.negative_scale
+        losses = labels * _cross_entropy(shifted, 1.0) + (1.0 - labels) * negative
         if not self.rebalance:
             return losses
         rarity = self.rarity.to(logits.dtype)
@@ -176,20 +215,26 @@ class DistributionBalancedLoss(nn.Module):
 
 class ZLPRLoss(nn.Module):
     """
-    Zero-bounded log-sum-exp and pairwise rank-based loss: log(1 + sum over negatives of exp(z)) + log(1 + sum over
-    positives of exp(-z)) (Su et al., 2022, ZLPR: A Novel Loss for Multi-label Classification).
+    Zero-bounded log-sum-exp and pairwise rank-based loss: log(1 + sum of (1 - y) exp(z)) + log(1 + sum of y exp(-z)),
+    both sums over the labels that the text knows (Su et al., 2022, ZLPR: A Novel Loss for Multi-label Classification,
+    whose y are 0 and 1).
 
     It compares all labels of a text with one another and with the threshold 0, so it has no loss per label; its
     size is that of a sum over labels, not of a mean.
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """*Shape:* two times `(batch_size, num_labels)` to `(batch_size, 1)`."""
+        """*Shape:* two times `(batch_size, num_labels)` to `(batch_size, 1)`, 0 where the text knows no label."""
         zero = logits.new_zeros(len(logits), 1)
-        lowest = torch.finfo(logits.dtype).min
-        negatives = torch.cat([logits.masked_fill(labels > 0, lowest), zero], dim=-1)
-        positives = torch.cat([(-logits).masked_fill(labels <= 0, lowest), zero], dim=-1)
+        presence, absence = labels.nan_to_num(0.0), (1.0 - labels).nan_to_num(0.0)
+        negatives = torch.cat([logits + absence.log(), zero], dim=-1)
+        positives = torch.cat([presence.log() - logits, zero], dim=-1)
         return negatives.logsumexp(dim=-1, keepdim=True) + positives.logsumexp(dim=-1, keepdim=True)
+
+
+def _cross_entropy(logits: torch.Tensor, label: float) -> torch.Tensor:
+    """The binary cross-entropy of every logit beside one and the same label."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label), reduction="none")
 
 
 BASE_LOSSES: dict[str, type[nn.Module]] = {
@@ -205,15 +250,17 @@ _STATISTICS = ("label_counts", "num_samples")
 LOSSES_WITH_STATISTICS = ("class_balanced", "distribution_balanced")
 
 
-def make_base_loss(name: str, options: Mapping[str, Any], label_counts: Sequence[int], num_samples: int) -> nn.Module:
+def make_base_loss(
+    name: str, options: Mapping[str, Any], label_counts: Sequence[float], num_samples: int | Sequence[int]
+) -> nn.Module:
     """
     Create a base loss by its name.
 
     Args:
         name (`str`): A key of `BASE_LOSSES`.
         options (`dict[str, Any]`): Its arguments, without those that come from the training split.
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label in the training split.
-        num_samples (`int`): Texts of the training split.
+        label_counts (`Sequence[float]` of length `num_labels`): Positives of each label in the training split.
+        num_samples (`int` or `Sequence[int]` of length `num_labels`): Texts of the training split that know the label.
 
     Raises:
         `InputError`: If the name or an option is unknown, or a value is not a number or out of its range.

@@ -11,7 +11,8 @@ from ..errors import InputError
 
 class ContrastiveTerm(nn.Module):
     r"""
-    Supervised contrastive loss for several labels, positives weighed by the Jaccard similarity of the label sets.
+    Supervised contrastive loss for several labels, positives weighed by the Jaccard similarity of the label sets, of
+    those labels that both texts know.
 
     With text states h normalised to length 1, J_ij the Jaccard similarity of the labels of i and j, and the softmax
     over all j != i: -1/N sum_i (1 / sum_j J_ij) sum_{j != i} J_ij log softmax_j(h_i h_j / temperature). For one label
@@ -45,7 +46,7 @@ class ContrastiveTerm(nn.Module):
         """
         Args:
             states (`torch.Tensor` of shape `(batch_size, hidden_size)`): Text states.
-            labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
+            labels (`torch.Tensor` of shape `(batch_size, num_labels)`): In [0, 1], NaN where unknown.
 
         Returns:
             `torch.Tensor` of shape `()`.
@@ -85,13 +86,22 @@ def jaccard_similarity(labels: torch.Tensor, others: torch.Tensor) -> torch.Tens
     """
     Shared labels divided by all labels of each pair of texts; 0 for two texts without labels.
 
+    Over the labels that both texts know: sum of min(y_i, y_j) / sum of max(y_i, y_j), the generalised Jaccard index
+    (Ruzicka, 1958), for 0/1 labels that of the two sets.
+
     Args:
-        labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
-        others (`torch.Tensor` of shape `(num_others, num_labels)`): 0 or 1.
+        labels (`torch.Tensor` of shape `(batch_size, num_labels)`): In [0, 1], NaN where unknown.
+        others (`torch.Tensor` of shape `(num_others, num_labels)`): Likewise.
 
     Returns:
         `torch.Tensor` of shape `(batch_size, num_others)`.
     """
-    shared = labels @ others.T
-    total = labels.sum(dim=-1, keepdim=True) + others.sum(dim=-1) - shared
-    return shared / total.clamp(min=1.0)
+    known, others_known = ((~rows.isnan()).to(rows.dtype) for rows in (labels, others))
+    targets, others_targets = labels.nan_to_num(0.0), others.nan_to_num(0.0)
+    shared = torch.zeros(len(labels), len(others), dtype=labels.dtype, device=labels.device)
+    # One label after the other: all pairs of texts with all labels would be large.
+    for target, other in zip(targets.T, others_targets.T, strict=True):
+        shared += torch.minimum(target[:, None], other)
+    # The larger of two numbers is their sum less the smaller one.
+    total = targets @ others_known.T + known @ others_targets.T - shared
+    return shared / total.clamp(min=torch.finfo(total.dtype).eps)

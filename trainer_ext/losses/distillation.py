@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of distillation: labels where a text has any, and the probabilities of a teacher."""
+"""The loss of distillation: labels where they are known, and the probabilities of a teacher."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ..errors import InputError
 from .hybrid import HybridLoss, LossInputs
 
-# The label of a text that has none.
-NO_LABEL = -1.0
-
 
 @dataclass(frozen=True)
 class DistillationLoss:
@@ -22,7 +19,8 @@ class DistillationLoss:
 
     The second term is that of Hinton et al. (2015, Distilling the Knowledge in a Neural Network), for labels that do
     not exclude each other: T^2 keeps its gradient's size whatever the temperature. It is the mean over the texts and
-    their labels. A text without labels has this term only: H counts by the share of the texts that have some.
+    all their labels. An unknown label has this term only: H, that of the texts that know a label, counts by the share
+    of the cells that are known.
 
     Args:
         weight (`float`, *optional*, defaults to 0.5): w, in [0, 1].
@@ -47,7 +45,7 @@ class DistillationLoss:
         """
         Args:
             hybrid_loss ([`HybridLoss`]): The loss of the texts with labels.
-            inputs ([`LossInputs`]): The batch, with `NO_LABEL` for every label of a text that has none.
+            inputs ([`LossInputs`]): The batch, NaN for every unknown label.
             teacher_logits (`torch.Tensor` of shape `(batch_size, num_labels)`): The logits of the teacher.
 
         Returns:
@@ -55,10 +53,11 @@ class DistillationLoss:
             is the loss.
         """
         terms = {}
-        has_labels = (inputs.labels != NO_LABEL).all(dim=-1)
+        known = ~inputs.labels.isnan()
+        has_labels = known.any(dim=-1)
         if has_labels.any():
             labelled = inputs.map(lambda tensor: tensor[has_labels])
-            share = (1 - self.weight) * has_labels.float().mean()
+            share = (1 - self.weight) * known.float().mean()
             terms = {name: share * value for name, value in hybrid_loss(labelled).items()}
         soft = torch.sigmoid(teacher_logits / self.temperature)
         distance = binary_cross_entropy_with_logits(inputs.logits.float() / self.temperature, soft)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..evaluation.label_statistics import label_correlation
+from ..evaluation.label_statistics import count_labels, label_correlation
 from ..evaluation.metrics import check_labels
-from .base import ZLPRLoss, make_base_loss
+from .base import ZLPRLoss, make_base_loss, mean_over_known
 from .contrastive import ContrastiveTerm
 from .correlation import make_correlation_term
 
@@ -26,14 +26,14 @@ class LabelStatistics:
     Statistics of the training split that the terms use.
 
     Args:
-        label_counts (`Sequence[int]` of length `num_labels`): Positives of each label.
-        num_samples (`int`): Texts.
+        label_counts (`Sequence[float]` of length `num_labels`): Positives of each label: the sum of its known targets.
+        num_samples (`Sequence[int]` of length `num_labels`): Texts that know the label.
         class_weights (`np.ndarray` of shape `(num_labels,)`): Weight of each label's positives.
         correlation (`np.ndarray` of shape `(num_labels, num_labels)`): Correlations of the labels.
     """
 
-    label_counts: Sequence[int]
-    num_samples: int
+    label_counts: Sequence[float]
+    num_samples: Sequence[int]
     class_weights: npt.NDArray[np.float64]
     correlation: npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class LabelStatistics:
         Count the labels of the training split and correlate them.
 
         Args:
-            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
+            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels in [0, 1], NaN where unknown.
             class_weights (`ArrayLike` of shape `(num_labels,)`, *optional*): Weights above 0, such as those of
                 [`~trainer_ext.evaluation.label_statistics.compute_class_weights`]; 1 each by default.
             smoothing (`float`, *optional*, defaults to 0.0): Pseudo-samples of [`label_correlation`].
@@ -55,7 +55,8 @@ class LabelStatistics:
         """
         gold = check_labels(labels)
         weights = np.ones(gold.shape[1]) if class_weights is None else np.asarray(class_weights, dtype=np.float64)
-        return cls(gold.sum(axis=0).tolist(), len(gold), weights, label_correlation(gold, smoothing=smoothing))
+        counts, known = count_labels(gold)
+        return cls(counts.tolist(), known.astype(int).tolist(), weights, label_correlation(gold, smoothing=smoothing))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class LossInputs(NamedTuple):
 
     Args:
         logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Of the classifier.
-        labels (`torch.Tensor` of shape `(batch_size, num_labels)`): 0 or 1.
+        labels (`torch.Tensor` of shape `(batch_size, num_labels)`): In [0, 1], NaN where unknown.
         states (`torch.Tensor` of shape `(batch_size, hidden_size)`, *optional*): Text states.
         auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): Of a second classifier.
         encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
@@ -111,7 +112,8 @@ class HybridLoss(nn.Module):
     """
     Weighted sum of a base loss, a label-correlation term and a contrastive term, in fp32.
 
-    - **base**: one of `BASE_LOSSES`, its positives weighed per label, averaged over texts and labels.
+    - **base**: one of `BASE_LOSSES`, averaged over the known cells, a cell with the label y weighed by
+      1 + y (w_c - 1) with the class weight w_c; `"zlpr"` averaged over the texts that know a label.
     - **auxiliary**: the base loss of the `auxiliary_logits`, if the model has any.
     - **encoder**: the base loss of the `encoder_logits`, if the model has any, averaged over its encoders.
     - **correlation**: one of `CORRELATION_TERMS`, see [`LaplacianTerm`], [`MatchingTerm`], [`LCATerm`].
@@ -196,10 +198,11 @@ class HybridLoss(nn.Module):
             return {name: getattr(self.weights, name) * value for name, value in terms.items()}
 
     def _base(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        losses = self.base(logits, labels)
+        losses, known = self.base(logits, labels), ~labels.isnan()
         if isinstance(self.base, ZLPRLoss):
-            return losses.mean()
-        return (losses * (1.0 + labels * self.extra_weights.to(losses.dtype))).mean()
+            return mean_over_known(losses, known.any(dim=-1, keepdim=True))
+        weights = 1.0 + labels.nan_to_num(0.0) * self.extra_weights.to(losses.dtype)
+        return mean_over_known(losses * weights, known)
 
 
 def _in_full_precision(tensor: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ class EvaluationPredictions:
     The predictions for a whole evaluation split, gathered from all processes.
 
     Attributes:
-        labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels in [0, 1], NaN where unknown.
         probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): In [0, 1], float64.
         prefix (`str`, *optional*, defaults to `"eval"`):
             The evaluation's name: `"eval"`, or `"eval_<name>"` with several evaluation sets.
@@ -86,7 +86,8 @@ class ReportCallback(TrainerCallback):
         Compare predictions with the gold labels.
 
         Args:
-            labels, predictions (`np.ndarray` of shape `(num_samples, num_labels)`): 0 or 1.
+            labels (`np.ndarray` of shape `(num_samples, num_labels)`): In [0, 1], NaN where unknown.
+            predictions (`np.ndarray` of shape `(num_samples, num_labels)`): 0 or 1.
         """
         raise NotImplementedError
 

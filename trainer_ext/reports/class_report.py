@@ -31,20 +31,21 @@ class ClassReportRow:
         group (`str`): `"frequent"`, `"middle"` or `"rare"`.
         train_count (`int`): Training texts with it.
         support (`int`): Evaluated texts with it.
-        f1 (`float`): In [0, 1]; 0 for a label that is neither in the gold labels nor predicted.
+        f1 (`float`, *optional*): In [0, 1]; 0 for a label that is neither in the gold labels nor predicted, `None` for
+            one that no evaluated text knows.
     """
 
     label: str
     group: str
     train_count: int
     support: int
-    f1: float
+    f1: float | None
 
 
 @dataclass(frozen=True)
 class ClassReport(Report):
     """
-    F1 of every label beside its frequency.
+    F1 of every label beside its frequency. Means leave out labels that no evaluated text knows; a mean of none is 0.
 
     Attributes:
         macro_f1 (`float`): Mean F1 of all labels.
@@ -67,11 +68,12 @@ class ClassReport(Report):
     def draw(self) -> Figure:
         """F1 over the number of training texts, one named point per label."""
         gap = f"{self.frequent_rare_gap:.3f}"
+        shown = [(row, row.f1) for row in self.rows if row.f1 is not None]
         return draw_class_scatter(
-            [row.train_count for row in self.rows],
-            [row.f1 for row in self.rows],
-            [row.group for row in self.rows],
-            [row.label for row in self.rows],
+            [row.train_count for row, _ in shown],
+            [f1 for _, f1 in shown],
+            [row.group for row, _ in shown],
+            [row.label for row, _ in shown],
             title=f"macro-F1 {self.macro_f1:.3f}, frequent third less rare third {with_minus(gap)}",
         )
 
@@ -114,8 +116,10 @@ class ClassReportCallback(ReportCallback):
         rows = []
         for index, group in zip(order, groups, strict=True):
             label, count = self.label_names[index], int(self.train_counts[index])
-            rows.append(ClassReportRow(label, group, count, int(metrics[f"support/{label}"]), metrics[f"f1/{label}"]))
+            f1 = None if np.isnan(metrics[f"f1/{label}"]) else metrics[f"f1/{label}"]
+            rows.append(ClassReportRow(label, group, count, int(metrics[f"support/{label}"]), f1))
+        known = [(row.group, row.f1) for row in rows if row.f1 is not None]
         frequent, rare = (
-            float(np.mean([row.f1 for row in rows if row.group == group])) for group in ("frequent", "rare")
+            float(np.mean([f1 for group, f1 in known if group == name] or [0.0])) for name in ("frequent", "rare")
         )
-        return ClassReport(metrics["macro_f1"], frequent, rare, frequent - rare, rows)
+        return ClassReport(float(np.nan_to_num(metrics["macro_f1"])), frequent, rare, frequent - rare, rows)

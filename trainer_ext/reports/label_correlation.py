@@ -10,6 +10,7 @@ import numpy as np
 
 from ..evaluation.label_order import cluster_order
 from ..evaluation.label_statistics import label_correlation
+from ..evaluation.metrics import check_labels, is_known
 from .callback import Report, ReportCallback
 from .plots import draw_heat_maps
 
@@ -68,8 +69,12 @@ class LabelCorrelationCallback(ReportCallback):
     name = "label_correlation"
 
     def report(self, labels: np.ndarray, predictions: np.ndarray) -> LabelCorrelationReport:
-        """Compare the [`label_correlation`] of the two, smoothed by 10 pseudo-samples."""
-        gold, predicted = (label_correlation(rows, smoothing=_SMOOTHING) for rows in (labels, predictions))
+        """
+        Compare the [`label_correlation`] of the two, smoothed by 10 pseudo-samples, over the texts that know both
+        labels of a pair.
+        """
+        comparable = np.where(is_known(check_labels(labels)), predictions, np.nan)
+        gold, predicted = (label_correlation(rows, smoothing=_SMOOTHING) for rows in (labels, comparable))
         differences = (gold - predicted)[~np.eye(len(gold), dtype=np.bool_)]
         distance = float(np.sqrt(np.mean(differences**2)))
         return LabelCorrelationReport(self.label_names, distance, gold.tolist(), predicted.tolist())

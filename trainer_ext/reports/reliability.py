@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.calibration import bin_sums, expected_calibration_error
 from ..evaluation.intervals import wilson_interval
-from ..evaluation.metrics import check_labels, check_probabilities
+from ..evaluation.metrics import check_labels, check_probabilities, mean_of_known
 
 # With fewer samples the share of positives in a bin of one label is mostly chance.
 _MIN_SAMPLES = 20
@@ -29,7 +29,8 @@ def reliability_figure(
     Statistical Inference); each thin one is a label. On the diagonal the probabilities are right.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels in [0, 1], NaN where unknown; the share
+            of positives is their mean.
         probabilities (`dict[str, ArrayLike]`):
             Title to probabilities `(num_samples, num_labels)`, one column of the figure each, such as those before
             and after calibration.
@@ -48,7 +49,8 @@ def reliability_figure(
         scores = check_probabilities(values, gold.shape)
         errors = expected_calibration_error(gold, scores, num_bins)
         pooled = expected_calibration_error(gold.reshape(-1, 1), scores.reshape(-1, 1), num_bins)[0]
-        curve.set_title(f"{title}\ncalibration error: macro {errors.mean():.3f}, micro {pooled:.3f}", fontsize=10)
+        macro = mean_of_known(errors, ~np.isnan(errors))
+        curve.set_title(f"{title}\ncalibration error: macro {macro:.3f}, micro {pooled:.3f}", fontsize=10)
         _draw(curve, histogram, *bin_sums(gold, scores, num_bins))
     axes[0, 0].set(xlim=(0, 1), ylim=(0, 1), ylabel="share of positives")
     axes[0, 0].legend(loc="upper left", frameon=False, fontsize=9)

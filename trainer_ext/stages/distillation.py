@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,6 @@ from ..errors import InputError, reading
 from ..evaluation.calibration import Calibration, mean_logits
 from ..evaluation.prediction import load_classifier, predict_logits
 from ..files import replacing
-from ..losses.distillation import NO_LABEL
 from ..precision import autocast
 from ..training.trainer import TEACHER_COLUMN
 
@@ -131,8 +131,8 @@ def read_unlabelled(path: str, text_column: str | None, known: Sequence[str]) ->
 
 
 def distillation_rows(train: datasets.Dataset, unlabelled: Sequence[str], num_labels: int) -> datasets.Dataset:
-    """The training rows, then the unlabelled texts with [`NO_LABEL`] for every label."""
-    labels = [[NO_LABEL] * num_labels] * len(unlabelled)
+    """The training rows, then the unlabelled texts, which know no label."""
+    labels = [[math.nan] * num_labels] * len(unlabelled)
     without_labels = datasets.Dataset.from_dict({"text": list(unlabelled), "labels": labels}, features=train.features)
     return datasets.concatenate_datasets([train, without_labels])
 

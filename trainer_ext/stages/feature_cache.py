@@ -20,7 +20,7 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
-from ..data.batching import length_batches, padded_rows
+from ..data.batching import length_batches, padded_rows, stack_labels
 from ..digests import ragged_column, rows_digest, settings_digest, weights_digest
 from ..errors import InputError
 from ..files import replacing
@@ -277,4 +277,4 @@ class FeatureCollator:
             begin += part.hidden_size
         arrays = {"word_states": states, "has_tokens": has_tokens, "num_words": num_words}
         batch = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        return batch | {"labels": torch.tensor([row["labels"] for row in rows], dtype=torch.float32)}
+        return batch | {"labels": stack_labels([row["labels"] for row in rows])}

@@ -30,7 +30,7 @@ from modeling_stacked_emotion import (
     StackedEmotionTokenizer,
 )
 
-from ..data.batching import LENGTH_COLUMN, EmotionDataCollator
+from ..data.batching import LENGTH_COLUMN, SOURCE_COLUMN, EmotionDataCollator
 from ..data.stratification import iterative_stratification
 from ..digests import rows_digest, weights_digest
 from ..encoders.start import MEAN_STATE, format_shares, start_from_classifiers
@@ -164,7 +164,7 @@ class _StagedTraining:
         """Fine-tune the model's own encoder on all training texts, or a copy on those outside of a fold."""
         encoder = self.model.stacked_emotion.encoders[name]
         columns = [*encoder_columns(name), "labels", LENGTH_COLUMN]
-        rows = {split: part.select_columns(columns) for split, part in self.splits.items()}
+        rows = {split: part.select_columns([*columns, *_source_column(part)]) for split, part in self.splits.items()}
         if fold is not None:
             encoder = copy.deepcopy(encoder)
             rows["train"] = rows["train"].select(np.flatnonzero(self.folds != fold))
@@ -267,8 +267,9 @@ class _StagedTraining:
         rows, first = {}, 0
         for split, part in self.splits.items():
             places = np.arange(first, first + len(part))
-            columns = {ROW_COLUMN: places, LENGTH_COLUMN: lengths[places]}
-            rows[split] = datasets.Dataset.from_dict({**columns, "labels": list(part["labels"])})
+            columns = {ROW_COLUMN: places, LENGTH_COLUMN: lengths[places], "labels": list(part["labels"])}
+            sources = {name: part[name][:] for name in _source_column(part)}
+            rows[split] = datasets.Dataset.from_dict({**columns, **sources})
             first += len(part)
         return rows
 
@@ -411,7 +412,7 @@ def _single_tokenizer(tokenizer: StackedEmotionTokenizer, name: str) -> StackedE
 
 
 def _digests(rows: dict[str, datasets.Dataset]) -> list[str]:
-    return [rows_digest(part, set(part.column_names) - {LENGTH_COLUMN}) for part in rows.values()]
+    return [rows_digest(part, set(part.column_names) - {LENGTH_COLUMN, SOURCE_COLUMN}) for part in rows.values()]
 
 
 def _start_was_better(trainer: StackedEmotionTrainer) -> bool:
@@ -432,3 +433,8 @@ def without_encoders(model: StackedEmotionForSequenceClassification) -> Iterator
         yield
     finally:
         model.stacked_emotion.encoders = encoders
+
+
+def _source_column(rows: datasets.Dataset) -> list[str]:
+    """The column of sources, where the rows come from several."""
+    return [name for name in rows.column_names if name == SOURCE_COLUMN]

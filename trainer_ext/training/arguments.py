@@ -69,6 +69,7 @@ _RANGES: tuple[Range, ...] = (
     ("num_folds", lambda number: number == 0 or number >= 2, "0 (none) or at least 2"),
     ("head_num_train_epochs", lambda number: 0 < number < math.inf, "above 0"),
     ("head_per_device_train_batch_size", lambda number: number >= 1, "at least 1"),
+    ("source_temperature", lambda number: 1 <= number < math.inf, "a finite number of at least 1"),
     ("polish_num_train_epochs", lambda number: 0 <= number < math.inf, "0 (none) or more"),
     ("polish_learning_rate", lambda rate: 0 < rate < math.inf, "above 0"),
 )
@@ -235,6 +236,13 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Texts per step and device."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Texts per evaluation batch and device."})
+    source_temperature: float = field(
+        default=1.0,
+        metadata={"help": "Sources of unlike size: 1 takes every row once an epoch; the greater, the more alike."},
+    )
+    source_weights: dict[str, float] | None = field(
+        default=None, metadata={"help": "Source to how often its rows come, 1 for the others; before the temperature."}
+    )
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Texts of like length share a batch: little padding."}
     )
@@ -324,6 +332,11 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     def chosen_precision(self) -> str:
         """The number format of the training: `"fp32"`, `"bf16"` or `"fp16"`."""
         return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"
+
+    @property
+    def samples_sources(self) -> bool:
+        """Whether the rows of several sources come more or less often than once an epoch."""
+        return self.source_temperature > 1 or bool(self.source_weights)
 
     def _check_loss(self) -> None:
         """Every slip in the fields of the loss is found here rather than after the data is read."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from transformers.utils import logging
 from modeling_stacked_emotion import StackedEmotionConfig, label_names
 from modeling_stacked_emotion.layers_stacked_emotion import average_words
 
-from ..data.batching import EmotionDataCollator, EpochLengthGroupedSampler
+from ..data.batching import SOURCE_COLUMN, EmotionDataCollator, EpochLengthGroupedSampler
 from ..data.rows import dataset_labels, prepare_rows
+from ..data.sampling import SourceSampler, source_sizes
 from ..errors import InputError
 from ..evaluation.results import (
     SAME_ANSWER,
@@ -39,7 +40,7 @@ from ..evaluation.results import (
     labels_and_probabilities,
     says_the_same,
 )
-from ..losses.distillation import NO_LABEL, DistillationLoss
+from ..losses.distillation import DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..losses.meter import TermMeter
@@ -236,7 +237,6 @@ class StackedEmotionTrainer(Trainer):
             raise InputError(
                 f"`labels` must have shape (num_samples, {len(names)}), got {labels.shape}. Check `config.num_labels`."
             )
-        labels = labels[(labels != NO_LABEL).all(axis=-1)]
         loss = self.args.create_loss(labels, names)
         self.model.config.class_weights = loss.statistics.class_weights.tolist()
         self.model.config.label_correlation = loss.statistics.correlation.tolist()
@@ -452,8 +452,17 @@ class StackedEmotionTrainer(Trainer):
         if isinstance(sampler, LengthGroupedSampler):
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
             batch_size = self._num_batch_parts() * sampler.batch_size
+            if self.args.samples_sources:
+                return self._source_sampler(train_dataset or self.train_dataset, sampler.lengths, batch_size, seed)
             return EpochLengthGroupedSampler(batch_size, list(sampler.lengths), seed)
         return sampler
+
+    def _source_sampler(self, rows: Any, lengths: Any, batch_size: int, seed: int) -> SourceSampler:
+        if SOURCE_COLUMN not in rows.column_names:
+            raise InputError("`source_temperature` and `source_weights` need a column `source` in the training set.")
+        sources = rows[SOURCE_COLUMN][:]
+        sizes = source_sizes(Counter(sources), self.args.source_temperature, self.args.source_weights)
+        return SourceSampler(batch_size, lengths, sources, sizes, seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         sampler = super()._get_eval_sampler(eval_dataset)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results on each of several data sets, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .metrics import multilabel_metrics
+
+MEAN_OF_SOURCES = "mean_of_sources"
+# Columns of the table: a metric, where it is measured, and its heading.
+_COLUMNS = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "samples_jaccard": "Jaccard",
+    "macro_average_precision": "AP",
+    "macro_pearson": "Pearson",
+}
+
+
+def results_by_source(
+    split: str,
+    sources: Sequence[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: np.ndarray,
+    label_names: Sequence[str],
+) -> dict[str, float]:
+    """
+    The metrics of each source's rows, over the labels that it knows, and their plain mean.
+
+    Args:
+        split (`str`): Name of the split.
+        sources (`Sequence[str]` of length `num_samples`): Source of every row.
+        labels, probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): Targets, NaN where unknown, and
+            calibrated probabilities.
+        thresholds (`np.ndarray` of shape `(num_labels,)`): Those of the model.
+        label_names (`Sequence[str]` of length `num_labels`): Names.
+
+    Returns:
+        `dict[str, float]`: `<split>/<source>/<metric>` for each metric of [`multilabel_metrics`], and
+        `<split>/mean_of_sources/<metric>` for those of whole splits that all sources have.
+    """
+    results: dict[str, float] = {}
+    summaries = []
+    for source in dict.fromkeys(sources):
+        rows = np.array([name == source for name in sources])
+        known = np.flatnonzero(~np.isnan(labels[rows]).all(axis=0))
+        if not len(known):
+            continue
+        metrics = multilabel_metrics(
+            labels[rows][:, known],
+            probabilities[rows][:, known],
+            thresholds=thresholds[known],
+            label_names=[label_names[index] for index in known.tolist()],
+        )
+        metrics["num_texts"] = float(rows.sum())
+        results |= {f"{split}/{source}/{key}": value for key, value in metrics.items()}
+        summaries.append({key: metrics[key] for key in _COLUMNS if key in metrics})
+    for key in _COLUMNS:
+        values = [summary[key] for summary in summaries if key in summary]
+        if values and len(values) == len(summaries):
+            results[f"{split}/{MEAN_OF_SOURCES}/{key}"] = float(np.nanmean(values))
+    return results
+
+
+def sources_table(split: str, results: Mapping[str, float]) -> str:
+    """The results of [`results_by_source`] as a plain table: a row for each source, and their mean."""
+    names = list(dict.fromkeys(key.split("/")[1] for key in results if key.startswith(f"{split}/")))
+    keys = [key for key in _COLUMNS if any(f"{split}/{name}/{key}" in results for name in names)]
+    rows = [["source", "texts", *(_COLUMNS[key] for key in keys)]]
+    for name in names:
+        texts = results.get(f"{split}/{name}/num_texts")
+        values = [results.get(f"{split}/{name}/{key}", np.nan) for key in keys]
+        shown = ["-" if np.isnan(value) else f"{value:.3f}" for value in values]
+        rows.append([name.replace("_", " "), "" if texts is None else f"{texts:,.0f}", *shown])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+    )
