@@ -5,7 +5,7 @@ Evaluate a saved model on a file.
 Usage:
     python -m scripts.evaluate_model --model DIR --data FILE [--json OUT]
 
-Thresholds and calibration are the model's own; nothing is tuned on the file. A file with columns for some of the model's
+Thresholds and calibration are the model's own; nothing is tuned on the file. A file with columns for some of its
 labels is evaluated on these, and a warning says which.
 """
 
