@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -448,11 +449,25 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
     assert all(not torch.equal(results[0], result) for result in results[1:])
 
 
+def fold_rows(ids: list[list[int]]) -> datasets.Dataset:
+    """Rows with a label each."""
+    return datasets.Dataset.from_dict({"a_input_ids": ids, "labels": np.eye(len(ids)).tolist()})
+
+
 def test_without_folds_all_texts_are_in_one() -> None:
-    assert assign_folds(np.eye(4), 0, seed=1).tolist() == [0] * 4
-    assert sorted(assign_folds(np.eye(4), 2, seed=1).tolist()) == [0, 0, 1, 1]
+    rows = fold_rows([[1], [2], [3], [4]])
+    assert assign_folds(rows, 0, seed=1).tolist() == [0] * 4
+    assert sorted(assign_folds(rows, 2, seed=1).tolist()) == [0, 0, 1, 1]
     with pytest.raises(InputError, match=r"^`num_folds` must be at most the number of training texts, 4, got 5\.$"):
-        assign_folds(np.eye(4), 5, seed=1)
+        assign_folds(rows, 5, seed=1)
+
+
+def test_texts_of_the_same_tokens_are_in_one_fold() -> None:
+    rows = fold_rows([[index // 2, 7] for index in range(20)])
+    for seed in range(3):
+        folds = assign_folds(rows, 2, seed=seed)
+        assert (folds[::2] == folds[1::2]).all()
+        assert 0 < folds.sum() < 20
 
 
 # ---------------------------------------------------------------------------------------------- bad fields

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +60,16 @@ def divide_texts(
     Returns:
         `tuple[np.ndarray, int]`: The subset of every row, and how many texts have more than one.
     """
-    index: dict[str, int] = {}
-    groups = np.array([index.setdefault(" ".join(text.split()).casefold(), len(index)) for text in texts])
-    if len(index) == len(texts):
+    return divide_groups([" ".join(text.split()).casefold() for text in texts], labels, ratios, seed)
+
+
+def divide_groups(
+    keys: Sequence[Hashable], labels: npt.NDArray[np.float32], ratios: Sequence[float], seed: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """[`divide_texts`] for rows that are equal where their keys are."""
+    index: dict[Hashable, int] = {}
+    groups = np.array([index.setdefault(key, len(index)) for key in keys])
+    if len(index) == len(keys):
         return iterative_stratification(labels, ratios, seed), 0
     joined = np.zeros((len(index), labels.shape[1]), labels.dtype)
     np.fmax.at(joined, groups, labels)

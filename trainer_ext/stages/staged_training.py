@@ -31,7 +31,7 @@ from modeling_stacked_emotion import (
 )
 
 from ..data.batching import LENGTH_COLUMN, SOURCE_COLUMN, EmotionDataCollator
-from ..data.stratification import iterative_stratification
+from ..data.stratification import divide_groups
 from ..digests import rows_digest, weights_digest
 from ..encoders.start import MEAN_STATE, format_shares, start_from_classifiers
 from ..errors import InputError
@@ -138,7 +138,7 @@ class _StagedTraining:
         self.classifiers = dict(classifiers)
         splits = {"train": trainer.train_dataset, "validation": trainer.eval_dataset}
         self.splits: dict[str, datasets.Dataset] = {name: rows for name, rows in splits.items() if rows is not None}
-        self.folds = assign_folds(self.splits["train"]["labels"], self.args.num_folds, self.args.seed)
+        self.folds = assign_folds(self.splits["train"], self.args.num_folds, self.args.seed)
         output = Path(str(self.args.output_dir))
         self.folder = output / "stages"
         self.cache_folder = Path(self.args.feature_cache_dir or output / "features")
@@ -363,17 +363,20 @@ def _stage_name(name: str, fold: int | None = None) -> str:
     return f"encoder_{name}" if fold is None else f"encoder_{name}-fold_{fold}"
 
 
-def assign_folds(labels: npt.ArrayLike, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
+def assign_folds(rows: datasets.Dataset, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
     """
-    The fold of each training text, of like label frequencies; all are in fold 0 where there are no folds.
+    The fold of each training text, of like label frequencies; all are in fold 0 where there are no folds. Texts of the
+    same tokens are in one fold: an encoder must not know the labels of a text that the head learns on.
 
     Raises:
         `InputError`: If there are more folds than texts.
     """
-    gold = np.asarray(labels)
-    if num_folds > len(gold):
-        raise InputError(f"`num_folds` must be at most the number of training texts, {len(gold)}, got {num_folds}.")
-    return iterative_stratification(gold, [1.0] * max(num_folds, 1), seed)
+    labels = np.asarray(rows["labels"], np.float32)
+    if num_folds > len(rows):
+        raise InputError(f"`num_folds` must be at most the number of training texts, {len(rows)}, got {num_folds}.")
+    columns = sorted(name for name in rows.column_names if name.endswith("input_ids"))
+    keys = [tuple(map(tuple, ids)) for ids in zip(*(rows[name] for name in columns), strict=True)]
+    return divide_groups(keys, labels, [1.0] * max(num_folds, 1), seed)[0]
 
 
 def encoder_classifier(
