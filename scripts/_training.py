@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.model.evaluation import SplitEvaluation, evaluate_splits
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, summarise_training
 from modeling_stacked_emotion import round_weights
+from modeling_stacked_emotion.scripts_stacked_emotion import count_scripts, frequent_scripts
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
 from trainer_ext.data.rows import dataset_labels
@@ -48,7 +50,7 @@ from trainer_ext.training.paths import RunPaths
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 _MIN_STUDENT_TOKENS = 8
-_SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}
+_SHARED_MODEL_FIELDS = {"student", "max_tokens", "languages", *(entry.name for entry in fields(DecisionArguments))}
 # A student is one encoder of transformers, trained as a whole.
 _NOT_FOR_A_STUDENT = {
     *("lora_r", "encoder_learning_rates"),
@@ -120,6 +122,8 @@ def train(recipe: Recipe, name: str) -> TrainingOutcome:
     args = replace(recipe.training, **changes)
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
+    model.config.languages = recipe.model.languages
+    model.config.scripts = frequent_scripts(sum(map(count_scripts, data.splits["train"]["text"]), Counter()))
     run = _Run(recipe, args, paths, data, tokenizer)
     rows = _tokenize(run)
     trainer, results = _train(run, model, rows)
@@ -321,7 +325,14 @@ def _save(
     }
     files: dict[str, str | bytes] = {
         "README.md": render_card(
-            CardContext(model.config, results, summary, f"./{folder.name}", figures=sorted(reports))
+            CardContext(
+                model.config,
+                results,
+                summary,
+                f"./{folder.name}",
+                languages=model.config.languages or (),
+                figures=sorted(reports),
+            )
         ),
         run.paths.results.name: results_json(results),
         SUMMARY_NAME: summary.to_json(),

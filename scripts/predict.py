@@ -147,6 +147,7 @@ def _torch_answers(name: str, texts: Iterable[str], options: argparse.Namespace)
             prediction.words,
             prediction.word_attention,
             options.top_words,
+            getattr(model.config, "scripts", None),
         )
         for prediction in iter_predictions(model, tokenizer, map(clean_surrogates, texts), options.batch_size)
     )
@@ -154,11 +155,27 @@ def _torch_answers(name: str, texts: Iterable[str], options: argparse.Namespace)
 
 def _print_answers(answers: Iterable[dict[str, Any]], show: Callable[[dict[str, Any]], None]) -> None:
     try:
-        for answer in answers:
+        for answer in _name_unfamiliar(answers):
             show(answer)
     finally:
         # Before the line of an error.
         sys.stdout.flush()
+
+
+def _name_unfamiliar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The answers; those of texts in a script that the model was not trained on are named once, and counted."""
+    num_texts = num_unfamiliar = 0
+    for answer in answers:
+        num_texts += 1
+        if script := answer.get("unfamiliar_script"):
+            num_unfamiliar += 1
+            if num_unfamiliar == 1:
+                line = f"A text is in {script} script, which the model was not trained on: do not rely on its answer."
+                print(line, file=sys.stderr)
+        yield answer
+    if num_unfamiliar > 1:
+        line = f"{num_unfamiliar:,} of {num_texts:,} texts are in scripts that the model was not trained on."
+        print(line, file=sys.stderr)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class EndpointHandler:
 
     Answer, for a text, or in a list for a list:
         `{"text": ..., "emotions": [{"label", "score", "threshold"}, ...], "words": [{"word", "start", "end",
-        "weight"}, ...]}`.
+        "weight"}, ...]}`, and `"unfamiliar_script"` for a text mostly in a script that the model was not trained on.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -44,6 +44,7 @@ class OnnxClassifier:
         config = _read_json(folder / "config.json")
         self.labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
         self.thresholds = config.get("thresholds") or 0.5
+        self.scripts = config.get("scripts")
         self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         load = _code_loader(code or folder)
         self.clean = load("text").clean_surrogates
@@ -64,8 +65,9 @@ class OnnxClassifier:
 
         Returns:
             `list[dict]`: For each text `text`, with U+FFFD for lone surrogates; `emotions`, the labels at or above
-            their thresholds with `score` and `threshold`, best first; and `words`, with `start`, `end` and `weight`,
-            best first, none for models without words.
+            their thresholds with `score` and `threshold`, best first; `words`, with `start`, `end` and `weight`,
+            best first, none for models without words; and `unfamiliar_script`, the name of a script that the model
+            was not trained on, for texts that are mostly in one.
         """
         texts = [self.clean(text) for text in texts]
         tokens, words = self.tokenize(texts)
@@ -76,7 +78,7 @@ class OnnxClassifier:
         attention = outputs.get("word_attention", np.zeros((len(texts), 0)))
         thresholds = self.thresholds if threshold is None else threshold
         return [
-            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words)
+            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words, self.scripts)
             for text, scores, spans, shares in zip(
                 texts, probabilities.tolist(), words, attention.tolist(), strict=True
             )
