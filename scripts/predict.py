@@ -170,7 +170,9 @@ def _name_unfamiliar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, An
         if script := answer.get("unfamiliar_script"):
             num_unfamiliar += 1
             if num_unfamiliar == 1:
-                line = f"A text is in {script} script, which the model was not trained on: do not rely on its answer."
+                line = (
+                    f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
+                )
                 print(line, file=sys.stderr)
         yield answer
     if num_unfamiliar > 1:

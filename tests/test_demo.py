@@ -234,7 +234,7 @@ def test_unfamiliar_script_is_noted(demo_model: EmotionModel, monkeypatch: pytes
     assert (plain.unfamiliar_script, arabic.unfamiliar_script) == (None, "Arabic")
     assert to_json(arabic)["unfamiliar_script"] == "Arabic"
     assert "unfamiliar_script" not in to_json(plain)
-    note = "This model was not trained on Arabic script: do not rely on its answer."
+    note = "This model was not trained on the script of this text (Arabic): do not rely on its answer."
     assert note in Tags(analysis_html(arabic, [])).text
     assert "not trained" not in analysis_html(plain, [])
 

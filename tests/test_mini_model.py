@@ -83,7 +83,7 @@ TEXTS = [
     "so " * 300,
     "@ann ok",
 ]
-UNFAMILIAR = "A text is in Arabic script, which the model was not trained on: do not rely on its answer.\n"
+UNFAMILIAR = "A text is in a script that the model was not trained on (Arabic): do not rely on its answer.\n"
 
 
 def test_texts_in_other_scripts_are_named_once_and_counted(capfd: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,8 @@ def _emotions_html(analysis: Analysis) -> str:
     note = ""
     if analysis.unfamiliar_script:
         script = escape(analysis.unfamiliar_script)
-        note = f'<p class="se-note">This model was not trained on {script} script: do not rely on its answer.</p>'
+        note = f"This model was not trained on the script of this text ({script}): do not rely on its answer."
+        note = f'<p class="se-note">{note}</p>'
     return (
         f'<section><p class="se-verdict" role="status">{names or "No emotion reaches its threshold."}</p>{note}'
         f'<ul class="se-bars">{_bars([*predicted, *others[:num_others]])}</ul>{more if rest else ""}'
