@@ -92,6 +92,11 @@ class StackedEmotionConfig(PreTrainedConfig):
         calibration_scale, calibration_bias (`list[float]`, *optional*):
             One number per label each, scales above 0, so that no ranking changes; both or neither. A classifier's
             logits become scale * logit + bias: Platt scaling, or temperature scaling by 1 / scale with biases of 0.
+        languages (`list[str]`, *optional*):
+            Codes of the languages of the training texts (BCP 47), such as `ar`, `arq` or `pt-BR`.
+        scripts (`list[str]`, *optional*):
+            Names of the scripts of the training texts, such as `Arabic` or `Latin`
+            ([`~scripts_stacked_emotion.frequent_scripts`]).
         kwargs:
             Fields of [`PreTrainedConfig`], above all `id2label` or `num_labels`.
 
@@ -126,6 +131,8 @@ class StackedEmotionConfig(PreTrainedConfig):
     label_correlation: list[list[float]] | None = None
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
+    languages: list[str] | None = None
+    scripts: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.problem_type = "multi_label_classification"
@@ -197,6 +204,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         shape = (self.num_labels, self.num_labels)
         if self.label_correlation is not None and np.shape(self.label_correlation) != shape:
             raise ValueError(f"`label_correlation` must have shape {shape}, got {np.shape(self.label_correlation)}.")
+        _check_names("languages", self.languages)
+        _check_names("scripts", self.scripts)
 
     def _check_labels(self) -> None:
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
@@ -266,6 +275,11 @@ def _check_encoders(encoders: Any) -> None:
             raise ValueError(
                 f"`encoders[{name!r}]` is an encoder-decoder ({entry['model_type']}): use an encoder-only model."
             )
+
+
+def _check_names(field: str, names: Any) -> None:
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise TypeError(f"`{field}` must be a list of strings, got {names!r}.")
 
 
 def _check_widths(widths: Any) -> None:

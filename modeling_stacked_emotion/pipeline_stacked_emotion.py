@@ -23,6 +23,7 @@ class StackedEmotionPipeline(Pipeline):
     - **text** (`str`) -- The text, with U+FFFD for lone surrogates.
     - **emotions** (`list[dict]`) -- `label`, `score` (probability) and `threshold`, best first; may be empty.
     - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share in [0, 1]); best first.
+    - **unfamiliar_script** (`str`) -- Only for a text mostly in a script that the model was not trained on: its name.
 
     Example:
     ```python
@@ -78,4 +79,5 @@ class StackedEmotionPipeline(Pipeline):
             model_outputs["words"],
             model_outputs["word_attention"][0].float().tolist(),
             top_words,
+            config.scripts,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub.model.evaluation import SplitEvaluation, evaluate_splits
 from hub.model.folder import write_model_folder
 from hub.model.summary import SUMMARY_NAME, summarise_training
 from modeling_stacked_emotion import round_weights
+from modeling_stacked_emotion.scripts_stacked_emotion import count_scripts, frequent_scripts
 from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
 from trainer_ext.data.loading import EmotionData, load_emotion_data
 from trainer_ext.data.rows import dataset_labels
@@ -61,7 +63,7 @@ from ._resuming import run_settings
 _MIN_STUDENT_TOKENS = 8
 # Of labels in the line on the data.
 _MAX_NAMES = 50
-_SHARED_MODEL_FIELDS = {"student", "max_tokens", *(entry.name for entry in fields(DecisionArguments))}
+_SHARED_MODEL_FIELDS = {"student", "max_tokens", "languages", *(entry.name for entry in fields(DecisionArguments))}
 # A student is one encoder of transformers, trained as a whole.
 _NOT_FOR_A_STUDENT = {
     *("lora_r", "encoder_learning_rates"),
@@ -151,6 +153,8 @@ def _train_model(recipe: Recipe, name: str, paths: RunPaths) -> TrainingOutcome:
         say(f"Going on from {checkpoint}.")
     transformers.set_seed(args.seed)
     tokenizer, model = _build(recipe.model, data, args.seed)
+    model.config.languages = recipe.model.languages or recipe.data.languages()
+    model.config.scripts = frequent_scripts(sum(map(count_scripts, data.splits["train"]["text"]), Counter()))
     run = _Run(recipe, args, paths, data, tokenizer)
     rows = _tokenize(run)
     if args.training_mode == "joint" and not args.process_index:
@@ -376,7 +380,14 @@ def _save(
     }
     files: dict[str, str | bytes] = {
         "README.md": render_card(
-            CardContext(model.config, results, summary, f"./{folder.name}", figures=sorted(reports))
+            CardContext(
+                model.config,
+                results,
+                summary,
+                f"./{folder.name}",
+                languages=model.config.languages or (),
+                figures=sorted(reports),
+            )
         ),
         run.paths.results.name: results_json(results),
         SUMMARY_NAME: summary.to_json(),

@@ -182,7 +182,10 @@ def _write_table(options: argparse.Namespace) -> None:
                 options.output,
                 replace(rows, rows=texts),
                 list(limits),
-                lambda texts: (_values(answer, limits, options.probabilities) for answer in classifier.answers(texts)),
+                lambda texts: (
+                    _values(answer, limits, options.probabilities)
+                    for answer in _name_unfamiliar(classifier.answers(texts))
+                ),
                 float if options.probabilities else int,
             )
     rate = num_texts / (time.perf_counter() - start)
@@ -233,7 +236,7 @@ def _print_answers(options: argparse.Namespace) -> None:
         classifier, limits = _load(options, are_few, top_words=options.top_words)
         show = _print_json if options.json else _Printer()
         try:
-            for answer in classifier.answers(texts):
+            for answer in _name_unfamiliar(classifier.answers(texts)):
                 show(_decide(answer, limits))
         except BrokenPipeError:
             # The reader has seen enough.
@@ -258,6 +261,24 @@ def _decide(answer: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
         if emotion["label"] in limits and emotion["score"] >= limits[emotion["label"]]
     ]
     return answer | {"emotions": emotions}
+
+
+def _name_unfamiliar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The answers; those of texts in a script that the model was not trained on are named once, and counted."""
+    num_texts = num_unfamiliar = 0
+    for answer in answers:
+        num_texts += 1
+        if script := answer.get("unfamiliar_script"):
+            num_unfamiliar += 1
+            if num_unfamiliar == 1:
+                line = (
+                    f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
+                )
+                print(line, file=sys.stderr)
+        yield answer
+    if num_unfamiliar > 1:
+        line = f"{num_unfamiliar:,} of {num_texts:,} texts are in scripts that the model was not trained on."
+        print(line, file=sys.stderr)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -99,7 +99,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--sibling", type=Path, metavar="DIR", help="folder of the distilled encoder, published as NAME-distilled"
     )
     parser.add_argument("--onnx", action="store_true", help="add the model as ONNX, in fp32 and int8")
-    parser.add_argument("--language", nargs="+", metavar="CODE", help="of the model (default: of its encoders)")
+    parser.add_argument(
+        "--language", nargs="+", metavar="CODE", help="of the model (default: of its training texts, or its encoders)"
+    )
     parser.add_argument("--license", default="apache-2.0", help="of the model (default: apache-2.0)")
     parser.add_argument(
         "--encoder",

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths["output_dir"] = folder
     # In quotes, as YAML would make something else of a path such as "/home/me/my: files".
     fields = [f"--{field}={json.dumps(str(path))}" for field, path in paths.items()]
-    train.main([str(HERE / "recipes" / "quickstart.yaml"), *fields])
+    train.main([str(HERE / "recipes" / "quickstart.yaml"), *fields, f"--languages=[{options.language}]"])
 
     print("\nLoaded from that folder by a fresh process that cannot import this project:\n", flush=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}

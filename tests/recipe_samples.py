@@ -59,6 +59,7 @@ def write_recipe(folder: Path, **fields: Any) -> Path:
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     recipe: dict[str, Any] = {
         **files,
+        "languages": ["en-GB"],
         "encoders": {
             "words": {"architecture": "bert", "tokenizer": "wordpiece", "vocab_size": 200, **size},
             "bytes": {"architecture": "roberta", "tokenizer": "byte_bpe", "vocab_size": 300, **size},

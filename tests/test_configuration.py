@@ -90,6 +90,8 @@ INVALID = [
         ValueError,
         r"`num_labels` is 3, but `id2label` names 1 labels: pass only one\.",
     ),
+    ({"languages": "en"}, TypeError, r"`languages` must be a list of strings, got 'en'\."),
+    ({"scripts": [1]}, TypeError, r"`scripts` must be a list of strings, got \[1\]\."),
     ({"thresholds": (0.5, 0.5)}, TypeError, r"`thresholds` must be a list of floats, got tuple\."),
     ({"thresholds": [0.5]}, ValueError, r"`thresholds` must have one value per label \(2\), got 1\."),
     ({"thresholds": [0.5, 1.5]}, ValueError, r"`thresholds\[LABEL_1\]` must be a number in \[0, 1\], got 1\.5\."),
@@ -225,6 +227,8 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         thresholds=[0.25, 0.5, 1.0],
         calibration_scale=[0.1, 1.0, 2.0],
         calibration_bias=[-0.3, 0.0, 1.0],
+        languages=["ar", "pt-BR"],
+        scripts=["Arabic", "Latin"],
         id2label={0: "joy", 1: "fear", 2: "غضب"},
     )
     config.save_pretrained(tmp_path)
@@ -243,6 +247,7 @@ def test_round_trip_through_json(tmp_path: Path) -> None:
         assert loaded.labels == ["joy", "fear", "غضب"]
         assert loaded.thresholds == [0.25, 0.5, 1.0]
         assert (loaded.calibration_scale, loaded.calibration_bias) == ([0.1, 1.0, 2.0], [-0.3, 0.0, 1.0])
+        assert (loaded.languages, loaded.scripts) == (["ar", "pt-BR"], ["Arabic", "Latin"])
         assert loaded.encoders == {"uni": ELECTRA, "wp": BERT}
         assert (loaded.mixer, loaded.pooling, loaded.lstm_num_layers) == ("none", "max", 2)
         assert (loaded.meta_hidden_size, loaded.lstm_hidden_size) == (7, 5)

@@ -225,6 +225,39 @@ def test_message_of_a_page_is_short() -> None:
     assert len(str(InputError("x" * 500_000))) < 600
 
 
+@pytest.mark.parametrize(
+    ("languages", "scripts", "shown"),
+    [
+        (None, None, ["en", "ar"]),
+        (None, ["Latin"], ["en"]),
+        (["arq"], ["Arabic", "Latin"], ["ar"]),
+        (["en"], ["Latin"], ["en"]),
+        (["ha"], ["Latin"], []),
+    ],
+)
+def test_examples_are_in_the_languages_of_the_model(
+    demo_model: EmotionModel, languages: list[str] | None, scripts: list[str] | None, shown: list[str]
+) -> None:
+    model: Any = SimpleNamespace(
+        **{**vars(demo_model), "languages": languages, "scripts": scripts, "analyse": demo_model.analyse}
+    )
+    components = str(app.build(model).get_config_file()["components"])
+    found = [language for language, texts in app.EXAMPLES.items() if all(text[:20] in components for text in texts)]
+    assert found == shown
+    assert ("اكتب هنا" in components) == ("ar" in shown)
+
+
+def test_unfamiliar_script_is_noted(demo_model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_model, "scripts", ["Latin"])
+    plain, arabic = demo_model.analyse(["so happy", "أنا سعيد"])
+    assert (plain.unfamiliar_script, arabic.unfamiliar_script) == (None, "Arabic")
+    assert to_json(arabic)["unfamiliar_script"] == "Arabic"
+    assert "unfamiliar_script" not in to_json(plain)
+    note = "This model was not trained on the script of this text (Arabic): do not rely on its answer."
+    assert note in Tags(analysis_html(arabic, [])).text
+    assert "not trained" not in analysis_html(plain, [])
+
+
 # ---------------------------------------------------------------------------------------------- texts and files
 
 
@@ -540,8 +573,9 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     code = {name for name in contents[0] if name.endswith(".py")}
-    copied = ("headers.py", "label_order.py", "text_stacked_emotion.py")
-    assert code == {"app.py", "analysis.py", "pages.py", "text_files.py", *copied}
+    own = {"app.py", "analysis.py", "pages.py", "text_files.py"}
+    copied = {"headers.py", "label_order.py", "languages.py", "scripts_stacked_emotion.py", "text_stacked_emotion.py"}
+    assert code == own | copied
     assert set(contents[0]) - code == {"README.md", "style.css", "demo.json", "requirements.txt"}
     assert json.loads(contents[0]["demo.json"]) == {"model_id": "user/model", "model_revision": "v1.0"}
     card = contents[0]["README.md"].decode()
@@ -557,7 +591,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     requirements = contents[0]["requirements.txt"].decode().splitlines()
     assert all(re.fullmatch(r"[a-z]+==\d[\w.]*", line) for line in requirements)
     for name in code:
-        for word in (r"\.", "hub", "scripts", "trainer_ext", "modeling_stacked_emotion"):
+        for word in (r"\.", r"hub\b", r"scripts\b", "trainer_ext", r"modeling_stacked_emotion\b"):
             assert not re.search(rf"^\s*(from|import) {word}", contents[0][name].decode(), flags=re.MULTILINE)
     assert lacking_packages(tmp_path / "one", SPACE) == set()
 

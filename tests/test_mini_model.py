@@ -84,19 +84,31 @@ TEXTS = [
     "so " * 300,
     "@ann ok",
 ]
+UNFAMILIAR = "A text is in a script that the model was not trained on (Arabic): do not rely on its answer.\n"
+
+
+def test_texts_in_other_scripts_are_named_once_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    predict.main(["--json", "أنا حزين جدا", "I love you", "Мне грустно", "😢"])
+    captured = capfd.readouterr()
+    scripts = [json.loads(line).get("unfamiliar_script") for line in captured.out.splitlines()]
+    assert scripts == ["Arabic", None, "Cyrillic", None]
+    assert captured.err == UNFAMILIAR + "2 of 4 texts are in scripts that the model was not trained on.\n"
 
 
 def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, "--json", "--top_words", "5", *TEXTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, UNFAMILIAR)
     capfd.readouterr()
     predict.main(["--device", "cpu", "--json", "--top_words", "5", *TEXTS])
-    by_torch = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    captured = capfd.readouterr()
+    assert captured.err == UNFAMILIAR
+    by_torch = [json.loads(line) for line in captured.out.splitlines()]
     quick = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(quick) == len(by_torch) == len(TEXTS)
     for actual, expected in zip(quick, by_torch, strict=True):
         assert actual["text"] == expected["text"]
+        assert actual.get("unfamiliar_script") == expected.get("unfamiliar_script")
         assert [entry["label"] for entry in actual["emotions"]] == [entry["label"] for entry in expected["emotions"]]
         for name, key in (("emotions", "score"), ("emotions", "threshold"), ("words", "weight")):
             values = [[entry[key] for entry in answer[name]] for answer in (actual, expected)]

@@ -180,6 +180,17 @@ def test_limits_name_the_labels_that_they_are_about() -> None:
     assert "F1 is below" not in card(RESULTS | good)[1]
 
 
+def test_languages_and_scripts() -> None:
+    metadata, body = card(config=our_config(scripts=["Arabic", "Latin"]), languages=["pt-BR", "arq", "pt"])
+    assert metadata["language"] == ["pt", "arq"]
+    assert "Languages: pt-BR, arq, pt. Trained on texts in Arabic and Latin script.\n" in body
+    assert "in Arabic and Latin script only. An answer to a text in another one names that script as" in body
+    assert "unfamiliar" not in card(config=stock_config(scripts=["Latin"]))[1]
+    assert "script only" in card(config=stock_config(scripts=["Latin"]))[1]
+    # A model that does not know them.
+    assert not [line for line in card()[1].splitlines() if " script" in line and "scripts." not in line]
+
+
 def test_metadata_is_accepted_by_the_hub_library() -> None:
     text = render_card(CardContext(our_config(), RESULTS, SUMMARY, "user/repo", **PUBLISHED))
     data = ModelCard(text).data

@@ -19,6 +19,7 @@ from model_samples import RESULTS, run_as_stranger, save_classifier, save_stock_
 from required_packages import MODEL, lacking_packages
 from transformers import AutoTokenizer
 
+from hub.languages import known_languages
 from hub.model.staging import stage_model
 from hub.model.widget import TEXTS, widget_examples
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
@@ -150,6 +151,12 @@ def test_widget_texts_are_those_of_the_languages(staged: Path) -> None:
     assert widget_examples(staged, ["fr"]) == []
 
 
+def test_dialects_and_regions_have_the_texts_of_their_language() -> None:
+    assert known_languages(["arq", "ary", "en-GB", "fr"], TEXTS) == ["ar", "en"]
+    assert known_languages(["eng", "ara"], TEXTS) == ["en", "ar"]
+    assert known_languages([], TEXTS) == []
+
+
 def test_publisher_names_what_training_did_not_know(source: Path, tmp_path: Path) -> None:
     minilm = "sentence-transformers/all-MiniLM-L6-v2"
     folder = stage(
@@ -168,10 +175,20 @@ def test_publisher_names_what_training_did_not_know(source: Path, tmp_path: Path
     assert "pinned" not in text
 
 
+def test_languages_are_those_of_the_training_texts_if_they_are_known(source: Path, tmp_path: Path) -> None:
+    folder = stage(source, tmp_path / "folder", encoders={"bytes": "asafaya/bert-base-arabic"})
+    data = ModelCard.load(folder / "README.md").data
+    assert data.language == ["en"]
+    assert [entry["text"] for entry in data["widget"]] == list(TEXTS["en"])
+
+
 def test_languages_are_those_of_the_encoders(source: Path, tmp_path: Path) -> None:
     encoders = {"words": "google-bert/bert-base-uncased", "bytes": "asafaya/bert-base-arabic"}
-    assert stage_model(source, tmp_path, repo_id="user/emotions", encoders=encoders) == ["en", "ar"]
-    data = ModelCard.load(tmp_path / "README.md").data
+    source = Path(shutil.copytree(source, tmp_path / "source"))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    (source / "config.json").write_text(json.dumps(config | {"languages": None}), encoding="utf-8")
+    folder = stage(source, tmp_path / "folder", encoders=encoders)
+    data = ModelCard.load(folder / "README.md").data
     assert data.language == ["en", "ar"]
     assert len(data["widget"]) == 6
 

@@ -135,6 +135,15 @@ def test_a_score_equal_to_its_threshold_counts() -> None:
         assert [(word["word"], word["weight"]) for word in result["words"]] == [("so", 1.0), ("\u0301", 0.0)]
 
 
+@pytest.mark.parametrize(("scripts", "named"), [(None, None), (["Arabic", "Latin"], None), (["Latin"], "Arabic")])
+def test_a_script_that_the_model_was_not_trained_on_is_named(
+    emotions: Any, scripts: list[str] | None, named: str | None
+) -> None:
+    emotions.model.config.scripts = scripts
+    assert emotions("أنا سعيد جدا").get("unfamiliar_script") == named
+    assert "unfamiliar_script" not in emotions("so happy 😢")
+
+
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
 def test_batched_equals_single(emotions: Any, batch_size: int) -> None:
     for text, batched in zip(TEXTS, emotions(TEXTS, batch_size=batch_size, threshold=0.0, top_words=99), strict=True):

@@ -56,7 +56,8 @@ def move_special_tokens(folder: Path, distance: int) -> None:
     path.write_text(json.dumps(parts), encoding="utf-8")
     config = AutoConfig.from_pretrained(folder)
     config.vocab_size += distance
-    config.cls_token_id, config.sep_token_id = 2 + distance, 3 + distance
+    config.cls_token_id = config.bos_token_id = 2 + distance
+    config.sep_token_id = config.eos_token_id = 3 + distance
     config.save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     for name, weight in weights.items():
@@ -154,6 +155,33 @@ def test_texts_are_counted_as_the_encoder_reads_them(originals: dict[str, Path],
     assert "the" not in tweets
 
 
+def test_positions_are_counted_from_the_same_padding(corpus: list[str], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = ScratchEncoder("roberta", "unigram", vocab_size=300, hidden_size=16, num_attention_heads=2, max_tokens=64)
+    original = spec.build(BuildContext(corpus, tmp_path / "original"))
+    path = original / "tokenizer.json"
+    parts = json.loads(path.read_text(encoding="utf-8"))
+    # Behind two pieces that are nothing special.
+    parts["model"]["vocab"] = [["one", -9.0], ["two", -9.0], *parts["model"]["vocab"]]
+    parts["model"]["unk_id"] += 2
+    for token in parts["added_tokens"]:
+        token["id"] += 2
+    for token in parts["post_processor"]["special_tokens"].values():
+        token["ids"] = [index + 2 for index in token["ids"]]
+    path.write_text(json.dumps(parts), encoding="utf-8")
+    names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
+    config = AutoConfig.from_pretrained(original, pad_token_id=2, vocab_size=len(parts["model"]["vocab"]))
+    config.update(dict(zip(names, (4, 4, 5, 5), strict=True)))
+    AutoModel.from_config(config).save_pretrained(original)
+    folder = PrunedEncoder(str(original), vocab_size=1000).build(BuildContext(corpus[:8], tmp_path / "pruned"))
+    kept = AutoTokenizer.from_pretrained(folder)
+    assert len(kept) < len(AutoTokenizer.from_pretrained(original))
+    assert kept.convert_ids_to_tokens([0, 1, 2]) == ["one", "two", "[PAD]"]
+    assert AutoConfig.from_pretrained(folder).pad_token_id == 2
+    for text in corpus[:8]:
+        assert same(hidden_states(folder, text), hidden_states(original, text))
+
+
 def test_the_card_names_its_origin(originals: dict[str, Path], tmp_path: Path) -> None:
     encoders = {"cut": {"pruned": str(originals["bert"])}, "hub": {"pruned": "some/encoder"}}
     training = StackedEmotionTrainingArguments(str(tmp_path), use_cpu=True)
@@ -181,14 +209,6 @@ def test_layers_that_cannot_be_cut(tmp_path: Path) -> None:
     FunnelConfig().save_pretrained(tmp_path / "funnel")
     with pytest.raises(ValueError, match="the layers of a funnel model cannot be cut; leave `num_hidden_layers` out"):
         PrunedEncoder(str(tmp_path / "funnel"), num_hidden_layers=2).build(BuildContext([], tmp_path / "pruned"))
-
-
-def test_other_kind_of_tokenizer(encoder_folders: dict[str, Path], corpus: list[str], tmp_path: Path) -> None:
-    spec = PrunedEncoder(str(encoder_folders["roberta_bb"]), vocab_size=300)
-    with pytest.raises(
-        ValueError, match=r"needs a fast tokenizer of word pieces \(WordPiece\), got BPE; leave it out"
-    ):
-        spec.build(BuildContext(corpus, tmp_path))
 
 
 def test_no_room_for_the_characters(originals: dict[str, Path], corpus: list[str], tmp_path: Path) -> None:

@@ -157,6 +157,16 @@ def test_one_source_takes_the_place_of_the_other(
     assert {name: value for name, value in found.items() if value} == source
 
 
+def test_languages_are_those_of_the_data(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "train_file: a\nlanguages: [ar, pt-BR]\n")
+    assert recipe.model.languages == ["ar", "pt-BR"]
+    assert load(tmp_path, "languages: [ar]\n", "--train_file", "b").model.languages is None
+    assert load(tmp_path, "languages: [ar]\n", "--train_file=b", "--languages=[en]").model.languages == ["en"]
+    for code in ("Arabic", "a", "ar_EG", 7):
+        with pytest.raises(ValueError, match=f"`languages` must be codes such as ar, arq or pt-BR, got {code!r}"):
+            load(tmp_path, f"languages: [{code}]\n")
+
+
 def test_only_some_encoders(tmp_path: Path) -> None:
     text = "encoders: {a: x, b: y, c: z}\nnormalizations: {a: tweet, b: tweet}\nonly_encoders: [c, b]\n"
     recipe = load(tmp_path, text, "--encoders.b", "other")

@@ -58,7 +58,7 @@ def probabilities_of(trained: Trained, split: str) -> np.ndarray:
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
     parts = ("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "text", "tokenization")
-    parts += ("checks", "description", "static_tokenizer", "static_words", "storage")
+    parts += ("checks", "description", "static_tokenizer", "static_words", "storage", "scripts")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
@@ -93,6 +93,8 @@ def test_config_has_labels_and_the_thresholds_tuned_on_validation(trained: Train
     np.testing.assert_allclose(config["thresholds"], tuned, rtol=0, atol=1e-6)
     assert len(set(config["thresholds"])) > 1
     assert config["problem_type"] == "multi_label_classification"
+    # A tenth of the characters is of Arabic words.
+    assert (config["languages"], config["scripts"]) == (["en-GB"], ["Arabic", "Latin"])
 
 
 def test_statistics_of_the_training_labels_are_in_a_file_and_in_the_config(trained: Trained) -> None:

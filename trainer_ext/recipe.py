@@ -30,7 +30,9 @@ from .training.arguments import STAGED_FIELDS, StackedEmotionTrainingArguments
 
 # Given on the command line, one source takes the place of the other in a recipe.
 _ON_THE_HUB = ("dataset_name", "dataset_config", "dataset_revision")
-_BESIDE_TRAINING = ("validation_file", "test_file")
+_BESIDE_TRAINING = ("validation_file", "test_file", "languages")
+# BCP 47: a language of two or three letters, then perhaps a script, a region and the like.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 @dataclass
@@ -137,6 +139,11 @@ class DataArguments(SourceArguments):
             for name, entries in self.sources.items()
             if self.only_sources is None or name in self.only_sources
         }
+
+    def languages(self) -> list[str] | None:
+        """The languages of the sources that are trained on, each once; `None` where they have none."""
+        named = [source.language for source in self.named_sources().values() if not source.evaluated_only]
+        return list(dict.fromkeys(filter(None, named))) or None
 
 
 @dataclass
@@ -253,6 +260,10 @@ class ModelArguments(HeadArguments, DecisionArguments):
     attn_implementation: str | None = field(
         default=None, metadata={"help": "Attention of the encoders, such as eager or flash_attention_2."}
     )
+    languages: list[str] | None = field(
+        default=None,
+        metadata={"help": "Codes of the languages of the texts, such as [ar, en]; for config.json and the card."},
+    )
     weights_dtype: str = field(
         default="float32",
         metadata={"help": "Number format of the stored weights; float8 takes a quarter.", "choices": WEIGHTS_DTYPES},
@@ -260,6 +271,9 @@ class ModelArguments(HeadArguments, DecisionArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for code in self.languages or ():
+            if not isinstance(code, str) or not _LANGUAGE.fullmatch(code):
+                raise InputError(f"`languages` must be codes such as ar, arq or pt-BR, got {code!r}.")
         if self.only_encoders is not None:
             self._leave_out_encoders(self.only_encoders)
 

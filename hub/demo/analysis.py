@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 
 MAX_CHARACTERS = 5_000
@@ -56,12 +57,14 @@ class Analysis(NamedTuple):
         emotions (`list[Emotion]` of length `num_labels`): In the order of the labels.
         words (`list[Word]`): In the order of the text; empty for models without words.
         is_truncated (`bool`): Whether the end was too long for the model to be read.
+        unfamiliar_script (`str`, *optional*): The script of the text, if the model was not trained on it.
     """
 
     text: str
     emotions: list[Emotion]
     words: list[Word]
     is_truncated: bool
+    unfamiliar_script: str | None = None
 
     @property
     def predicted(self) -> list[Emotion]:
@@ -100,6 +103,8 @@ class EmotionModel:
         self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
         self.labels = [self.config.id2label[index] for index in range(self.config.num_labels)]
         self.thresholds = getattr(self.config, "thresholds", None) or [0.5] * len(self.labels)
+        self.languages = getattr(self.config, "languages", None)
+        self.scripts = getattr(self.config, "scripts", None)
         self.encoders = list(getattr(self.config, "encoders", None) or [])
 
     def analyse(self, texts: Sequence[str], report: Callable[[int, int], object] | None = None) -> list[Analysis]:
@@ -145,6 +150,7 @@ class EmotionModel:
                 [Emotion(*values) for values in zip(self.labels, scores, self.thresholds, strict=True)],
                 _words(spans, shares, weights),
                 is_truncated,
+                unfamiliar_script(text, self.scripts),
             )
             for text, scores, spans, shares, weights, is_truncated in zip(
                 texts, probabilities, words, attention, encoder_weights, truncated, strict=True
@@ -181,7 +187,8 @@ def _words(spans: list[tuple[int, int]], shares: list[float], weights: list[list
 
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
-    """The API's answer for one text: `text`, `emotions` and `words` as the model's pipeline, and `probabilities`."""
+    """The API's answer for one text: as the model's pipeline, and `probabilities`."""
+    unfamiliar = {"unfamiliar_script": analysis.unfamiliar_script} if analysis.unfamiliar_script else {}
     return {
         "text": analysis.text,
         "emotions": [emotion._asdict() for emotion in analysis.predicted],
@@ -195,6 +202,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
             for word in sorted(analysis.words, key=lambda word: -word.attention)
         ],
         "probabilities": {emotion.label: emotion.score for emotion in analysis.emotions},
+        **unfamiliar,
     }
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
+
+from ..languages import known_languages
 from .analysis import MAX_CHARACTERS, MAX_ROWS, Analysis, EmotionModel, InputError, check_text, check_texts, to_json
 from .pages import analysis_html, correlation_page, header_html, message_html, summary_html
 from .text_files import TextFile, read_texts, results_csv
@@ -31,14 +35,18 @@ HERE = Path(__file__).resolve().parent
 MAX_FILE_SIZE = "5mb"
 # Once an hour, files older than an hour; the page says so.
 DELETE_CACHE = (3600, 3600)
-EXAMPLES = (
-    "You stayed on the phone with me until the ambulance came. Thank you, thank you, thank you.",
-    "Nobody told me the meeting was moved, again, and now I look like a fool in front of the whole board.",
-    "Tomorrow I finally get to see the ocean for the first time, I can't sleep!! 🌊",
-    "الحمد لله نجحت أختي في الامتحان وفرحتنا ما لها حدود 😍",
-    "والله تعبت من الكذب، كل يوم وعد جديد وما في شي بيتغير",
-    "خايف كتير من العملية بكرا، ادعولي",
-)
+EXAMPLES = {
+    "en": (
+        "You stayed on the phone with me until the ambulance came. Thank you, thank you, thank you.",
+        "Nobody told me the meeting was moved, again, and now I look like a fool in front of the whole board.",
+        "Tomorrow I finally get to see the ocean for the first time, I can't sleep!! 🌊",
+    ),
+    "ar": (
+        "الحمد لله نجحت أختي في الامتحان وفرحتنا ما لها حدود 😍",
+        "والله تعبت من الكذب، كل يوم وعد جديد وما في شي بيتغير",
+        "خايف كتير من العملية بكرا، ادعولي",
+    ),
+}
 
 
 def classify_file(
@@ -99,7 +107,7 @@ def build(model: EmotionModel) -> gr.Blocks:
     with gr.Blocks(title="Emotions in text", analytics_enabled=False, delete_cache=DELETE_CACHE) as app:
         gr.HTML(header_html(model), apply_default_css=False, js_on_load=None)
         with gr.Tab("Text"):
-            _text_tab(show)
+            _text_tab(show, _examples(model))
         with gr.Tab("File"):
             _file_tab(show_file)
         with gr.Tab("Label correlation"):
@@ -109,13 +117,20 @@ def build(model: EmotionModel) -> gr.Blocks:
     return app
 
 
-def _text_tab(show: Callable[[str], str]) -> None:
+def _examples(model: EmotionModel) -> list[str]:
+    """Those in the model's languages; where these are not known, in its scripts."""
+    if model.languages is not None:
+        return [text for language in known_languages(model.languages, EXAMPLES) for text in EXAMPLES[language]]
+    return [text for text in chain(*EXAMPLES.values()) if unfamiliar_script(text, model.scripts) is None]
+
+
+def _text_tab(show: Callable[[str], str], examples: Sequence[str]) -> None:
     # The style sheet puts the result beside the others on wide screens and between them on narrow ones.
     with gr.Column(elem_id="se-text-tab"):
         with gr.Column(elem_classes="se-area-input"):
             text = gr.Textbox(
                 label="Text",
-                placeholder="English, Arabic … / اكتب هنا",
+                placeholder="Write here … / اكتب هنا" if set(EXAMPLES["ar"]) & set(examples) else "Write here …",
                 lines=4,
                 max_lines=12,
                 max_length=MAX_CHARACTERS,
@@ -124,13 +139,15 @@ def _text_tab(show: Callable[[str], str]) -> None:
             button = gr.Button("Find emotions", variant="primary", elem_id="se-submit")
         with gr.Column(elem_classes="se-area-result"):
             result = _output("se-result", "The emotions of your text appear here.")
-        with gr.Column(elem_classes="se-area-examples"):
-            examples = gr.Examples(
-                [[example] for example in EXAMPLES], [text], label="Examples", elem_id="se-examples"
-            )
+        if examples:
+            with gr.Column(elem_classes="se-area-examples"):
+                shown = gr.Examples(
+                    [[example] for example in examples], [text], label="Examples", elem_id="se-examples"
+                )
     options: dict[str, Any] = {"concurrency_id": "model", "scroll_to_output": True, "api_visibility": "private"}
     gr.on([button.click, text.submit], show, text, result, **options)
-    examples.load_input_event.then(show, text, result, **options)
+    if examples:
+        shown.load_input_event.then(show, text, result, **options)
 
 
 def _file_tab(show_file: Callable[..., tuple[Any, str]]) -> None:

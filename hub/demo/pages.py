@@ -38,8 +38,13 @@ def _emotions_html(analysis: Analysis) -> str:
     num_others = max(_NUM_SHOWN - len(predicted), 0)
     rest = others[num_others:]
     more = f'<details><summary>{len(rest)} more labels</summary><ul class="se-bars">{_bars(rest)}</ul></details>'
+    note = ""
+    if analysis.unfamiliar_script:
+        script = escape(analysis.unfamiliar_script)
+        note = f"This model was not trained on the script of this text ({script}): do not rely on its answer."
+        note = f'<p class="se-note">{note}</p>'
     return (
-        f'<section><p class="se-verdict" role="status">{names or "No emotion reaches its threshold."}</p>'
+        f'<section><p class="se-verdict" role="status">{names or "No emotion reaches its threshold."}</p>{note}'
         f'<ul class="se-bars">{_bars([*predicted, *others[:num_others]])}</ul>{more if rest else ""}'
         '<p class="se-note"><span class="se-key"></span> The line in a bar is the label’s threshold: '
         "a label whose probability reaches it is predicted.</p></section>"

@@ -18,13 +18,15 @@ from ..templates import render_template
 HERE = Path(__file__).resolve().parent
 _CODE = (
     *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
+    HERE.parent / "languages.py",
+    HERE.parent.parent / "modeling_stacked_emotion" / "scripts_stacked_emotion.py",
     HERE.parent.parent / "trainer_ext" / "data" / "headers.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "text_stacked_emotion.py",
 )
 # An import of one of these files, which lie beside each other in the Space.
 _IMPORT = re.compile(
-    rf"^from (?:(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import",
+    rf"^from (?:\.|(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import",
     flags=re.MULTILINE,
 )
 # Packages that the app and the code of the models import.
@@ -84,7 +86,7 @@ def _card(repo_id: str, model_id: str, model_revision: str | None, sdk_version: 
         "sdk_version": sdk_version,
         "app_file": "app.py",
         "license": "apache-2.0",
-        "short_description": "Emotions of texts, English and Arabic",
+        "short_description": "Emotions of texts, several at once",
         "models": [model_id],
         "tags": ["emotion", "multi-label", "stacked-emotion"],
     }

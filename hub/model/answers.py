@@ -79,11 +79,11 @@ def _load_torch(
     usable = find_device(device)
     with reading(f"--model {name} cannot be loaded"):
         model, tokenizer = load_classifier(name, usable)
-    labels = label_names(model.config)
+    labels, scripts = label_names(model.config), getattr(model.config, "scripts", None)
 
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
         predictions = iter_predictions(model, tokenizer, map(clean_surrogates, texts), batch_size, report)
         for text, _, scores, words, shares in predictions:
-            yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words)
+            yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
 
     return Classifier(labels, decision_thresholds(model.config), answers)

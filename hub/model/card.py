@@ -62,7 +62,7 @@ class CardContext:
         summary ([`TrainingSummary`]): The data, the encoders and the settings of the training.
         location (`str`): The name that the snippets load: the repository's id, or `./my_model` before there is one.
         revision (`str`, *optional*): The revision that the snippets pin; `None` where there is no repository yet.
-        languages (`Sequence[str]`, *optional*): Codes of the languages that the model reads.
+        languages (`Sequence[str]`, *optional*): Codes of the languages that the model reads (BCP 47).
         license (`str`, *optional*): Licence identifier of the Hub.
         examples (`Sequence[dict]`, *optional*): As [`widget_examples`] gives them.
         figures (`Sequence[str]`, *optional*): Names of the picture files beside the card.
@@ -119,6 +119,11 @@ class CardContext:
     def split(self) -> str:
         """The split whose results are reported: `test` if there was one."""
         return "test" if "test_macro_f1" in self.results else "validation"
+
+    @property
+    def scripts(self) -> list[str]:
+        """The scripts of the training texts; empty where they were not recorded."""
+        return getattr(self.config, "scripts", None) or []
 
     @property
     def is_tuned(self) -> bool:
@@ -215,7 +220,8 @@ def _metadata(card: CardContext) -> ModelCardData:
     model_index = _model_index(card)
     other = card.other_license
     return ModelCardData(
-        language=list(card.languages) or None,
+        # The Hub knows languages, not their regions.
+        language=list(dict.fromkeys(code.partition("-")[0] for code in card.languages)) or None,
         license=card.license,
         library_name="transformers",
         pipeline_tag="text-classification",

@@ -52,6 +52,7 @@ class OnnxClassifier:
         self.thresholds = 0.5 if config.get("thresholds") is None else config["thresholds"]
         if self.thresholds != 0.5:
             checks.check_thresholds(self.thresholds, self.labels)
+        self.scripts = config.get("scripts")
         self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         self.clean = load("text").clean_surrogates
         self.describe = load("description").describe_emotions
@@ -71,8 +72,9 @@ class OnnxClassifier:
 
         Returns:
             `list[dict]`: For each text `text`, with U+FFFD for lone surrogates; `emotions`, the labels at or above
-            their thresholds with `score` and `threshold`, best first; and `words`, with `start`, `end` and `weight`,
-            best first, none for models without words.
+            their thresholds with `score` and `threshold`, best first; `words`, with `start`, `end` and `weight`,
+            best first, none for models without words; and `unfamiliar_script`, the name of a script that the model
+            was not trained on, for texts that are mostly in one.
         """
         texts = [self.clean(text) for text in texts]
         tokens, words = self.tokenize(texts)
@@ -83,7 +85,7 @@ class OnnxClassifier:
         attention = outputs.get("word_attention", np.zeros((len(texts), 0)))
         thresholds = self.thresholds if threshold is None else threshold
         return [
-            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words)
+            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words, self.scripts)
             for text, scores, spans, shares in zip(
                 texts, probabilities.tolist(), words, attention.tolist(), strict=True
             )

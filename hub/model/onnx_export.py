@@ -33,7 +33,7 @@ EXAMPLE = Path(__file__).with_name("onnx_example.py")
 # Files of the model's code that the example imports for any model.
 _EXAMPLE_CODE = tuple(
     Path(modeling_stacked_emotion.__file__).with_name(f"{name}_stacked_emotion.py")
-    for name in ("checks", "description", "text")
+    for name in ("checks", "description", "scripts", "text")
 )
 
 # How far a logit may be from torch's.

@@ -63,8 +63,8 @@ def stage_model(
         repo_id (`str`): `user/name` on the Hub.
         revision (`str`, *optional*): Branch, tag or commit that the card's snippets are pinned to; `main` when absent.
         onnx (`bool`, *optional*, defaults to `False`): Whether to add the model as ONNX, in fp32 and int8.
-        language (`Sequence[str]`, *optional*): Codes of the languages that the model reads; those of its encoders when
-            absent.
+        language (`Sequence[str]`, *optional*): Codes of the languages that the model reads; when absent, those that it
+            was trained on, or else those of its encoders.
         license (`str`, *optional*, defaults to `"apache-2.0"`): Licence identifier of the Hub, for model and code.
         encoders (`dict[str, str]`, *optional*): Encoder name to Hub id, where training read the encoder from a folder.
         dataset (`str`, *optional*): Hub id of the data set, or `id:configuration`, where training read it from files.
@@ -83,7 +83,8 @@ def stage_model(
     summary = _complete(read_summary(source), config, encoders, dataset)
     origins = [find_encoder(origin) for origin in summary.encoders.values()]
     check_licenses(origins, license)
-    languages = list(language or dict.fromkeys(code for origin in origins for code in origin.languages))
+    of_encoders = dict.fromkeys(code for origin in origins for code in origin.languages)
+    languages = list(language or getattr(config, "languages", None) or of_encoders)
 
     _copy_files(source, folder, config, with_code)
     if license == "apache-2.0" and with_code:

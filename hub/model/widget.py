@@ -12,6 +12,8 @@ from transformers import pipeline
 from modeling_stacked_emotion import decision_thresholds
 from trainer_ext.evaluation.prediction import load_classifier
 
+from ..languages import known_languages
+
 TEXTS = {
     "en": (
         "Thank you so much, I did not see that coming!",
@@ -45,7 +47,7 @@ def widget_examples(folder: Path, languages: Sequence[str], top_k: int = 5) -> l
         `list[dict]`: `text`; `output`, the `top_k` best labels with their probabilities, as the widget shows them; and
         `emotions`, the labels at or above their thresholds. Probabilities are rounded to three digits.
     """
-    known = [language for language in languages if language in TEXTS]
+    known = known_languages(languages, TEXTS)
     texts = [text for language in known for text in TEXTS[language][: 5 if len(known) == 1 else 3]]
     if not texts:
         return []
