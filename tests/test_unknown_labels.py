@@ -332,7 +332,8 @@ def test_an_unknown_label_is_not_positive_for_the_splits() -> None:
 
 def test_shares_of_classifiers_come_from_known_cells() -> None:
     gold, _ = targets()
-    logits = np.random.default_rng(1).normal(size=(2, *gold.shape)) + np.nan_to_num(gold) * np.reshape([1, 3], (2, 1, 1))
+    signal = np.nan_to_num(gold) * np.reshape([1, 3], (2, 1, 1))
+    logits = np.random.default_rng(1).normal(size=(2, *gold.shape)) + signal
     found = fit_shares(gold, logits)
     other = np.where(np.isnan(gold), 50.0, logits)
     assert found.tolist() == pytest.approx(fit_shares(gold, other).tolist(), abs=1e-6)
