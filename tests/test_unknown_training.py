@@ -14,8 +14,11 @@ import datasets
 import numpy as np
 import pytest
 from recipe_samples import LABELS, write_recipe
+from run_samples import make_variants
 
 from scripts import _training, train
+from trainer_ext.comparison.runs import RunPredictions
+from trainer_ext.comparison.variants import compare_variants
 from trainer_ext.data.batching import stack_labels
 from trainer_ext.data.loading import EmotionData
 from trainer_ext.data.rows import dataset_labels
@@ -96,3 +99,41 @@ def test_a_missing_label_is_read_as_nan_is() -> None:
         found = stack_labels([row["labels"] for row in rows])
         np.testing.assert_array_equal(found.numpy(), expected)
     assert rows_digest(with_none, ["labels"]) == rows_digest(with_nan, ["labels"])
+
+
+def test_variants_are_compared_on_the_cells_that_are_known() -> None:
+    variants = make_variants()
+    labels = variants["plain"][0].test_labels.astype(np.float64)
+    labels[::2, 0], labels[:, 1] = math.nan, math.nan
+    runs = {name: [dataclasses.replace(run, test_labels=labels) for run in runs] for name, runs in variants.items()}
+    summary = compare_variants(runs, num_resamples=200)
+    expected = [
+        multilabel_metrics(labels, one.test_probabilities, thresholds=one.thresholds) for one in runs["better"]
+    ]
+    entry = summary["variants"]["better"]
+    for key in ("macro_f1", "micro_f1", "macro_average_precision"):
+        assert entry[key] == pytest.approx(np.mean([metrics[key] for metrics in expected])), key
+    assert entry["macro_f1_low"] < entry["macro_f1"] < entry["macro_f1_high"]
+    assert list(summary["labels"]) == ["joy", "fear", "grief", "pride"]
+    assert summary["labels"]["joy"]["support"] == np.nansum(labels[:, 0])
+    # Of the two frequent labels only one is known.
+    assert entry["macro_f1_frequent"] == pytest.approx(np.mean([metrics["f1/0"] for metrics in expected]))
+
+
+def test_predictions_of_a_run_keep_what_is_unknown(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.List(datasets.Value("float32"))}
+    )
+    rows = {"text": ["a", "b"], "labels": [[1.0, math.nan], [0.0, 1.0]]}
+    whole = {"text": ["a", "b"], "labels": [[1.0, 0.0], [0.0, 1.0]]}
+    splits = {name: datasets.Dataset.from_dict(part, features) for name, part in (("train", rows), ("test", rows))}
+    data = EmotionData(["joy", "fear"], splits)
+    run = RunPredictions.from_data(data, np.full(2, 0.5), {"test": np.zeros((2, 2), dtype=np.float32)})
+    run.save(tmp_path / "run.npz")
+    loaded = RunPredictions.load(tmp_path / "run.npz")
+    np.testing.assert_array_equal(loaded.test_labels, [[1.0, math.nan], [0.0, 1.0]])
+    assert loaded.train_counts.tolist() == [1, 1]
+    complete = dataclasses.replace(data, splits=splits | {"test": datasets.Dataset.from_dict(whole, features)})
+    other = RunPredictions.from_data(complete, np.full(2, 0.5), {"test": np.zeros((2, 2), dtype=np.float32)})
+    assert other.test_labels.dtype == np.bool_
+    assert other.test_digest != loaded.test_digest

@@ -57,8 +57,8 @@ def compare_variants(
           `<metric>_high`; and, but for the first variant, the difference to it, `<metric>_gain`, with
           `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and `<metric>_p_holm`, which is corrected over the
           variants.
-        - `"labels"`, from the most to the least frequent: `group`, `train_count`, `support` in the test texts and
-          `f1`, variant to the mean over its runs.
+        - `"labels"`, those that any test text knows, from the most to the least frequent: `group`, `train_count`,
+          `support` in the test texts and `f1`, variant to the mean over its runs.
 
     Raises:
         `InputError`: If the runs have different labels or test texts, or there are fewer than two labels.
@@ -71,7 +71,8 @@ def compare_variants(
         raise InputError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
     order, groups = frequency_groups(first.train_counts)
     gold = first.test_labels
-    weights = _f1_weights(order, np.asarray(groups), count_known(check_labels(gold))[0] > 0)
+    is_known = count_known(check_labels(gold))[0] > 0
+    weights = _f1_weights(order, np.asarray(groups), is_known)
     predictions = np.stack([run.test_predictions for run in all_runs])
     probabilities = np.stack([run.test_probabilities for run in all_runs])
     rankings = min(num_resamples, _MAX_RANKINGS)
@@ -99,6 +100,7 @@ def compare_variants(
             "f1": {name: float(values[index]) for name, values in f1.items()},
         }
         for index, group in zip(order, groups, strict=True)
+        if is_known[index]
     }
     return {"variants": summary, "labels": labels}
 
