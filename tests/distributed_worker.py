@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
@@ -40,6 +42,11 @@ TERMS: dict[str, dict[str, Any]] = {
     "matching_memory": {"correlation_loss": "matching", "contrastive_memory_size": 12, **CONTRASTIVE},
     "lca_weighted": {"correlation_loss": "lca", "class_weights": "sqrt", "encoder_loss_weight": 0.5, **CONTRASTIVE},
     "accumulated": {"correlation_loss": "matching", "gradient_accumulation_steps": 2, "max_steps": 6, **CONTRASTIVE},
+    "unknown_labels": {
+        **{"correlation_loss": "matching", "correlation_loss_weight": 0.02},
+        **{"contrastive_memory_size": 12, "class_weights": "sqrt"},
+        **CONTRASTIVE,
+    },
     "no_auxiliary": {"auxiliary_loss_weight": 0.0, "max_steps": 3},
     "no_base": {"base_loss_weight": 0.0, "max_steps": 3, **CONTRASTIVE},
 }
@@ -72,7 +79,17 @@ class Recorder(TrainerCallback):
                 self.gradients[name] = None if parameter.grad is None else parameter.grad.clone()
 
 
-def make_trainer(kind: str, encoders: Path, folder: Path, num_processes: int, **options: Any) -> StackedEmotionTrainer:
+def without_some_labels(rows: datasets.Dataset) -> datasets.Dataset:
+    """The rows with a third of their labels unknown, and some without any known label."""
+    labels = np.asarray(rows["labels"], dtype=np.float32)
+    labels[np.random.default_rng(0).random(labels.shape) < 0.33] = np.nan
+    labels[::7] = np.nan
+    return rows.remove_columns("labels").add_column("labels", list(labels))
+
+
+def make_trainer(
+    kind: str, encoders: Path, folder: Path, num_processes: int, *, is_complete: bool = True, **options: Any
+) -> StackedEmotionTrainer:
     """A trainer whose batches hold eight texts over all processes; `options` are training arguments."""
     model, tokenizer = build(kind, encoders)
     fields = {
@@ -92,7 +109,7 @@ def make_trainer(kind: str, encoders: Path, folder: Path, num_processes: int, **
         "warmup_steps": 0,
         "max_grad_norm": 0.0,
     }
-    rows = encode(tokenizer)
+    rows = encode(tokenizer) if is_complete else without_some_labels(encode(tokenizer))
     return StackedEmotionTrainer(
         model=model,
         args=StackedEmotionTrainingArguments(str(folder), **{**fields, **options}),
@@ -107,14 +124,15 @@ def make_trainer(kind: str, encoders: Path, folder: Path, num_processes: int, **
 def with_thresholds(prediction: EvalPrediction) -> dict[str, float]:
     """The metrics of training, the rows they are from, and the thresholds found."""
     probabilities = 1 / (1 + torch.from_numpy(prediction.predictions).double().neg().exp().numpy())
-    thresholds = tune_thresholds(prediction.label_ids.astype(int), probabilities)
+    thresholds = tune_thresholds(prediction.label_ids, probabilities)
     names = {f"threshold_{index}": value for index, value in enumerate(thresholds)}
     return compute_validation_metrics(prediction) | names | {"num_rows": len(prediction.label_ids)}
 
 
 def train(kind: str, terms: str, encoders: Path, folder: Path, num_processes: int) -> Results:
     """Losses, first gradients and last weights of a few steps without dropout, and an evaluation."""
-    trainer = make_trainer(kind, encoders, folder, num_processes, **TERMS[terms])
+    is_complete = terms != "unknown_labels"
+    trainer = make_trainer(kind, encoders, folder, num_processes, is_complete=is_complete, **TERMS[terms])
     without_dropout(trainer.model)
     recorder = Recorder()
     trainer.add_callback(recorder)

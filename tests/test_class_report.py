@@ -47,6 +47,23 @@ def test_rows_are_in_the_order_of_frequency_with_the_f1_of_scikit_learn() -> Non
     assert abs(report.frequent_rare_gap) > 1e-3
 
 
+def test_a_label_that_no_text_knows_has_no_f1_and_no_part_in_the_means(tmp_path: Path) -> None:
+    labels = make_rows(0).astype(np.float64)
+    labels[::2, 0], labels[:, 1] = np.nan, np.nan
+    callback = ClassReportCallback(NAMES, COUNTS)
+    report = callback.report(labels, make_rows(1))
+    by_name = {row.label: row for row in report.rows}
+    assert (by_name["joy"].f1, by_name["joy"].support) == (None, 0)
+    assert by_name["anger"].support == np.nansum(labels[:, 0])
+    assert by_name["anger"].f1 == pytest.approx(f1_score(labels[1::2, 0], make_rows(1)[1::2, 0]))
+    assert report.macro_f1_frequent == by_name["love"].f1
+    state = TrainerState(global_step=1, is_world_process_zero=True)
+    probabilities = 0.1 + 0.8 * make_rows(1)
+    callback.on_predictions(TrainingArguments(str(tmp_path)), state, EvaluationPredictions(labels, probabilities))
+    written = json.loads((tmp_path / "class_report_1.json").read_text(encoding="utf-8"))
+    assert next(row for row in written["rows"] if row["label"] == "joy")["f1"] is None
+
+
 def test_gap_by_hand() -> None:
     """The frequent label is predicted perfectly, the middle one half right, the rare one never."""
     labels = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [1, 0, 1]])

@@ -22,10 +22,11 @@ from test_trainer import largest_difference
 from scripts import train
 
 HERE = Path(__file__).resolve().parent
-DEFAULT = ["train-ours-matching_memory"]
+DEFAULT = ["train-ours-unknown_labels"]
 SLOW = [
     *("train-stock-laplacian", "resume-ours-group_by_length", "refusal-stock-none"),
     *(f"train-ours-{terms}" for terms in ("laplacian", "lca_weighted", "accumulated", "no_auxiliary", "no_base")),
+    "train-ours-matching_memory",
     *(f"train-stock-{terms}" for terms in ("matching_memory", "lca_weighted", "accumulated", "no_base")),
     *("resume-ours-random", "resume-stock-group_by_length", "fsdp-ours-none"),
 ]

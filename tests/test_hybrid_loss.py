@@ -113,6 +113,51 @@ def test_memory_is_kept_by_the_loss_and_only_filled_in_training_mode() -> None:
 # ------------------------------------------------------------------------------------------------------ class weights
 
 
+def test_the_base_loss_is_the_mean_over_the_known_cells_of_the_batch_each_with_its_weight() -> None:
+    labels = CASES["graded labels"]
+    logits, _, auxiliary, encoders = inputs(labels)
+    loss = HybridLoss(statistics(class_weights=CLASS_WEIGHTS), weights=HybridLossWeights(encoder=1.0))
+    terms = loss(LossInputs(logits, labels, auxiliary_logits=auxiliary, encoder_logits=encoders))
+
+    def by_loop(z: torch.Tensor) -> float:
+        total, num_known = 0.0, 0
+        for row, gold in zip(z.tolist(), labels.tolist(), strict=True):
+            for logit, y, weight in zip(row, gold, CLASS_WEIGHTS, strict=True):
+                if y == y:
+                    p = 1 / (1 + math.exp(-logit))
+                    total += (1 + y * (weight - 1)) * (-y * math.log(p) - (1 - y) * math.log(1 - p))
+                    num_known += 1
+        return total / num_known
+
+    assert terms["base"].item() == pytest.approx(by_loop(logits), rel=1e-6)
+    assert terms["auxiliary"].item() == pytest.approx(0.3 * by_loop(auxiliary), rel=1e-6)
+    singles = [by_loop(encoders[:, index]) for index in range(2)]
+    assert terms["encoder"].item() == pytest.approx(sum(singles) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("base", BASE_LOSSES)
+@pytest.mark.parametrize("correlation", ["matching", "lca"])
+def test_a_batch_that_knows_nothing_is_a_zero_that_keeps_the_graph(base: str, correlation: str) -> None:
+    labels = CASES["nothing known"]
+    tensors = [values.requires_grad_() for values in inputs(labels)]
+    logits, states, auxiliary, encoders = tensors
+    loss = HybridLoss(statistics(), base, correlation=correlation, weights=EVERY_TERM)
+    terms = loss(LossInputs(logits, labels, states, auxiliary, encoders))
+    assert [value.item() for value in terms.values()] == [0.0] * 5
+    torch.stack(list(terms.values())).sum().backward()
+    for values in tensors:
+        assert values.grad is not None
+        assert not values.grad.any()
+
+
+def test_statistics_count_the_texts_that_know_a_label() -> None:
+    rows = [[1, math.nan, 0.5], [math.nan, math.nan, 0.25], [1, 0, 0], [0, 1, math.nan]]
+    found = LabelStatistics.from_labels(rows)
+    assert (found.label_counts, found.num_samples) == ([2.0, 1.0, 0.75], [3, 2, 3])
+    assert np.isfinite(found.correlation).all()
+    assert found.correlation[0, 1] == -1.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_class_weights_are_those_of_torch(dtype: torch.dtype) -> None:
     logits = torch.cat([random_logits(), extreme_logits(LABELS)]).to(dtype).requires_grad_()

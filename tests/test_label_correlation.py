@@ -42,6 +42,16 @@ def test_distance_is_the_root_mean_square_over_pairs() -> None:
     assert report.distance > 0.05
 
 
+def test_predictions_are_compared_on_the_texts_that_know_both_labels() -> None:
+    labels, predictions = make_rows(0).astype(np.float64), make_rows(1)
+    labels[::2, 0] = np.nan
+    report = LabelCorrelationCallback(NAMES).report(labels, predictions)
+    for name, rows in (("gold", labels), ("predicted", predictions)):
+        expected = label_correlation(rows[1::2], smoothing=10.0)[0]
+        assert getattr(report, name)[0] == pytest.approx(expected.tolist()), name
+    assert report.predicted[1][2] == pytest.approx(label_correlation(predictions, smoothing=10.0)[1, 2])
+
+
 def test_distance_at_its_limits() -> None:
     together, apart = np.array([[1, 1], [0, 0]] * 5), np.array([[1, 0], [0, 1]] * 5)
     callback = LabelCorrelationCallback(["a", "b"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -118,6 +119,18 @@ def test_metric_equals_what_the_trainer_logs(folder: Path, dtype: type) -> None:
     result = metric.compute(references=labels, prediction_scores=scores, per_label=True, **options)
     assert result == multilabel_metrics(labels, scores, **options)
     assert [key for key in result if "/" not in key] == list(SUMMARY_METRICS)
+
+
+def test_unknown_and_graded_references_pass_through_arrow(folder: Path) -> None:
+    references = [[0.25, 1.0], [None, 0.0], [0.75, math.nan], [1.0, None]]
+    scores = np.array([[0.2, 0.9], [0.5, 0.3], [0.6, 0.1], [0.7, 0.8]])
+    expected = multilabel_metrics(np.array(references, dtype=np.float64), scores)
+    found = load(folder, "probabilities").compute(references=references, prediction_scores=scores, per_label=True)
+    assert found == expected
+    assert {"macro_pearson", "macro_mae", "pearson/0"} < found.keys()
+    hard = load(folder).compute(references=references, predictions=scores >= 0.5, num_resamples=50)
+    assert hard["hamming_loss"] == expected["hamming_loss"]
+    assert np.isfinite(hard["macro_f1_interval"]).all()
 
 
 def test_values_per_label_as_a_table(folder: Path) -> None:

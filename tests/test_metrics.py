@@ -193,10 +193,7 @@ def test_arguments_are_not_changed() -> None:
         ([0, 1], r"`labels` must have shape \(num_samples, num_labels\), got \(2,\); pass one row per sample"),
         (np.zeros((0, 3)), r"`labels` must have at least one sample and one label, got shape \(0, 3\)"),
         (np.zeros((3, 0)), r"`labels` must have at least one sample and one label, got shape \(3, 0\)"),
-        (
-            [[0, 1, -100]],
-            r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got -100; pass multi-hot",
-        ),
+        ([[0, 1, -100]], r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got -100; pass multi"),
         ([[0.0, 1.0, math.inf]], r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got inf"),
         ([[0.0, 1.0, 1.5]], r"`labels` must lie in \[0, 1\], or be NaN where a label is unknown, got 1\.5"),
     ],

@@ -358,6 +358,19 @@ def test_one_stack_of_seven_architectures_trains_saves_and_reloads(tmp_path: Pat
 # ---------------------------------------------------------------------------------------------------- loss, inputs
 
 
+def test_loss_is_the_mean_over_known_labels(model: Classifier, batch: Batch) -> None:
+    labels = 0.75 * LABELS.float()
+    labels[0], labels[1, 2] = torch.nan, torch.nan
+    output = model(**batch, labels=labels)
+    known = ~labels.isnan()
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(output.logits[known], labels[known])
+    assert_near(output.loss, expected, 1e-6)
+    nothing = model(**batch, labels=torch.full_like(labels, torch.nan)).loss
+    nothing.backward()
+    assert nothing.item() == 0.0
+    assert not model.classifier.weight.grad.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bool])
 def test_loss_is_binary_cross_entropy_by_hand(model: Classifier, batch: Batch, dtype: torch.dtype) -> None:
     with torch.no_grad():

@@ -69,6 +69,13 @@ def test_one_column_and_empty_bins() -> None:
     assert figure.axes[0].containers[0][0].get_xydata().tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
+def test_unknown_labels_are_in_no_bin() -> None:
+    nan = float("nan")
+    figure = reliability_figure([[1, nan], [0.5, nan], [nan, nan]], {"only": [[0.9, 0.1], [0.9, 0.1], [0.1, 0.1]]})
+    assert figure.axes[0].containers[0][0].get_xydata().tolist() == [[pytest.approx(0.9), pytest.approx(0.75)]]
+    assert "macro 0.150, micro 0.150" in figure.axes[0].get_title()
+
+
 def test_picture_has_the_resolution_asked_for(figure: Figure) -> None:
     coarse, fine = (image.imread(io.BytesIO(figure_png(figure, dpi=dpi))) for dpi in (50, 100))
     assert 0.9 < coarse.shape[1] / (9.2 * 50) < 1.1

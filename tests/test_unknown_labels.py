@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from trainer_ext.data.stratification import divide_texts, iterative_stratification
+from trainer_ext.encoders.start import fit_shares
 from trainer_ext.evaluation.bootstrap import bootstrap_average_precision, bootstrap_f1, bootstrap_metrics
 from trainer_ext.evaluation.calibration import CALIBRATION_METHODS, calibration_metrics, fit_calibration
 from trainer_ext.evaluation.joint_thresholds import tune_joint_thresholds
@@ -324,3 +325,20 @@ def test_an_unknown_label_is_not_positive_for_the_splits() -> None:
     graded, _ = targets(60, is_graded=True)
     expected = iterative_stratification(is_positive(graded), [0.5, 0.5], 0)
     assert iterative_stratification(graded, [0.5, 0.5], 0).tolist() == expected.tolist()
+
+
+# ------------------------------------------------------------------------------------------------- where a head starts
+
+
+def test_shares_of_classifiers_come_from_known_cells() -> None:
+    gold, _ = targets()
+    signal = np.nan_to_num(gold) * np.reshape([1, 3], (2, 1, 1))
+    logits = np.random.default_rng(1).normal(size=(2, *gold.shape)) + signal
+    found = fit_shares(gold, logits)
+    other = np.where(np.isnan(gold), 50.0, logits)
+    assert found.tolist() == pytest.approx(fit_shares(gold, other).tolist(), abs=1e-6)
+    assert found[1] > found[0]
+    label = known_rows(gold, 0)
+    alone = fit_shares(gold[label, 0][:, None], logits[:, label, 0][..., None])
+    only = np.where(np.arange(len(NAMES)) == 0, gold, NAN)
+    assert fit_shares(only, logits).tolist() == pytest.approx(alone.tolist(), abs=1e-4)

@@ -22,13 +22,15 @@ from .metrics import check_labels, check_probabilities, format_metrics_table, mu
 
 _DESCRIPTION = """
 Metrics of multi-label classification in one pass: F1, precision, recall, Jaccard index, Hamming loss and subset
-accuracy from hard predictions; with probabilities also ROC AUC and average precision. Values per label and bootstrap
-intervals on request. The definitions are those of scikit-learn.
+accuracy from hard predictions; with probabilities also ROC AUC and average precision, and beside graded gold Pearson's
+r and the mean absolute error. Unknown gold labels are left out. Values per label and bootstrap intervals on request.
+The definitions are those of scikit-learn.
 """
 
 _INPUTS_DESCRIPTION = """
 Args:
-    references (`list` of `list` of `int`): Gold labels, one row per sample, one 0 or 1 per label.
+    references (`list` of `list` of `float`): Gold labels, one row per sample, a number in [0, 1] per label, NaN where
+        it is not known. A graded label is positive from 0.5 on.
     predictions (`list` of `list` of `int`): Predictions of the same shape, 0 or 1. Only in the default configuration.
     prediction_scores (`list` of `list` of `float`): Probabilities of the same shape. Only in the configuration
         "probabilities".
@@ -37,7 +39,8 @@ Args:
     label_names (`list` of `str`, *optional*): Names for the keys per label; by default "0", "1", and so on.
     zero_division (`float`, *optional*, defaults to 0.0): The value in [0, 1] of a ratio whose denominator is 0.
     per_label (`bool`, *optional*, defaults to `False`): Add `f1/<label>`, `precision/<label>`, `recall/<label>`,
-        `support/<label>` and, with probabilities, `roc_auc/<label>`.
+        `support/<label>` and, with probabilities, `roc_auc/<label>`, beside graded gold `pearson/<label>` and
+        `mae/<label>`.
     num_resamples (`int`, *optional*, defaults to 0): With 1 or more, add `<key>_interval`, a list of two ends, for
         every key but the supports and the ranking metrics, from as many bootstrap resamples of the samples.
     confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
@@ -48,8 +51,8 @@ Args:
 Returns:
     `dict`: `macro_f1`, `micro_f1`, `weighted_f1`, `samples_jaccard`, `micro_jaccard`, `hamming_loss`,
     `subset_accuracy`, `macro_precision`, `macro_recall`, `micro_precision`, `micro_recall`; with probabilities also
-    `macro_roc_auc` and `macro_average_precision`; and the keys of the options. All lie in [0, 1]; lower is better
-    for `hamming_loss` alone.
+    `macro_roc_auc` and `macro_average_precision`, beside graded gold `macro_pearson` and `macro_mae`; and the keys of
+    the options. All but Pearson's r lie in [0, 1]; lower is better for `hamming_loss` and `macro_mae` alone.
 
 Examples:
 

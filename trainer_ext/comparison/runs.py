@@ -18,6 +18,8 @@ from ..data.loading import EmotionData
 from ..encoders.start import fit_shares
 from ..errors import InputError
 from ..evaluation.calibration import calibrated_probabilities, mean_logits, probability_logits, weighted_logits
+from ..evaluation.label_statistics import count_positives
+from ..evaluation.metrics import Labels, check_labels
 from ..evaluation.results import choose_calibration, choose_thresholds
 from ..files import replacing
 from ..recipe import ModelArguments
@@ -32,7 +34,8 @@ class RunPredictions:
         label_names (`np.ndarray` of shape `(num_labels,)`): Names.
         train_counts (`np.ndarray` of shape `(num_labels,)`): Training texts with each label.
         thresholds (`np.ndarray` of shape `(num_labels,)`): Chosen on the validation texts.
-        test_labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels, boolean.
+        test_labels (`np.ndarray` of shape `(num_samples, num_labels)`): Gold labels, boolean, or in [0, 1] with NaN
+            where unknown.
         test_probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): As the model gives them, calibrated.
         test_digest (`np.ndarray` of shape `()`): Hash of the test texts and their labels.
         validation_labels, validation_probabilities, validation_digest (`np.ndarray`): Likewise; without texts, of
@@ -42,10 +45,10 @@ class RunPredictions:
     label_names: npt.NDArray[np.str_]
     train_counts: npt.NDArray[np.int64]
     thresholds: npt.NDArray[np.float64]
-    test_labels: npt.NDArray[np.bool_]
+    test_labels: Labels
     test_probabilities: npt.NDArray[np.float32]
     test_digest: npt.NDArray[np.str_]
-    validation_labels: npt.NDArray[np.bool_]
+    validation_labels: Labels
     validation_probabilities: npt.NDArray[np.float32]
     validation_digest: npt.NDArray[np.str_]
 
@@ -72,7 +75,7 @@ class RunPredictions:
             arrays[f"{split}_labels"], arrays[f"{split}_digest"] = split_arrays(data, split)
             nothing = np.zeros((0, len(data.label_names)), dtype=np.float32)
             arrays[f"{split}_probabilities"] = probabilities.get(split, nothing)
-        train_counts = split_arrays(data, "train")[0].sum(axis=0)
+        train_counts = count_positives(split_arrays(data, "train")[0])
         return cls(np.array(data.label_names), train_counts, thresholds, **arrays)
 
     def save(self, path: Path) -> None:
@@ -98,12 +101,12 @@ def predictions_file(folder: Path) -> Path:
     return other if other.exists() and not path.exists() else path
 
 
-def split_arrays(data: EmotionData, split: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+def split_arrays(data: EmotionData, split: str) -> tuple[Labels, npt.NDArray[np.str_]]:
     """Labels of a split, `(num_samples, num_labels)`, and the hash of its texts and labels; of a missing one empty."""
     digest = hashlib.sha256()
-    labels = np.zeros((0, len(data.label_names)), dtype=np.bool_)
+    labels: Labels = np.zeros((0, len(data.label_names)), dtype=np.bool_)
     if split in data.splits:
-        labels = np.asarray(data.splits[split]["labels"], dtype=np.float32) > 0
+        labels = check_labels(np.asarray(data.splits[split]["labels"], dtype=np.float32))
         for text in data.splits[split]["text"]:
             digest.update(text.encode() + b"\0")
         digest.update(labels.tobytes())

@@ -18,8 +18,8 @@ from ..evaluation.bootstrap import (
     mean_over_resampled_runs,
     percentile_interval,
 )
-from ..evaluation.label_statistics import frequency_groups
-from ..evaluation.metrics import multilabel_metrics
+from ..evaluation.label_statistics import count_positives, frequency_groups
+from ..evaluation.metrics import check_labels, count_known, multilabel_metrics
 from .runs import RunPredictions, check_same_texts
 
 SUMMARY = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
@@ -57,8 +57,8 @@ def compare_variants(
           `<metric>_high`; and, but for the first variant, the difference to it, `<metric>_gain`, with
           `<metric>_gain_low`, `<metric>_gain_high`, `<metric>_p` and `<metric>_p_holm`, which is corrected over the
           variants.
-        - `"labels"`, from the most to the least frequent: `group`, `train_count`, `support` in the test texts and
-          `f1`, variant to the mean over its runs.
+        - `"labels"`, those that any test text knows, from the most to the least frequent: `group`, `train_count`,
+          `support` in the test texts and `f1`, variant to the mean over its runs.
 
     Raises:
         `InputError`: If the runs have different labels or test texts, or there are fewer than two labels.
@@ -70,8 +70,9 @@ def compare_variants(
     if len(first.label_names) < 2:
         raise InputError(f"Frequent and rare labels need at least 2 labels, got {len(first.label_names)}.")
     order, groups = frequency_groups(first.train_counts)
-    weights = _f1_weights(order, np.asarray(groups))
     gold = first.test_labels
+    is_known = count_known(check_labels(gold))[0] > 0
+    weights = _f1_weights(order, np.asarray(groups), is_known)
     predictions = np.stack([run.test_predictions for run in all_runs])
     probabilities = np.stack([run.test_probabilities for run in all_runs])
     rankings = min(num_resamples, _MAX_RANKINGS)
@@ -90,23 +91,27 @@ def compare_variants(
         means[name] = dict(zip(TESTED, [*drawn[0].T, drawn[1]], strict=True))
         summary[name], f1[name] = _entry(runs, weights, means[name])
     _add_gains(summary, means)
+    supports = count_positives(gold)
     labels = {
         str(first.label_names[index]): {
             "group": group,
             "train_count": int(first.train_counts[index]),
-            "support": int(first.test_labels[:, index].sum()),
+            "support": int(supports[index]),
             "f1": {name: float(values[index]) for name, values in f1.items()},
         }
         for index, group in zip(order, groups, strict=True)
+        if is_known[index]
     }
     return {"variants": summary, "labels": labels}
 
 
-def _f1_weights(order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """The weight of each label's F1 in each of `F1_MEANS`, `(num_labels, 4)`."""
-    members = {group: np.isin(np.arange(len(order)), order[groups == group]) for group in ("frequent", "rare")}
-    frequent, rare = (chosen / chosen.sum() for chosen in members.values())
-    return np.stack([np.full(len(order), 1.0 / len(order)), frequent, rare, frequent - rare], axis=1)
+def _f1_weights(
+    order: npt.NDArray[np.intp], groups: npt.NDArray[np.str_], is_known: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The weight of each label's F1 in each of `F1_MEANS`, `(num_labels, 4)`; 0 for one that no test text knows."""
+    members = [np.isin(np.arange(len(order)), order[groups == group]) & is_known for group in ("frequent", "rare")]
+    every, frequent, rare = (chosen / max(chosen.sum(), 1) for chosen in (is_known, *members))
+    return np.stack([every, frequent, rare, frequent - rare], axis=1)
 
 
 def _mean_of_defined(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -120,7 +125,7 @@ def _entry(
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
     """One variant by itself, and the F1 of its labels."""
     metrics = [multilabel_metrics(run.test_labels, run.test_probabilities, thresholds=run.thresholds) for run in runs]
-    f1 = np.array([[metric[f"f1/{label}"] for label in range(len(weights))] for metric in metrics])
+    f1 = np.nan_to_num([[metric[f"f1/{label}"] for label in range(len(weights))] for metric in metrics])
     values = {name: np.array([metric[name] for metric in metrics]) for name in SUMMARY}
     values |= dict(zip(F1_MEANS, (f1 @ weights).T, strict=True))
     entry: dict[str, Any] = {"num_runs": len(runs)}

@@ -23,7 +23,7 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, la
 
 from ..data.batching import LENGTH_COLUMN, length_batches
 from ..evaluation.calibration import sigmoid
-from ..evaluation.metrics import check_labels
+from ..evaluation.metrics import check_labels, is_known
 from ..precision import autocast
 
 MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
@@ -118,20 +118,23 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
     few samples shares are nearly equal. Shares are these slopes divided by their sum.
 
     Args:
-        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels, 0 or 1.
+        labels (`ArrayLike` of shape `(num_samples, num_labels)`): Gold labels in [0, 1], NaN where unknown; the
+            likelihood is that of the known ones.
         logits (`ArrayLike` of shape `(num_classifiers, num_samples, num_labels)`): Of every classifier.
 
     Returns:
         `np.ndarray` of shape `(num_classifiers,)`: Shares, which sum to 1; equal ones where no slope is above 0.
     """
-    gold, scores = check_labels(labels), np.asarray(logits, dtype=np.float64)
-    count = len(scores)
+    targets, scores = check_labels(labels), np.asarray(logits, dtype=np.float64)
+    known, gold = is_known(targets), np.nan_to_num(targets.astype(np.float64))
+    count, num_known = len(scores), max(known.sum(), 1)
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         combined = np.tensordot(parameters[:count], scores, axes=1) + parameters[count:]
-        residuals = sigmoid(combined) - gold
+        residuals = (sigmoid(combined) - gold) * known
         gradient = np.concatenate([np.tensordot(scores, residuals, axes=2), residuals.sum(axis=0)])
-        return (np.logaddexp(0.0, combined) - gold * combined).mean(), gradient / gold.size
+        losses = (np.logaddexp(0.0, combined) - gold * combined) * known
+        return losses.mean() * (known.size / num_known), gradient / num_known
 
     start = np.concatenate([np.full(count, 1 / count), np.zeros(gold.shape[1])])
     bounds = [(0.0, None)] * count + [(None, None)] * gold.shape[1]
@@ -141,8 +144,9 @@ def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.f
     if not spread.any():
         return np.full(count, 1 / count)
     probabilities = sigmoid(np.tensordot(slopes, scores, axes=1) + parameters[count:])
-    curvature = probabilities * (1.0 - probabilities)
-    centred = scores - (curvature * scores).sum(axis=1, keepdims=True) / curvature.sum(axis=0)
+    curvature = probabilities * (1.0 - probabilities) * known
+    total = np.maximum(curvature.sum(axis=0), np.finfo(np.float64).tiny)
+    centred = scores - (curvature * scores).sum(axis=1, keepdims=True) / total
     covariance = np.linalg.pinv(np.einsum("nl,enl,fnl->ef", curvature, centred, centred))
     by_chance = np.trace(covariance) - covariance.mean(axis=0).sum()
     slopes = slopes.mean() + max(0.0, 1.0 - by_chance / (spread**2).sum()) * spread

@@ -95,8 +95,7 @@ def check_predictions(
         `ValueError`: If the shape differs from `shape`, or a value is neither 0 nor 1.
     """
     array = _check_matrix(values, name)
-    is_valid = (array == 0) | (array == 1)
-    if not is_valid.all():
+    if array.dtype != np.bool_ and not (is_valid := (array == 0) | (array == 1)).all():
         raise ValueError(
             f"`{name}` must hold only 0 and 1, got {array[~is_valid].tolist()[0]!r}; "
             "pass multi-hot rows, not label ids, padding or scores."

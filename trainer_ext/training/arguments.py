@@ -84,10 +84,11 @@ class StackedEmotionTrainingArguments(TrainingArguments):
     texts. `docs/fields.md` and `--help` describe every field, from the `help` in its metadata.
 
     Gradient accumulation: `gradient_accumulation_steps` batches are one larger batch for every term that is a mean
-    over texts: all base losses, the auxiliary and the encoder term, `"laplacian"` and `"lca"`. The contrastive term
-    and `"matching"` compare the texts of a batch with one another, and see only the pairs within each of the
-    accumulated batches; `contrastive_memory_size` brings the contrastive term the texts of the batches before, without
-    gradients. Several processes, on the contrary, are one larger batch for every term.
+    over texts: all base losses, the auxiliary and the encoder term, `"laplacian"` and `"lca"`. With unknown labels
+    each batch is the mean over its own known ones. The contrastive term and `"matching"` compare the texts of a batch
+    with one another, and see only the pairs within each of the accumulated batches; `contrastive_memory_size` brings
+    the contrastive term the texts of the batches before, without gradients. Several processes, on the contrary, are
+    one larger batch for every term, and the known labels of all of them count.
 
     Raises:
         `InputError`: If a field, or two of them together, cannot be used.
@@ -393,7 +394,7 @@ class StackedEmotionTrainingArguments(TrainingArguments):
         The hybrid loss of these arguments.
 
         Args:
-            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels, 0 or 1.
+            labels (`ArrayLike` of shape `(num_samples, num_labels)`): Training labels in [0, 1], NaN where unknown.
             label_names (`Sequence[str]` of length `num_labels`): The labels that `label_weights` may name.
 
         Raises:
