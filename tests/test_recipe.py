@@ -162,7 +162,7 @@ def test_languages_are_those_of_the_data(tmp_path: Path) -> None:
     assert recipe.model.languages == ["ar", "pt-BR"]
     assert load(tmp_path, "languages: [ar]\n", "--train_file", "b").model.languages is None
     assert load(tmp_path, "languages: [ar]\n", "--train_file=b", "--languages=[en]").model.languages == ["en"]
-    for code in ("Arabic", "a", "ar_EG", 7):
+    for code in ("Arabic", "a", "ar_EG", "7"):
         with pytest.raises(ValueError, match=f"`languages` must be codes such as ar, arq or pt-BR, got {code!r}"):
             load(tmp_path, f"languages: [{code}]\n")
 
@@ -435,7 +435,7 @@ def test_sources_share_the_fields_above_and_have_their_own(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("sources: {a: train.csv}\n", "`sources.a` must be a mapping of fields, got 'train.csv'."),
+        ("sources: {a: train.csv}\n", "`sources.a` must be of type dict[str, Any], got 'train.csv'."),
         ("sources: {a: {train_fil: x.csv}}\n", "`sources.a`: unknown field `train_fil`; did you mean `train_file`?"),
         ("sources: {a: {weight: heavy}}\n", "`sources.a`: `weight` must be of type float, got 'heavy'."),
         (

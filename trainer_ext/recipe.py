@@ -160,10 +160,8 @@ class NamedSourceArguments(SourceArguments):
         check_choices(self)
 
 
-def _source(name: str, entries: Any, shared: Mapping[str, Any]) -> NamedSourceArguments:
+def _source(name: str, entries: Mapping[str, Any], shared: Mapping[str, Any]) -> NamedSourceArguments:
     """A source from its own fields and those that all share."""
-    if not isinstance(entries, dict):
-        raise InputError(f"`sources.{name}` must be a mapping of fields, got {entries!r}.")
     values = {
         key: value.replace("{source}", name) if isinstance(value, str) else value
         for key, value in {**shared, **entries}.items()
