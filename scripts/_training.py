@@ -31,7 +31,7 @@ from trainer_ext.encoders.start import format_shares, start_from_classifiers
 from trainer_ext.encoders.trained import trained_classifiers
 from trainer_ext.errors import InputError, check_integer
 from trainer_ext.evaluation.label_statistics import count_positives
-from trainer_ext.evaluation.results import results_json
+from trainer_ext.evaluation.results import MIN_SPREAD, SAME_ANSWER, results_json
 from trainer_ext.files import locked, remove_leftovers
 from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
 from trainer_ext.reports.class_report import ClassReportCallback
@@ -372,7 +372,9 @@ def _save(
     num_texts = {split: len(rows) for split, rows in data.splits.items()}
     if run.recipe.distillation.unlabelled_file:
         num_texts["unlabelled"] = num_rows - num_texts["train"]
-    summary = summarise_training(run.recipe, name, num_texts)
+    split = "test" if "test" in data.splits else "validation"
+    warnings = [SAME_ANSWER] if results.get(f"{split}_logit_spread", 1.0) < MIN_SPREAD else []
+    summary = summarise_training(run.recipe, name, num_texts, data.agreement, warnings)
     labels = dataset_labels(data.splits["train"])
     reports: dict[str, str | bytes] = {
         "label_statistics.json": _label_statistics(labels, data.label_names, model.config),

@@ -414,3 +414,21 @@ def test_summary_of_a_training_holds_no_path_of_this_machine(trained: Trained) -
     assert summary.settings["training_mode"] == "joint"
     assert list(summary.versions) == ["transformers", "torch"]
     assert str(trained.data) not in summary.to_json()
+
+
+def test_card_has_the_data_sets_the_agreement_and_the_warnings() -> None:
+    data = {"dataset": "user/emotions", "dataset_config": None, "dataset_revision": None, "files": {}}
+    own = {**data, "dataset": None, "files": {"train": "a.csv", "test": "b.csv"}}
+    sources = {
+        "hub": data | {"language": "en", "evaluated_only": False},
+        "own": own | {"language": None, "evaluated_only": True},
+    }
+    summary = TrainingSummary("mine", sources=sources, agreement={"joy": 0.256}, warnings=["It went wrong."])
+    results = RESULTS | {"test/hub/num_texts": 1200.0, "test/hub/macro_f1": 0.25}
+    metadata, body = card(results, summary)
+    assert metadata["datasets"] == ["user/emotions"]
+    assert table(body)["hub"] == ["user/emotions", "en", "trained on", "1,200", "0.250", "–", "–"]
+    assert table(body)["own"] == ["a.csv, b.csv", "–", "evaluated only", "–", "–", "–", "–"]
+    assert "Trained on 2 data sets together." in body
+    assert "Krippendorff's alpha: joy 0.26." in body
+    assert body.partition("## Limits")[2].startswith("\n\n- It went wrong.\n- It was made")

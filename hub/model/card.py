@@ -51,6 +51,19 @@ class LabelRow(NamedTuple):
     f1: float | None
 
 
+class SourceRow(NamedTuple):
+    """A data set's row in the table of several; a number that was not measured is `None`."""
+
+    name: str
+    data: str
+    language: str | None
+    use: str
+    num_texts: float | None
+    macro_f1: float | None
+    micro_f1: float | None
+    samples_jaccard: float | None
+
+
 @dataclass(frozen=True)
 class CardContext:
     """
@@ -134,6 +147,20 @@ class CardContext:
     def metrics(self) -> list[str]:
         """The metrics of the whole split that were measured."""
         return [key for key in _METRICS if f"{self.split}_{key}" in self.results]
+
+    @property
+    def source_rows(self) -> list[SourceRow]:
+        """A row per data set, where there are several."""
+        return [
+            SourceRow(
+                name,
+                source["dataset"] or ", ".join(dict.fromkeys(source["files"].values())),
+                source["language"],
+                "evaluated only" if source["evaluated_only"] else "trained on",
+                *(self.results.get(f"{self.split}/{name}/{key}") for key in SourceRow._fields[4:]),
+            )
+            for name, source in self.summary.sources.items()
+        ]
 
     def result(self, key: str) -> float | None:
         """A result on the reported split."""
@@ -229,7 +256,7 @@ def _metadata(card: CardContext) -> ModelCardData:
         base_model=base_models or None,
         # Of several base models the Hub would take it for a merge of their weights.
         base_model_relation="finetune" if base_models else None,
-        datasets=[card.summary.dataset] if card.summary.dataset else None,
+        datasets=card.summary.datasets or None,
         metrics=sorted({result.metric_type for result in model_index}) or None,
         model_name=card.location.rpartition("/")[2],
         eval_results=model_index or None,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from trainer_ext.errors import InputError
-from trainer_ext.recipe import Recipe
+from trainer_ext.recipe import Recipe, SourceArguments
 
 SUMMARY_NAME = "training_summary.json"
 
@@ -46,6 +46,10 @@ class TrainingSummary:
         settings (`dict[str, Any]`): Training settings worth knowing.
         versions (`dict[str, str]`): Package to version.
         teachers (`list[str]`): The models that this one was distilled from, in a few words or by Hub id.
+        sources (`dict[str, dict]`): Name to `dataset`, `dataset_config`, `dataset_revision`, `files`, `language` and
+            `evaluated_only`, where there are several data sets; those above are empty then.
+        agreement (`dict[str, float]`): Krippendorff's alpha by label, where several raters gave the training labels.
+        warnings (`list[str]`): Things that went wrong in the training.
     """
 
     name: str
@@ -58,6 +62,15 @@ class TrainingSummary:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     teachers: list[str] = field(default_factory=list)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The Hub ids of all data sets that were trained on."""
+        trained = [source["dataset"] for source in self.sources.values() if not source["evaluated_only"]]
+        return list(dict.fromkeys(filter(None, [self.dataset, *trained])))
 
     def to_json(self) -> str:
         """The content of `training_summary.json`."""
@@ -80,7 +93,13 @@ def read_summary(folder: Path) -> TrainingSummary:
         raise InputError(f"{path} is not the summary of a training: {error}. Train again, or delete it.") from error
 
 
-def summarise_training(recipe: Recipe, name: str, num_texts: Mapping[str, int]) -> TrainingSummary:
+def summarise_training(
+    recipe: Recipe,
+    name: str,
+    num_texts: Mapping[str, int],
+    agreement: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
+) -> TrainingSummary:
     """
     The summary of a training; of a file or folder it has only the name.
 
@@ -88,26 +107,45 @@ def summarise_training(recipe: Recipe, name: str, num_texts: Mapping[str, int]) 
         recipe ([`Recipe`]): Its recipe.
         name (`str`): The recipe's name.
         num_texts (`Mapping[str, int]`): Split, or `unlabelled`, to its number of texts.
+        agreement (`Mapping[str, float]`, *optional*): Agreement of the raters, by label.
+        warnings (`Sequence[str]`, *optional*): Things that went wrong.
     """
-    source, model, distillation = recipe.data, recipe.model, recipe.distillation
-    files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
-    files["unlabelled"] = distillation.unlabelled_file
-    dataset = source.dataset_name
-    if dataset and Path(dataset).exists():
-        dataset, files["train"] = None, dataset
+    model, distillation = recipe.model, recipe.distillation
+    sources = {
+        name: _data(source) | {"language": source.language, "evaluated_only": source.evaluated_only}
+        for name, source in recipe.data.named_sources().items()
+    }
+    data = {"files": {}} if sources else _data(recipe.data)
+    if distillation.unlabelled_file:
+        data["files"]["unlabelled"] = Path(distillation.unlabelled_file).name
     encoders = {"student": model.student} if model.student else model.encoders
     return TrainingSummary(
         name=name,
         encoders={key: _origin(encoder) for key, encoder in encoders.items()},
-        dataset=dataset,
-        dataset_config=source.dataset_config if dataset else None,
-        dataset_revision=source.dataset_revision if dataset else None,
-        files={split: Path(file).name for split, file in files.items() if file},
+        **data,
         num_texts=dict(num_texts),
         settings=_settings(recipe),
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
         teachers=[_origin(teacher) for teacher in distillation.teachers],
+        sources=sources,
+        agreement=dict(agreement or {}),
+        warnings=list(warnings),
     )
+
+
+def _data(source: SourceArguments) -> dict[str, Any]:
+    """The fields of a summary that say where texts and labels come from."""
+    files = {split: getattr(source, f"{split}_file") for split in ("train", "validation", "test")}
+    files["votes"] = source.votes_file
+    dataset = source.dataset_name
+    if dataset and Path(dataset).exists():
+        dataset, files["train"] = None, dataset
+    return {
+        "dataset": dataset,
+        "dataset_config": source.dataset_config if dataset else None,
+        "dataset_revision": source.dataset_revision if dataset else None,
+        "files": {split: Path(file).name for split, file in files.items() if file},
+    }
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

@@ -23,7 +23,7 @@ VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc"
 THRESHOLD_STRATEGIES = (*TUNED_STRATEGIES, "none")
 THRESHOLD_METRICS = ("macro_f1", *JOINT_METRICS)
 # Logits that differ by less from text to text say nothing of the text.
-_MIN_SPREAD = 1e-3
+MIN_SPREAD = 1e-3
 SAME_ANSWER = (
     "Warning: the model says the same of every text. An encoder that has collapsed does not recover: train again with "
     "a lower learning rate, with warm-up, or with another seed."
@@ -49,7 +49,7 @@ def labels_and_probabilities(prediction: EvalPrediction | EvalLoopOutput) -> tup
 def says_the_same(predictions: Any) -> bool:
     """Whether the logits of an evaluation, alone or the first of several outputs, are those of a collapsed model."""
     logits = None if predictions is None else _logits(predictions)
-    return logits is not None and len(logits) > 1 and logit_spread(logits) < _MIN_SPREAD
+    return logits is not None and len(logits) > 1 and logit_spread(logits) < MIN_SPREAD
 
 
 def logit_spread(logits: np.ndarray) -> float:
@@ -176,5 +176,5 @@ def results_table(
     error = f"Expected calibration error, mean over the labels: {metrics['macro_calibration_error']:.3f}"
     uncalibrated = metrics.get("macro_calibration_error_uncalibrated")
     before = "" if uncalibrated is None else f", {uncalibrated:.3f} before calibration"
-    warning = f"\n\n{SAME_ANSWER}" if metrics["logit_spread"] < _MIN_SPREAD else ""
+    warning = f"\n\n{SAME_ANSWER}" if metrics["logit_spread"] < MIN_SPREAD else ""
     return f"{table}\n\n{error}{before}.{warning}"
