@@ -302,12 +302,13 @@ def test_staging_fills_the_folder_with_the_same_bytes(folder: Path, tmp_path: Pa
         "app.py",
         "bootstrap.py",
         "metrics.py",
+        "metrics_table.py",
         "multilabel_emotion.py",
         "requirements.txt",
     ]
     assert contents == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     root = Path(__file__).resolve().parent.parent
-    for name in ("bootstrap.py", "metrics.py"):
+    for name in ("bootstrap.py", "metrics.py", "metrics_table.py"):
         assert contents[name] == (root / "trainer_ext" / "evaluation" / name).read_bytes()
     assert "{{" not in contents["README.md"].decode()
     assert lacking_packages(tmp_path, SPACE) == set()

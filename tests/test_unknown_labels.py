@@ -26,10 +26,10 @@ from trainer_ext.evaluation.label_statistics import (
 from trainer_ext.evaluation.metrics import (
     always_frequent_baseline,
     check_labels,
-    format_metrics_table,
     is_positive,
     multilabel_metrics,
 )
+from trainer_ext.evaluation.metrics_table import format_metrics_table
 from trainer_ext.evaluation.thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
 NAN = math.nan

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An `evaluate` metric for multi-label classification, from hard predictions or from probabilities."""
 
-# The two siblings lie beside this file once it is staged; a comment on their lines would be read by `evaluate`
+# The siblings lie beside this file once it is staged; a comment on their lines would be read by `evaluate`
 # 0.4.6 as a URL to fetch them from.
 # mypy: disable-error-code="import-not-found"
 
@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .bootstrap import bootstrap_metrics, percentile_interval
-from .metrics import check_labels, check_probabilities, format_metrics_table, multilabel_metrics
+from .metrics import check_labels, check_probabilities, multilabel_metrics
+from .metrics_table import format_metrics_table
 
 _DESCRIPTION = """
 Metrics of multi-label classification in one pass: F1, precision, recall, Jaccard index, Hamming loss and subset

@@ -12,7 +12,8 @@ from ..templates import render_template
 
 _HERE = Path(__file__).resolve().parent
 # The very files that the Trainer uses, so that both can only agree.
-_CORE = tuple(_HERE.parent.parent / "trainer_ext" / "evaluation" / name for name in ("bootstrap.py", "metrics.py"))
+_EVALUATION = _HERE.parent.parent / "trainer_ext" / "evaluation"
+_CORE = tuple(_EVALUATION / name for name in ("bootstrap.py", "metrics.py", "metrics_table.py"))
 _OWN = tuple(_HERE / name for name in ("app.py", "multilabel_emotion.py", "requirements.txt"))
 
 

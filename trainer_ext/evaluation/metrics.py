@@ -10,8 +10,7 @@ metrics. The module needs only numpy and the standard library, so it also works 
 """
 
 import math
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,8 +31,7 @@ SUMMARY_METRICS = (
     "macro_roc_auc",
     "macro_average_precision",
 )
-LABEL_METRICS = ("precision", "recall", "f1", "roc_auc")
-# Beside graded gold alone.
+# Per label, and as means over the labels; beside graded gold alone.
 GRADED_METRICS = ("pearson", "mae")
 
 # Booleans where every cell is 0 or 1; else targets, NaN where a label is not known.
@@ -138,7 +136,7 @@ def _check_matrix(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
         )
     if 0 in array.shape:
         raise ValueError(f"`{name}` must have at least one sample and one label, got shape {array.shape}.")
-    # Only numbers are compared with a number; None, which JSON has in place of NaN, becomes NaN.
+    # None, which JSON and Arrow have in place of NaN, becomes NaN.
     return array.astype(np.float64) if array.dtype == np.object_ else array
 
 
@@ -370,63 +368,6 @@ def always_frequent_baseline(
     return multilabel_metrics(gold, predictions=predictions, label_names=label_names, zero_division=zero_division)
 
 
-def format_metrics_table(
-    metrics: Mapping[str, float],
-    label_names: Sequence[str],
-    *,
-    name: str = "value",
-    columns: Mapping[str, Mapping[str, float]] | None = None,
-    num_digits: int = 3,
-) -> str:
-    """Format metrics as an aligned plain-text table for a terminal.
-
-    The first block has one row per summary metric and one column per result. The second has one row per label, with
-    the most frequent labels first: the support, precision, recall, F1 and ROC AUC of `metrics`, with graded gold also
-    Pearson's r and the mean absolute error, then the F1 of each of the other results. Missing and NaN values show as
-    `-`.
-
-    Args:
-        metrics (`Mapping[str, float]`): The main result of `multilabel_metrics`.
-        label_names (`Sequence[str]` of length `num_labels`): The labels that `metrics` was computed with. They may be
-            of any script; columns are aligned by display width.
-        name (`str`, *optional*, defaults to `"value"`): The column name of `metrics`.
-        columns (`Mapping[str, Mapping[str, float]]`, *optional*): Further results to show beside it, by column name,
-            such as the same model at the threshold 0.5 and a baseline.
-        num_digits (`int`, *optional*, defaults to 3): Decimal places.
-
-    Returns:
-        `str`: The lines of the table, without a newline at the end.
-
-    Raises:
-        `ValueError`: If `metrics` has no `support/<label>` for a label, or a further column is also named `name`.
-    """
-    others = dict(columns or {})
-    if name in others:
-        raise ValueError(f"Column names must differ, got {name!r} twice; set `name` or rename it in `columns`.")
-    missing = [label for label in label_names if f"support/{label}" not in metrics]
-    if missing:
-        raise ValueError(
-            f"`metrics` has no 'support/{missing[0]}'; pass the `label_names` that the metrics were computed with."
-        )
-    results = {name: metrics, **others}
-    known_keys = (*SUMMARY_METRICS, *(f"macro_{key}" for key in GRADED_METRICS))
-    keys = [key for key in known_keys if any(key in result for result in results.values())]
-    summary = [["metric", *results]]
-    summary += [[key, *(_format_value(result.get(key), num_digits) for result in results.values())] for key in keys]
-
-    graded = [key for key in GRADED_METRICS if f"macro_{key}" in metrics]
-    label_keys = [*LABEL_METRICS, *graded]
-    per_label = [["label", "support", *label_keys, *(f"f1 ({other})" for other in others)]]
-    for label in sorted(label_names, key=lambda label: -metrics[f"support/{label}"]):
-        values = [metrics.get(f"{key}/{label}") for key in label_keys]
-        values += [result.get(f"f1/{label}") for result in others.values()]
-        support = f"{metrics[f'support/{label}']:.0f}"
-        # Control characters would command the terminal.
-        shown = "".join(" " if unicodedata.category(char) == "Cc" else char for char in label)
-        per_label.append([shown, support, *(_format_value(value, num_digits) for value in values)])
-    return "\n".join([*_align(summary), "", *_align(per_label)])
-
-
 def _check_same_shape(array: npt.NDArray[np.generic], shape: tuple[int, ...], name: str) -> None:
     if array.shape != shape:
         raise ValueError(f"`{name}` must have the shape of `labels`, {shape}, got {array.shape}.")
@@ -489,7 +430,7 @@ def _graded_metrics(labels: Labels, scores: npt.NDArray[np.floating], names: lis
             mae[f"mae/{name}"] = float(np.abs(target - score).mean())
         if len(target) and np.ptp(target) > 0 and np.ptp(score) > 0:
             pearson[f"pearson/{name}"] = float(np.corrcoef(target, score)[0, 1])
-    means = {f"macro_{key}": [*values.values()] for key, values in (("pearson", pearson), ("mae", mae))}
+    means = {f"macro_{key}": [*values.values()] for key, values in zip(GRADED_METRICS, (pearson, mae), strict=True)}
     return {key: float(np.mean(values)) if values else math.nan for key, values in means.items()} | pearson | mae
 
 
@@ -512,25 +453,3 @@ def _roc_auc_and_average_precision(
     false_positives = len(negatives) - num_below
     average_precision = (true_positives / (true_positives + false_positives)).mean()
     return float(roc_auc), float(average_precision)
-
-
-def _format_value(value: float | None, num_digits: int) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{num_digits}f}"
-
-
-def _display_width(text: str) -> int:
-    """Columns of a terminal: 2 for wide characters, 0 for combining marks and format characters."""
-    invisible = ("Mn", "Me", "Cf")
-    visible = [character for character in text if unicodedata.category(character) not in invisible]
-    return len(visible) + sum(unicodedata.east_asian_width(character) in ("W", "F") for character in visible)
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad the texts of each column to one display width: the first column to the left, the others to the right."""
-    widths = [max(map(_display_width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        gaps = [" " * (width - _display_width(text)) for text, width in zip(row, widths, strict=True)]
-        padded = [row[0] + gaps[0], *(gap + text for gap, text in zip(gaps[1:], row[1:], strict=True))]
-        lines.append("  ".join(padded).rstrip())
-    return lines

@@ -15,7 +15,8 @@ from transformers.trainer_utils import EvalLoopOutput
 from ..errors import InputError
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .joint_thresholds import JOINT_METRICS, tune_joint_thresholds
-from .metrics import format_metrics_table, multilabel_metrics
+from .metrics import multilabel_metrics
+from .metrics_table import format_metrics_table
 from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
