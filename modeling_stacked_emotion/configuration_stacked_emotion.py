@@ -40,7 +40,7 @@ CUSTOM_PIPELINES = {
 
 # Fields tied to the saved label set; dropped when it changes.
 _LABEL_FIELDS = (
-    *("id2label", "label2id", "thresholds", "class_weights", "label_correlation"),
+    *("id2label", "label2id", "thresholds", "source_thresholds", "class_weights", "label_correlation"),
     *("calibration_scale", "calibration_bias"),
 )
 
@@ -85,6 +85,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         thresholds (`list[float]`, *optional*):
             One probability in [0, 1] per label, in the order of `id2label`: a label is predicted at or above it.
             0.5 each when absent.
+        source_thresholds (`dict[str, list[float]]`, *optional*):
+            Thresholds for texts of one of the data sets that the model was trained on, by its name.
         class_weights (`list[float]`, *optional*):
             For the record: the weight that the positives of each label had in the training loss.
         label_correlation (`list[list[float]]`, *optional*):
@@ -127,6 +129,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     prior_probability: float = 0.05
     initializer_range: float = 0.02
     thresholds: list[float] | None = None
+    source_thresholds: dict[str, list[float]] | None = None
     class_weights: list[float] | None = None
     label_correlation: list[list[float]] | None = None
     calibration_scale: list[float] | None = None
@@ -193,6 +196,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         self._check_labels()
         if self.thresholds is not None:
             check_thresholds(self.thresholds, self.labels)
+        for values in (self.source_thresholds or {}).values():
+            check_thresholds(values, self.labels)
         self._check_label_numbers("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite")
         self._check_label_numbers("calibration_bias", math.isfinite, "that is finite")
         self._check_label_numbers("class_weights", lambda value: 0.0 < value < math.inf, "above 0 and finite")
@@ -225,8 +230,19 @@ def label_names(config: PreTrainedConfig) -> list[str]:
     return [config.id2label[index] for index in range(config.num_labels)]
 
 
-def decision_thresholds(config: PreTrainedConfig) -> list[float]:
-    """The threshold of every label: the config's own, or 0.5 each where, as in stock configs, there are none."""
+def decision_thresholds(config: PreTrainedConfig, source: str | None = None) -> list[float]:
+    """
+    The threshold of every label: the config's own, or 0.5 each where, as in stock configs, there are none; those for
+    texts of a `source` that has its own.
+
+    Raises:
+        `ValueError`: If there is no such source.
+    """
+    if source is not None:
+        sources = getattr(config, "source_thresholds", None) or {}
+        if source not in sources:
+            raise ValueError(f"`source` must be one of {', '.join(sources) or 'none'}, got {str(source)[:80]!r}.")
+        return list(sources[source])
     return getattr(config, "thresholds", None) or [0.5] * config.num_labels
 
 

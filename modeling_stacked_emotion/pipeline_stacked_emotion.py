@@ -17,6 +17,7 @@ class StackedEmotionPipeline(Pipeline):
     Call options:
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of `config.thresholds`.
         top_words (`int`, *optional*, defaults to 3): How many words to name, by their share in the decision.
+        source (`str`, *optional*): Name of a data set in `config.source_thresholds`, whose thresholds are taken.
 
     Returns, for each text, a dict with
 
@@ -39,7 +40,11 @@ class StackedEmotionPipeline(Pipeline):
     _load_tokenizer = True
 
     def _sanitize_parameters(
-        self, threshold: float | None = None, top_words: int | None = None, **tokenizer_options: Any
+        self,
+        threshold: float | None = None,
+        top_words: int | None = None,
+        source: str | None = None,
+        **tokenizer_options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         options: dict[str, Any] = {}
         if threshold is not None:
@@ -50,6 +55,10 @@ class StackedEmotionPipeline(Pipeline):
             if top_words < 0:
                 raise ValueError(f"`top_words` must be at least 0, got {top_words}.")
             options["top_words"] = top_words
+        if source is not None:
+            if threshold is not None:
+                raise ValueError("`threshold` and `source` both name thresholds: give one of them.")
+            options["thresholds"] = decision_thresholds(self.model.config, source)
         return tokenizer_options, {}, options
 
     def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
@@ -67,7 +76,11 @@ class StackedEmotionPipeline(Pipeline):
         return {**context, "logits": outputs.logits, "word_attention": outputs.word_attention}
 
     def postprocess(
-        self, model_outputs: dict[str, Any], threshold: float | None = None, top_words: int = 3
+        self,
+        model_outputs: dict[str, Any],
+        threshold: float | None = None,
+        top_words: int = 3,
+        thresholds: list[float] | None = None,
     ) -> dict[str, Any]:
         """The emotions and words of one text."""
         config = self.model.config
@@ -75,7 +88,7 @@ class StackedEmotionPipeline(Pipeline):
             model_outputs["text"],
             label_names(config),
             model_outputs["logits"][0].float().sigmoid().tolist(),
-            decision_thresholds(config) if threshold is None else threshold,
+            (thresholds or decision_thresholds(config)) if threshold is None else threshold,
             model_outputs["words"],
             model_outputs["word_attention"][0].float().tolist(),
             top_words,

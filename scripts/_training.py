@@ -184,6 +184,8 @@ def _keep_checkpoints_of(settings: Mapping[str, Any], checkpoint: str | None, pa
 def _check(recipe: Recipe) -> None:
     """Find slips that would show only when the training begins, or after it."""
     model, training = recipe.model, recipe.training
+    if model.source_thresholds and not recipe.data.sources:
+        raise InputError("`source_thresholds` is for a recipe with `sources`: leave it out.")
     if model.student:
         _check_student(recipe)
     elif not model.encoders:
@@ -356,6 +358,9 @@ def _take_model(trainer: StackedEmotionTrainer, paths: RunPaths) -> Any:
 def _configure(model: Any, evaluation: SplitEvaluation, is_stock: bool) -> None:
     """Make thresholds and calibration part of the model: a stock classifier has its calibration in its weights."""
     model.config.thresholds = evaluation.thresholds.tolist()
+    if evaluation.source_thresholds:
+        own = evaluation.source_thresholds.items()
+        model.config.source_thresholds = {source: thresholds.tolist() for source, thresholds in own}
     if evaluation.calibration is None:
         return
     if is_stock:

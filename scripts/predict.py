@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", metavar="LABEL,LABEL", help="these labels only (default: all of the model)")
     parser.add_argument("--json", action="store_true", help="JSON lines, UTF-8, instead of bars and colours")
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
+    parser.add_argument("--source", help="name of a data set that the model was trained on, for its own thresholds")
     parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
     parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
@@ -86,6 +87,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--text_column is for a table with --input: there is one text per line.")
     if options.threshold is not None and not 0.0 <= options.threshold <= 1.0:
         raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
+    if options.threshold is not None and options.source is not None:
+        raise InputError("--threshold and --source both name thresholds: give one of them.")
     check_integer("--batch_size", options.batch_size, 1)
     check_integer("--top_words", options.top_words, 0)
     _check_output(options)
@@ -146,7 +149,8 @@ def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
 def _load(options: argparse.Namespace, are_few: bool, **settings: Any) -> tuple[Classifier, dict[str, float]]:
     """The model, and the threshold of every label that is asked for, in their order."""
     model = options.model or mini_model()
-    classifier = load_answers(model, options.device, are_few=are_few, batch_size=options.batch_size, **settings)
+    settings |= {"batch_size": options.batch_size, "source": options.source}
+    classifier = load_answers(model, options.device, are_few=are_few, **settings)
     thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True))
     names = classifier.labels if options.labels is None else _read_names(options.labels)
     for name in names:

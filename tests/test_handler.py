@@ -142,7 +142,7 @@ def test_parameters_in_the_address(endpoint: Endpoint) -> None:
         ({"inputs": "a", "parameters": [1]}, '"parameters" must be an object, got a list.'),
         (
             {"inputs": "a", "parameters": {"truncation": True}},
-            '"parameters" may hold threshold, top_words, top_k; got truncation.',
+            '"parameters" may hold threshold, top_words, top_k, source; got truncation.',
         ),
         ({"inputs": "a", "parameters": {"threshold": 1.5}}, '"threshold" must be a number in [0, 1], got 1.5.'),
         (

@@ -114,6 +114,17 @@ def test_one_threshold_for_all_labels(emotions: Any, threshold: float, expected:
     assert {entry["threshold"] for entry in actual} <= {threshold}
 
 
+def test_a_data_set_may_have_thresholds_of_its_own(emotions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = emotions.model.config
+    monkeypatch.setattr(config, "source_thresholds", {"arq": [0.0, 1.0, 0.0, 1.0]})
+    actual = emotions(TEXTS[0], source="arq")["emotions"]
+    assert {entry["label"] for entry in actual} == {LABELS[0], LABELS[2]}
+    with pytest.raises(ValueError, match=r"`source` must be one of arq, got 'ary'\.$"):
+        emotions(TEXTS[0], source="ary")
+    with pytest.raises(ValueError, match="`threshold` and `source` both name thresholds"):
+        emotions(TEXTS[0], source="arq", threshold=0.5)
+
+
 def test_thresholds_are_one_half_where_the_model_has_none(emotions: Any) -> None:
     emotions.model.config.thresholds = None
     actual = emotions(TEXTS[0])["emotions"]

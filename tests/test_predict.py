@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -194,6 +195,19 @@ def test_labels_restrict(trained: Trained, capfd: pytest.CaptureFixture[str], la
     allowed = LABELS if labels is None else ["fear", "joy"]
     for whole, part in zip(everything, chosen, strict=True):
         assert part == whole | {"emotions": [entry for entry in whole["emotions"] if entry["label"] in allowed]}
+
+
+def test_source_has_thresholds_of_its_own(trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(trained.folder, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["source_thresholds"] = {"arq": [0.0] * len(LABELS)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    predict.main(["--model", str(folder), "--json", "--source", "arq", TEXTS[0]])
+    answer = json.loads(capfd.readouterr().out)
+    assert {entry["label"] for entry in answer["emotions"]} == {*LABELS}
+    error = fails(predict.main, capfd, "--model", folder, "--source", "ary", TEXTS[0])
+    assert error == "error: `source` must be one of arq, got 'ary'."
 
 
 # ---------------------------------------------------------------------------------------------- tables

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from recipe_samples import LABELS, make_rows, write_recipe, write_rows
 
-from modeling_stacked_emotion import label_names
+from modeling_stacked_emotion import decision_thresholds, label_names
 from scripts import train
 from trainer_ext.evaluation.metrics import multilabel_metrics
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
@@ -46,7 +46,9 @@ def test_several_data_sets_make_one_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any]
 ) -> None:
     sources = write_sources(tmp_path)
-    path = write_recipe(tmp_path, sources=sources, source_temperature=2, languages=None, **fields)
+    path = write_recipe(
+        tmp_path, sources=sources, source_temperature=2, languages=None, source_thresholds=True, **fields
+    )
     results = train.main([str(path)])
     folder = tmp_path / "output"
     model, tokenizer = load_classifier(folder)
@@ -64,6 +66,10 @@ def test_several_data_sets_make_one_model(
     assert "\nmean of sources " in capsys.readouterr().out
     summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
     assert summary["files"] == {}
+    (own,) = model.config.source_thresholds.values()
+    assert decision_thresholds(model.config, "all") == own == model.config.thresholds
+    with pytest.raises(ValueError, match=r"`source` must be one of all, got 'few'"):
+        decision_thresholds(model.config, "few")
     assert summary["sources"]["few"]["files"] == {"train": "few_train.jsonl", "test": "few_test.jsonl"}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "Trained on 3 data sets together (" in card

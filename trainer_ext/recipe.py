@@ -197,6 +197,10 @@ class DecisionArguments:
             "choices": THRESHOLD_METRICS,
         },
     )
+    source_thresholds: bool = field(
+        default=False,
+        metadata={"help": "Whether each source has thresholds of its own, beside those of all texts."},
+    )
 
     def __post_init__(self) -> None:
         # Needed only when training is over: too late to hear of a slip.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from trainer_ext.errors import reading
+from trainer_ext.errors import InputError, reading
 
 from .quick import quick_classifier
 
@@ -35,6 +35,7 @@ def load_answers(
     are_few: bool,
     batch_size: int = 64,
     top_words: int = 3,
+    source: str | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Classifier:
     """
@@ -46,6 +47,7 @@ def load_answers(
         are_few (`bool`): Whether so few texts will come that torch is not worth the seconds that it takes to start.
         batch_size (`int`, *optional*, defaults to 64): Texts per forward pass of torch.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
+        source (`str`, *optional*): Name of a data set, for its thresholds.
         report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
 
     Raises:
@@ -53,8 +55,13 @@ def load_answers(
     """
     quick = quick_classifier(model) if are_few and device is None else None
     if quick is None:
-        return _load_torch(model, device, batch_size, top_words, report)
+        return _load_torch(model, device, batch_size, top_words, source, report)
     labels, thresholds = quick.labels, quick.thresholds
+    if source is not None:
+        if source not in quick.source_thresholds:
+            known = ", ".join(quick.source_thresholds) or "none"
+            raise InputError(f"`source` must be one of {known}, got {source!r}.")
+        thresholds = quick.source_thresholds[source]
 
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
         for text in texts:
@@ -66,7 +73,12 @@ def load_answers(
 
 
 def _load_torch(
-    name: str, device: str | None, batch_size: int, top_words: int, report: Callable[[int], object] | None
+    name: str,
+    device: str | None,
+    batch_size: int,
+    top_words: int,
+    source: str | None,
+    report: Callable[[int], object] | None,
 ) -> Classifier:
     import transformers
 
@@ -86,4 +98,6 @@ def _load_torch(
         for text, _, scores, words, shares in predictions:
             yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
 
-    return Classifier(labels, decision_thresholds(model.config), answers)
+    with reading():
+        thresholds = decision_thresholds(model.config, source)
+    return Classifier(labels, thresholds, answers)

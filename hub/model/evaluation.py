@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,14 @@ from trainer_ext.evaluation.metrics import always_frequent_baseline
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.evaluation.results import (
     choose_calibration,
+    choose_thresholds,
     evaluate_split,
     results_table,
     rules_table,
     threshold_rules,
     uncalibrated_errors,
 )
-from trainer_ext.evaluation.sources import results_by_source, sources_table
+from trainer_ext.evaluation.sources import results_by_source, sources_table, thresholds_by_source
 from trainer_ext.recipe import DecisionArguments
 from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
@@ -36,6 +38,7 @@ class SplitEvaluation(NamedTuple):
         results (`dict[str, float]`): Metrics of validation and test split, as `eval_results.json` has them.
         probabilities (`dict[str, np.ndarray]`): Split to calibrated probabilities, `(num_texts, num_labels)`.
         thresholds (`np.ndarray` of shape `(num_labels,)`): Chosen on the validation split; 0.5 without one.
+        source_thresholds (`dict[str, np.ndarray]`): Source to thresholds of its own, where they are asked for.
         calibration ([`Calibration`], *optional*): Fitted on the validation split.
         table (`str`): The results of the test split, or else of the validation split, to be read.
         figures (`dict[str, bytes]`): File name to a picture of the same split.
@@ -44,6 +47,7 @@ class SplitEvaluation(NamedTuple):
     results: dict[str, float]
     probabilities: dict[str, np.ndarray]
     thresholds: np.ndarray
+    source_thresholds: dict[str, np.ndarray]
     calibration: Calibration | None
     table: str
     figures: dict[str, bytes]
@@ -74,6 +78,7 @@ def evaluate_splits(
         strategy, shrinkage = options.threshold_strategy, options.threshold_shrinkage
         rules = threshold_rules(labels["validation"], probabilities["validation"], strategy, shrinkage)
         thresholds = rules[options.threshold_metric]
+    own = _source_thresholds(options, data, labels, probabilities, thresholds)
     results: dict[str, float] = {}
     for split in splits:
         results |= evaluate_split(split, labels[split], probabilities[split], thresholds, names)
@@ -81,7 +86,8 @@ def evaluate_splits(
             results |= uncalibrated_errors(split, labels[split], logits[split], names)
         if SOURCE_COLUMN in data.splits[split].column_names:
             sources = data.splits[split][SOURCE_COLUMN][:]
-            results |= results_by_source(split, sources, labels[split], probabilities[split], thresholds, names)
+            by_source = {source: own.get(source, thresholds) for source in sources}
+            results |= results_by_source(split, sources, labels[split], probabilities[split], by_source, names)
     table, figures = "", dict[str, bytes]()
     if splits:
         split = splits[-1]
@@ -97,4 +103,23 @@ def evaluate_splits(
         if calibration is not None:
             columns["calibrated"] = probabilities[split]
         figures["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
-    return SplitEvaluation(results, probabilities, thresholds, calibration, table, figures)
+    return SplitEvaluation(results, probabilities, thresholds, own, calibration, table, figures)
+
+
+def _source_thresholds(
+    options: DecisionArguments,
+    data: EmotionData,
+    labels: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, np.ndarray],
+    common: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The thresholds of each source with validation texts, if they are asked for."""
+    if not options.source_thresholds or "validation" not in probabilities:
+        return {}
+
+    def choose(gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        strategy, shrinkage = options.threshold_strategy, options.threshold_shrinkage
+        return choose_thresholds(gold, scores, strategy, shrinkage, options.threshold_metric)
+
+    sources = data.splits["validation"][SOURCE_COLUMN][:]
+    return thresholds_by_source(sources, labels["validation"], probabilities["validation"], common, choose)

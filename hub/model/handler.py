@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import pipeline
 
-_PARAMETERS = ("threshold", "top_words", "top_k")
+_PARAMETERS = ("threshold", "top_words", "top_k", "source")
 # Of one request, so that no one keeps the others waiting.
 MAX_TEXTS = 1_000
 MAX_CHARACTERS = 1_000_000
@@ -27,6 +27,8 @@ class EndpointHandler:
         inputs (`str` or `list[str]`): One text, or at most 1,000 of them; of at most 1,000,000 characters in all.
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of the model's own.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
+        source (`str`, *optional*): Name of a data set whose thresholds are taken, of `source_thresholds` in
+            `config.json`.
         top_k (`int`, *optional*): The most emotions to name, best first; all over their thresholds when absent.
 
     Answer, for a text, or in a list for a list:
@@ -60,6 +62,8 @@ class EndpointHandler:
             options["threshold"] = _number("threshold", parameters["threshold"])
         if parameters.get("top_words") is not None:
             options["top_words"] = _count("top_words", parameters["top_words"])
+        if parameters.get("source") is not None:
+            options["source"] = str(parameters["source"])
         top_k = None if parameters.get("top_k") is None else _count("top_k", parameters["top_k"])
         answers = self.pipeline([texts] if isinstance(texts, str) else texts, **options) if texts != [] else []
         for answer in answers:

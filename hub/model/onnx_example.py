@@ -52,6 +52,9 @@ class OnnxClassifier:
         self.thresholds = 0.5 if config.get("thresholds") is None else config["thresholds"]
         if self.thresholds != 0.5:
             checks.check_thresholds(self.thresholds, self.labels)
+        self.source_thresholds = config.get("source_thresholds") or {}
+        for values in self.source_thresholds.values():
+            checks.check_thresholds(values, self.labels)
         self.scripts = config.get("scripts")
         self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
         self.clean = load("text").clean_surrogates

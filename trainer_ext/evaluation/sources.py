@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from .metrics import multilabel_metrics
+from .metrics import is_positive, multilabel_metrics
 
 MEAN_OF_SOURCES = "mean_of_sources"
 # Columns of the table: a metric, where it is measured, and its heading.
@@ -25,7 +25,7 @@ def results_by_source(
     sources: Sequence[str],
     labels: np.ndarray,
     probabilities: np.ndarray,
-    thresholds: np.ndarray,
+    thresholds: Mapping[str, np.ndarray],
     label_names: Sequence[str],
 ) -> dict[str, float]:
     """
@@ -36,7 +36,7 @@ def results_by_source(
         sources (`Sequence[str]` of length `num_samples`): Source of every row.
         labels, probabilities (`np.ndarray` of shape `(num_samples, num_labels)`): Targets, NaN where unknown, and
             calibrated probabilities.
-        thresholds (`np.ndarray` of shape `(num_labels,)`): Those of the model.
+        thresholds (`dict[str, np.ndarray]`): Source to thresholds of shape `(num_labels,)`.
         label_names (`Sequence[str]` of length `num_labels`): Names.
 
     Returns:
@@ -53,7 +53,7 @@ def results_by_source(
         metrics = multilabel_metrics(
             labels[rows][:, known],
             probabilities[rows][:, known],
-            thresholds=thresholds[known],
+            thresholds=thresholds[source][known],
             label_names=[label_names[index] for index in known.tolist()],
         )
         metrics["num_texts"] = float(rows.sum())
@@ -64,6 +64,29 @@ def results_by_source(
         if values and len(values) == len(summaries):
             results[f"{split}/{MEAN_OF_SOURCES}/{key}"] = float(np.nanmean(values))
     return results
+
+
+def thresholds_by_source(
+    sources: Sequence[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    common: np.ndarray,
+    choose: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """
+    The thresholds of each source's validation rows, and the common ones for labels that none of them has.
+
+    Args:
+        sources, labels, probabilities: Of the validation split, as in [`results_by_source`].
+        common (`np.ndarray` of shape `(num_labels,)`): Thresholds of all rows together.
+        choose (`Callable`): Labels and probabilities to thresholds.
+    """
+    thresholds = {}
+    for source in dict.fromkeys(sources):
+        rows = np.array([name == source for name in sources])
+        chosen = choose(labels[rows], probabilities[rows])
+        thresholds[source] = np.where(is_positive(labels[rows]).any(axis=0), chosen, common)
+    return thresholds
 
 
 def sources_table(split: str, results: Mapping[str, float]) -> str:
