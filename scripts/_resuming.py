@@ -25,7 +25,13 @@ from trainer_ext.training.paths import RunPaths
 # or name a place. All other fields of the model and the teacher count, and of the training arguments those that shape
 # a result.
 FREE_FIELDS = frozenset(
-    {"use_cpu", "weights_dtype", "teacher_cache_dir", *(entry.name for entry in fields(DecisionArguments))}
+    {
+        "use_cpu",
+        "weights_dtype",
+        "teacher_cache_dir",
+        "languages",
+        *(entry.name for entry in fields(DecisionArguments)),
+    }
 )
 _OF_A_JOINT_RUN = ("training_mode", "max_steps", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 

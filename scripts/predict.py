@@ -236,7 +236,7 @@ def _print_answers(options: argparse.Namespace) -> None:
             # Where the terminal cannot show a character, its code is better than no answer.
             sys.stdout.reconfigure(errors="backslashreplace")
     with _lines(options) as lines:
-        texts, are_few = _few(_texts(options, lines), options)
+        texts, are_few = _texts(options, lines)
         classifier, limits = _load(options, are_few, top_words=options.top_words)
         show = _print_json if options.json else _Printer()
         try:
@@ -247,14 +247,16 @@ def _print_answers(options: argparse.Namespace) -> None:
             return
 
 
-def _texts(options: argparse.Namespace, lines: Iterable[bytes]) -> Iterable[str]:
+def _texts(options: argparse.Namespace, lines: Iterable[bytes]) -> tuple[Iterable[str], bool]:
+    """The texts, and whether they are few. Lines are decoded one by one: those before an unreadable one are answered."""
     if options.texts:
-        return options.texts
+        return _few(options.texts, options)
     if _is_table(options):
         from trainer_ext.data.loading import iter_texts
 
-        return iter_texts(options.input, options.text_column)
-    return _decode(lines, options.input or "standard input")
+        return _few(iter_texts(options.input, options.text_column), options)
+    some, are_few = _few(lines, options)
+    return _decode(some, options.input or "standard input"), are_few
 
 
 def _decide(answer: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:

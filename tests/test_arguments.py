@@ -195,7 +195,6 @@ def test_bad_fields_of_the_loss_are_an_error_of_one_line(tmp_path: Path, fields:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("label_weights: {joy: 1e-1}", "`label_weights`: the weight of 'joy' must be a number, got '1e-1'"),
         (
             "base_loss: focal\nbase_loss_options: {gamma: high}",
             "`base_loss_options`: `gamma` must be a number, got 'high'",

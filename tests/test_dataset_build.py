@@ -94,7 +94,7 @@ def test_built_again_all_is_as_it_was_but_an_edited_card_stays(tmp_path: Path) -
 
 def test_training_text_in_the_test_split_is_refused(tmp_path: Path) -> None:
     leak = pa.concat_tables([sample_candidates(), make_table([human(0, [GRIEF]) | {"text": "TEST  3"}])])
-    with pytest.raises(ValueError, match=r"train shares 1 texts with validation or test, such as 'TEST  3'"):
+    with pytest.raises(ValueError, match=r"train shares 1 texts with validation or test, such as 'TEST 3'"):
         select_and_write(tmp_path, leak)
     assert not list(tmp_path.iterdir())
 

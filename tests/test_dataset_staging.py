@@ -232,7 +232,7 @@ def without_features(folder: Path) -> None:
         ),
         (
             change_rows("train", lambda rows: rows[0].update(text="TEST  3")),
-            r"train\.parquet shares 1 texts with validation or test, such as 'TEST  3'",
+            r"train\.parquet shares 1 texts with validation or test, such as 'TEST 3'",
         ),
         (
             change_rows("train_augmented", lambda rows: rows[0].update(text="validation 1")),

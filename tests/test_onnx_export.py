@@ -133,7 +133,7 @@ def test_files_are_the_same_each_time_and_name_no_path(exported: Path, tmp_path:
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "old.onnx").touch()
     export_onnx(exported, tmp_path)
-    code = ["description_stacked_emotion.py", "onnx", "onnx_example.py"]
+    code = ["checks_stacked_emotion.py", "description_stacked_emotion.py", "onnx", "onnx_example.py"]
     code += ["scripts_stacked_emotion.py", "text_stacked_emotion.py"]
     assert sorted(path.name for path in tmp_path.iterdir()) == code
     names = sorted(path.name for path in (tmp_path / "onnx").iterdir())

@@ -19,7 +19,7 @@ CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
         *("alignment", "checks", "configuration", "description", "encoding", "layers", "modeling", "pipeline"),
-        *("static_tokenizer", "static_words", "storage", "text", "tokenization"),
+        *("scripts", "static_tokenizer", "static_words", "storage", "text", "tokenization"),
     )
 }
 

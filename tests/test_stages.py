@@ -51,6 +51,7 @@ COUNTS = {
     *("optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("per_device_train_batch_size", "auto_find_batch_size", "gradient_accumulation_steps", "accelerator_config"),
     *("average_tokens_across_devices", "dataloader_drop_last", "dataloader_in_order", "train_sampling_strategy"),
+    *("source_temperature", "source_weights"),
     *("length_column_name", "seed", "data_seed", "parallelism_config"),
     *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "use_cpu", "full_determinism"),
     *("activation_checkpointing", "activation_checkpointing_kwargs"),
@@ -439,7 +440,9 @@ def test_folds_are_disjoint_and_complete_and_each_encoder_is_blind_to_its_own(
     for fold in range(3):
         inside, outside = encoded[f"words-train_fold_{fold}"], trained[f"encoder_words-fold_{fold}"]
         assert sorted(inside + outside) == sorted(everything)
-        assert 18 <= len(inside) <= 22
+        # Equal texts stay together, so that the folds are not quite alike.
+        assert 15 <= len(inside) <= 25
+        assert not {*map(tuple, inside)} & {*map(tuple, outside)}
         num_seen += len(inside)
     assert num_seen == 60
     # The folds begin with the weights that the encoder begins with, and end with others.

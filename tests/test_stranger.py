@@ -188,7 +188,7 @@ def append(name: str, code: str) -> Spoil:
             "model: does not load: OSError: .* have a file named tokenization_gone.py",
         ),
         (trust_in_an_encoder, r"configuration_stacked_emotion.py:\d+: does not load: .* carries `auto_map`"),
-        (change_json("config.json", thresholds=[0.5] * 3), r"configuration_.*: `thresholds` must have one value per"),
+        (change_json("config.json", thresholds=[0.5] * 3), r"checks_.*: `thresholds` must have one value per"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model: does not load: .*model.safetensors"),
         (cut_weights, "model: does not load: .*SafetensorError"),
         (missing_shard, "model: does not load: .*model-00002-of-00002.safetensors"),

@@ -28,6 +28,7 @@ RESULT_ARGUMENTS = frozenset(
         # Batches and their order.
         *("per_device_train_batch_size", "auto_find_batch_size", "gradient_accumulation_steps", "accelerator_config"),
         *("average_tokens_across_devices", "dataloader_drop_last", "dataloader_in_order", "train_sampling_strategy"),
+        *("source_temperature", "source_weights"),
         *("length_column_name", "seed", "data_seed", "parallelism_config"),
         # Numbers and devices.
         *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "use_cpu", "full_determinism"),
