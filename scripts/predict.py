@@ -248,7 +248,7 @@ def _print_answers(options: argparse.Namespace) -> None:
 
 
 def _texts(options: argparse.Namespace, lines: Iterable[bytes]) -> tuple[Iterable[str], bool]:
-    """The texts, and whether they are few. Lines are decoded one by one: those before an unreadable one are answered."""
+    """The texts, and whether they are few; of lines those before an unreadable one are answered."""
     if options.texts:
         return _few(options.texts, options)
     if _is_table(options):
