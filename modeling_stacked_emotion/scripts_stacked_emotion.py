@@ -20,7 +20,8 @@ OTHER = "Other"
 # European digits, punctuation, emoji and most combining marks are of no script of their own.
 _SHARED = r"\p{Script=Common}\p{Script=Inherited}\p{Script=Unknown}"
 _SCRIPTS = "|".join([*(rf"(?P<{name}>\p{{Script={name}}}+)" for name in _NAMES), rf"(?P<{OTHER}>[^{_SHARED}])"])
-_RUN = regex.compile(rf"[{_SHARED}]*+(?:{_SCRIPTS})", regex.VERSION1)
+# With the end of the text, which shared characters may come before: no search begins anew at each of them.
+_RUN = regex.compile(rf"[{_SHARED}]*+(?:{_SCRIPTS}|\Z)", regex.VERSION1)
 _MIN_SHARE = 0.01
 
 
@@ -41,8 +42,8 @@ def count_scripts(text: str) -> Counter[str]:
             counts["Latin"] = letters
         return counts
     for match in _RUN.finditer(text):
-        script = str(match.lastgroup)
-        counts[script] += match.end() - match.start(script)
+        if script := match.lastgroup:
+            counts[script] += match.end() - match.start(script)
     return counts
 
 

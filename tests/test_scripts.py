@@ -23,6 +23,8 @@ from modeling_stacked_emotion.scripts_stacked_emotion import count_scripts, freq
         ("日本語です OK", {"Han": 3, "Hiragana": 2, "Latin": 2}),
         ("Да, so ist es", {"Cyrillic": 2, "Latin": 7}),
         ("ደስ ብሎኛል።", {"Ethiopic": 7}),
+        ("ja 😂 😂😂 ja", {"Latin": 4}),
+        ("да 😂😂", {"Cyrillic": 2}),
         # Gothic; a letter of mathematics; a private character.
         ("\U00010330\U00010331 \U0001d400 \ue000a", {"Other": 2, "Latin": 1}),
     ],

@@ -168,7 +168,10 @@ def files(folder: Path) -> set[str]:
             "stock",
             {"max_steps": 5, "eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2},
         ),
-        ("ours", {"num_train_epochs": 1.5, "logging_steps": 4, "data_seed": 7, "lr_scheduler_type": "cosine"}),
+        pytest.param(
+            *("ours", {"num_train_epochs": 1.5, "logging_steps": 4, "data_seed": 7, "lr_scheduler_type": "cosine"}),
+            marks=pytest.mark.slow,
+        ),
         ("stock", {"max_grad_norm": 0.1, "warmup_steps": 3, "num_train_epochs": 1, "dataloader_drop_last": True}),
     ],
     ids=["epochs", "max_steps", "part_of_an_epoch", "clipping"],
@@ -200,6 +203,7 @@ def test_both_accumulate_gradients_of_our_model_alike(ours: Setup, tmp_path: Pat
     assert_equal_runs(pair)
 
 
+@pytest.mark.slow
 def test_a_stock_model_s_mean_loss_is_added_up_by_the_other_alone(stock: Setup, tmp_path: Path) -> None:
     options: dict[str, Any] = {"gradient_accumulation_steps": 2, "max_steps": 1}
     (theirs, _), (ours, _) = make_pair(stock, tmp_path, save_strategy="no", load_best_model_at_end=False, **options)
@@ -226,6 +230,7 @@ def test_both_resume_alike(request: pytest.FixtureRequest, tmp_path: Path, kind:
         )
 
 
+@pytest.mark.slow
 def test_both_stop_early_alike(stock: Setup, tmp_path: Path) -> None:
     # So high a rate that the loss gets worse.
     pair = make_pair(stock, tmp_path, patience=1, num_train_epochs=6, learning_rate=0.5)
@@ -235,6 +240,7 @@ def test_both_stop_early_alike(stock: Setup, tmp_path: Path) -> None:
     assert pair[0][0].state.best_global_step == pair[1][0].state.best_global_step
 
 
+@pytest.mark.slow
 def test_both_make_the_model_of_a_trial_alike(stock: Setup, tmp_path: Path) -> None:
     pair = make_pair(stock, tmp_path, model_init=lambda: copy.deepcopy(stock[0]), num_train_epochs=1)
     for _ in range(2):

@@ -372,10 +372,10 @@ def test_evaluation_without_a_training_set_reports_the_plain_loss(setup: Setup, 
     ("terms", "is_equal"),
     [
         ({}, True),
-        ({"correlation_loss": "lca"}, True),
-        ({"correlation_loss": "laplacian", "correlation_loss_weight": 5.0}, True),
+        pytest.param({"correlation_loss": "lca"}, True, marks=pytest.mark.slow),
+        pytest.param({"correlation_loss": "laplacian", "correlation_loss_weight": 5.0}, True, marks=pytest.mark.slow),
         ({"correlation_loss": "matching", "correlation_loss_weight": 5.0}, False),
-        ({"contrastive_loss_weight": 0.5}, False),
+        pytest.param({"contrastive_loss_weight": 0.5}, False, marks=pytest.mark.slow),
         ({"contrastive_loss_weight": 0.5, "contrastive_memory_size": 8}, False),
     ],
 )
@@ -587,7 +587,7 @@ def test_best_epoch_is_restored(setup: Setup, tmp_path: Path) -> None:
     assert largest_difference(kept[4], kept[6]) > 1e-4
 
 
-@pytest.mark.parametrize("step", [2, 4, 7])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)])
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(ours: Setup, tmp_path: Path, step: int) -> None:
     """Four steps an epoch: resumed within the first epoch, between two epochs and within the second."""
     model, _ = ours
@@ -897,7 +897,13 @@ FORMS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        name if name in ("texts", "torch, tensors", "stream of texts") else pytest.param(name, marks=pytest.mark.slow)
+        for name in FORMS
+    ],
+)
 def test_data_of_every_form_train_and_are_evaluated_alike(setup: Setup, tmp_path: Path, form: str) -> None:
     without_dropout(setup[0])
     results = []
