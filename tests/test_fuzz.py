@@ -230,7 +230,7 @@ def test_data_files(tmp_path: Path, num_cases: int) -> None:
     sound = {name: content.encode() for name, content in SOUND_DATA.items()}
     sound |= {
         "a.parquet": (tmp_path / "a.parquet").read_bytes(),
-        "a.jsonl.gz": gzip.compress(sound["a.jsonl"] * 20),
+        "a.jsonl.gz": gzip.compress(sound["a.jsonl"] * 20, mtime=0),
     }
 
     def cases() -> Iterator[Case]:
