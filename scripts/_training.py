@@ -34,6 +34,7 @@ from trainer_ext.evaluation.label_statistics import count_positives
 from trainer_ext.evaluation.results import MIN_SPREAD, SAME_ANSWER, results_json
 from trainer_ext.files import locked, remove_leftovers
 from trainer_ext.recipe import DataArguments, DecisionArguments, ModelArguments, Recipe
+from trainer_ext.reports.callback import ReportCallback
 from trainer_ext.reports.class_report import ClassReportCallback
 from trainer_ext.reports.label_correlation import LabelCorrelationCallback
 from trainer_ext.stages.distillation import (
@@ -99,16 +100,16 @@ class _Run:
     def make_trainer(self, stage: str = "", **arguments: Any) -> StackedEmotionTrainer:
         """The Trainer of the whole model or of a stage; it reports to a folder of its own."""
         folder, names = self.paths.reports / stage, self.data.label_names
-        counts = count_positives(dataset_labels(self.data.splits["train"]))
-        reports = [
-            LabelCorrelationCallback(names, output_dir=folder),
-            ClassReportCallback(names, counts, output_dir=folder),
-        ]
+        reports: list[ReportCallback] = []
+        # Both compare labels with one another.
+        if len(names) > 1:
+            counts = count_positives(dataset_labels(self.data.splits["train"]))
+            reports.append(LabelCorrelationCallback(names, output_dir=folder))
+            reports.append(ClassReportCallback(names, counts, output_dir=folder))
         trainer = StackedEmotionTrainer(
             processing_class=self.tokenizer,
             distillation_loss=self.recipe.distillation.create_loss(),
-            # Both compare labels with one another.
-            callbacks=reports if len(names) > 1 else [],
+            callbacks=reports,
             **arguments,
         )
         remove_reports(folder, trainer)

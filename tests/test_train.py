@@ -229,6 +229,13 @@ def test_without_validation_the_thresholds_are_one_half(tmp_path: Path, capsys: 
     assert not (tmp_path / "output" / "checkpoints").exists()
 
 
+def test_one_label_is_trained_without_the_reports_that_compare_labels(tmp_path: Path) -> None:
+    one = {"label_map": dict.fromkeys(LABELS[1:]), "label_names": LABELS[:1]}
+    results = train.main([str(write_recipe(tmp_path, num_train_epochs=1, **one))])
+    assert results["test_macro_f1"] == results[f"test_f1/{LABELS[0]}"]
+    assert not (tmp_path / "output" / "reports").exists()
+
+
 def test_reports_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
     output = tmp_path / "output"
     for name in ("label_correlation_999.png", "encoder_words/label_correlation_9.png"):
