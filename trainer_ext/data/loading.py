@@ -22,7 +22,7 @@ from ..errors import InputError, reading
 from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
 from .layouts import LayoutOptions, find_texts, read_labelled_texts
-from .stratification import divide_texts
+from .stratification import divide_texts, text_key
 from .tables import (
     Table,
     error_at,
@@ -348,9 +348,9 @@ def _with_votes(train: LabelledTexts, names: list[str], table: Table, options: L
     renames |= options.labels.renames
     labels = replace(options.labels, names=names, learned_from="the training data", renames=renames)
     votes, _ = read_labelled_texts(table, LayoutOptions(options.text_column, None, labels))
-    rows = {_key(text): row for row, text in enumerate(votes.texts)}
+    rows = {text_key(text): row for row, text in enumerate(votes.texts)}
     targets = train.labels.copy()
-    found = [(index, rows[key]) for index, text in enumerate(train.texts) if (key := _key(text)) in rows]
+    found = [(index, rows[key]) for index, text in enumerate(train.texts) if (key := text_key(text)) in rows]
     if not found:
         raise error_at(table.source, "none of its texts is among the training texts, which it has the votes of")
     for index, row in found:
@@ -359,10 +359,6 @@ def _with_votes(train: LabelledTexts, names: list[str], table: Table, options: L
     message = f"{table.source}: votes on {len(found):,} of {len(train.texts):,} training texts are their targets."
     warnings.warn(message, stacklevel=2)
     return LabelledTexts(train.texts, targets, votes.agreement)
-
-
-def _key(text: str) -> str:
-    return " ".join(text.split()).casefold()
 
 
 def to_dataset(rows: LabelledTexts) -> datasets.Dataset:

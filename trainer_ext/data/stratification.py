@@ -45,6 +45,11 @@ def iterative_stratification(labels: npt.ArrayLike, ratios: Sequence[float], see
     return subsets
 
 
+def text_key(text: str) -> str:
+    """The same for texts that differ by case and blanks alone."""
+    return " ".join(text.split()).casefold()
+
+
 def divide_texts(
     texts: Sequence[str], labels: npt.NDArray[np.float32], ratios: Sequence[float], seed: int
 ) -> tuple[npt.NDArray[np.int64], int]:
@@ -60,7 +65,7 @@ def divide_texts(
     Returns:
         `tuple[np.ndarray, int]`: The subset of every row, and how many texts have more than one.
     """
-    return divide_groups([" ".join(text.split()).casefold() for text in texts], labels, ratios, seed)
+    return divide_groups(list(map(text_key, texts)), labels, ratios, seed)
 
 
 def divide_groups(

@@ -126,7 +126,7 @@ def is_blank_column(table: Table, column: str) -> bool:
 def worded_columns(table: Table, columns: Sequence[str]) -> list[str]:
     """The columns that say yes and no, or have an x or nothing."""
     for notation in (WORDS, MARKS):
-        worded = [column for column in columns if _is_notation(table.values(column), notation)]
+        worded = [column for column in columns if is_target_column(table, column, notation, TargetOptions())]
         if worded and find_notation(table, worded, TargetOptions()) is notation:
             return worded
     return []
@@ -166,10 +166,6 @@ def _wrong_target(
             remedy = "correct the value, or give max_intensity, the greatest of the column's values"
     problem = f"expected {options.expected(notation)}, got {short(value)}; {remedy}"
     return table.error(problem, index=index, column=column)
-
-
-def _is_notation(values: list[Any], notation: Notation) -> bool:
-    return bool(np.mean(to_binary(values, notation) >= 0) >= 0.5)
 
 
 def _targets(values: list[Any], notation: Notation, options: TargetOptions) -> FloatArray:

@@ -66,7 +66,7 @@ def format_metrics_table(
         # Control characters would command the terminal.
         shown = "".join(" " if unicodedata.category(char) == "Cc" else char for char in label)
         per_label.append([shown, support, *(_format_value(value, num_digits) for value in values)])
-    return "\n".join([*_align(summary), "", *_align(per_label)])
+    return "\n".join([*align_rows(summary), "", *align_rows(per_label)])
 
 
 def _format_value(value: float | None, num_digits: int) -> str:
@@ -80,7 +80,7 @@ def _display_width(text: str) -> int:
     return len(visible) + sum(unicodedata.east_asian_width(character) in ("W", "F") for character in visible)
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+def align_rows(rows: Sequence[Sequence[str]]) -> list[str]:
     """Pad the texts of each column to one display width: the first column to the left, the others to the right."""
     widths = [max(map(_display_width, column)) for column in zip(*rows, strict=True)]
     lines = []

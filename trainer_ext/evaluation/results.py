@@ -16,7 +16,7 @@ from ..errors import InputError
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .joint_thresholds import JOINT_METRICS, tune_joint_thresholds
 from .metrics import multilabel_metrics
-from .metrics_table import format_metrics_table
+from .metrics_table import align_rows, format_metrics_table
 from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
 AT_DEFAULT = "_at_0.5"
@@ -137,12 +137,11 @@ def threshold_rules(
 
 def rules_table(labels: np.ndarray, probabilities: np.ndarray, rules: Mapping[str, np.ndarray]) -> str:
     """The metrics of `THRESHOLD_METRICS`, a column each, at the thresholds that were chosen for them, a row each."""
-    width = max(map(len, rules))
-    lines = ["  ".join(["thresholds for".ljust(width), *rules])]
+    rows = [["thresholds for", *rules]]
     for name, thresholds in rules.items():
         metrics = multilabel_metrics(labels, probabilities, thresholds=thresholds)
-        lines.append("  ".join([name.ljust(width), *(f"{metrics[key]:.3f}".rjust(len(key)) for key in rules)]))
-    return "\n".join(lines)
+        rows.append([name, *(f"{metrics[key]:.3f}" for key in rules)])
+    return "\n".join(align_rows(rows))
 
 
 def uncalibrated_errors(

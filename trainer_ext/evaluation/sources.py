@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .metrics import is_positive, multilabel_metrics
+from .metrics_table import align_rows
 
 MEAN_OF_SOURCES = "mean_of_sources"
 # Columns of the table: a metric, where it is measured, and its heading.
@@ -46,7 +47,7 @@ def results_by_source(
     results: dict[str, float] = {}
     summaries = []
     for source in dict.fromkeys(sources):
-        rows = np.array([name == source for name in sources])
+        rows = np.asarray(sources) == source
         known = np.flatnonzero(~np.isnan(labels[rows]).all(axis=0))
         if not len(known):
             continue
@@ -83,7 +84,7 @@ def thresholds_by_source(
     """
     thresholds = {}
     for source in dict.fromkeys(sources):
-        rows = np.array([name == source for name in sources])
+        rows = np.asarray(sources) == source
         chosen = choose(labels[rows], probabilities[rows])
         thresholds[source] = np.where(is_positive(labels[rows]).any(axis=0), chosen, common)
     return thresholds
@@ -99,7 +100,4 @@ def sources_table(split: str, results: Mapping[str, float]) -> str:
         values = [results.get(f"{split}/{name}/{key}", np.nan) for key in keys]
         shown = ["-" if np.isnan(value) else f"{value:.3f}" for value in values]
         rows.append([name.replace("_", " "), "" if texts is None else f"{texts:,.0f}", *shown])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
+    return "\n".join(align_rows(rows))
