@@ -240,3 +240,12 @@ def evaluate_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _forget_evaluate_modules() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """The tensors are tiny, and sums are then taken in one order."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
