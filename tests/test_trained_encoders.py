@@ -53,6 +53,20 @@ def test_encoder_and_tokenizer_are_those_of_the_classifier(
     assert torch.equal(found, expected)
 
 
+def test_vocabulary_is_cut_to_the_texts(trained: Path, tmp_path: Path, corpus: list[str]) -> None:
+    whole, cut = (
+        TrainedEncoder(str(trained), "bert", size).build(BuildContext(corpus[:4], tmp_path / str(size)))
+        for size in (None, 200)
+    )
+    states = []
+    for folder in (whole, cut):
+        batch = AutoTokenizer.from_pretrained(folder)(corpus[:4], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            states.append(AutoModel.from_pretrained(folder).eval()(**batch).last_hidden_state)
+    assert len(AutoTokenizer.from_pretrained(cut)) < len(AutoTokenizer.from_pretrained(whole))
+    assert torch.equal(*states)
+
+
 def test_table_of_words_is_that_of_the_classifier(trained: Path, tmp_path: Path) -> None:
     folder = TrainedEncoder(str(trained), "words").build(BuildContext([], tmp_path / "words", normalization="tweet"))
     stack = StackedEmotionForSequenceClassification.from_encoders({"again": folder}, id2label=dict(enumerate(LABELS)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,11 +65,7 @@ class PrunedEncoder:
         with context.loading(self.pruned):
             tokenizer = load_tokenizer(self.pruned)
         if self.vocab_size is not None:
-            vocabulary = Vocabulary(tokenizer, self.pruned)
-            normalized = (normalize(clean_surrogates(text), context.normalization).text for text in context.texts)
-            kept_ids = vocabulary.choose(normalized, self.vocab_size, _fixed_ids(encoder))
-            tokenizer = vocabulary.cut(kept_ids)
-            _cut_embeddings(encoder, kept_ids)
+            tokenizer = cut_vocabulary(encoder, tokenizer, self.vocab_size, context, self.pruned)
         return save_encoder(encoder, tokenizer, context.folder)
 
     def _load_layers(self, context: BuildContext) -> PreTrainedModel:
@@ -89,6 +86,30 @@ class PrunedEncoder:
         # Saved as such with the config.
         encoder.config.dtype = torch.float32
         return encoder
+
+
+def cut_vocabulary(encoder: PreTrainedModel, tokenizer: Any, size: int, context: BuildContext, origin: str) -> Any:
+    """
+    Cut the table of an encoder's tokens down to the pieces that the training texts use, in place.
+
+    Args:
+        encoder (`PreTrainedModel`): The encoder.
+        tokenizer: Its tokenizer.
+        size (`int`): Most pieces; see `vocab_size` of [`PrunedEncoder`].
+        context ([`BuildContext`]): Has the texts.
+        origin (`str`): Where the encoder comes from, for errors.
+
+    Returns:
+        The tokenizer of these pieces.
+
+    Raises:
+        `InputError`: If the tokenizer cannot be cut, or `size` leaves no room for its special tokens and characters.
+    """
+    vocabulary = Vocabulary(tokenizer, origin)
+    normalized = (normalize(clean_surrogates(text), context.normalization).text for text in context.texts)
+    kept_ids = vocabulary.choose(normalized, size, _fixed_ids(encoder))
+    _cut_embeddings(encoder, kept_ids)
+    return vocabulary.cut(kept_ids)
 
 
 def _cut_config(config: PreTrainedConfig, num_hidden_layers: int, origin: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, check_integer
 from ..evaluation.prediction import load_classifier
 from ..training.layers import find_encoders
+from .pruned import cut_vocabulary
 from .source import BuildContext, save_encoder
 from .start import mean_state_classifier
 
@@ -25,17 +26,21 @@ class TrainedEncoder:
     Args:
         trained (`str`): Hub id or folder of the classifier.
         encoder (`str`, *optional*): Its name there; not needed if it is the only one.
+        vocab_size (`int`, *optional*): Most entries of its vocabulary, as of [`PrunedEncoder`].
 
     Raises:
-        `InputError`: If one is not a string.
+        `InputError`: If a name is not a string, or `vocab_size` not an integer of at least 1.
     """
 
     trained: str
     encoder: str | None = None
+    vocab_size: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.trained, str) or not isinstance(self.encoder, str | None):
             raise InputError(f"`trained` and `encoder` must be strings, got {self.trained!r} and {self.encoder!r}.")
+        if self.vocab_size is not None:
+            check_integer("vocab_size", self.vocab_size, 1)
 
     def __str__(self) -> str:
         return f"from the trained model {self.trained}"
@@ -45,8 +50,8 @@ class TrainedEncoder:
         Save the encoder and its tokenizer; see [`~source.EncoderSource`].
 
         Raises:
-            `InputError`: If the classifier cannot be loaded, it has no such encoder, or the encoder was trained with
-                another normalization.
+            `InputError`: If the classifier cannot be loaded, it has no such encoder, the encoder was trained with
+                another normalization, or its vocabulary cannot be cut.
         """
         with context.loading(self.trained):
             model, tokenizer = load_classifier(self.trained, "cpu")
@@ -61,6 +66,8 @@ class TrainedEncoder:
                 f"not {context.normalization}; set it in `normalizations`."
             )
         own_tokenizer = getattr(tokenizer, "tokenizers", {name: tokenizer})[name]
+        if self.vocab_size is not None:
+            own_tokenizer = cut_vocabulary(encoders[name], own_tokenizer, self.vocab_size, context, self.trained)
         return save_encoder(encoders[name], own_tokenizer, context.folder)
 
 
