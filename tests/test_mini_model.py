@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import collections
+import csv
 import io
 import json
 import os
@@ -31,6 +33,8 @@ from trainer_ext.evaluation import prediction
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
+CHECKS = ROOT / "scripts" / "data" / "checks"
+DIALECTS = ("egyptian", "gulf", "levantine", "maghrebi", "standard")
 OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude"}
 
 
@@ -54,6 +58,30 @@ def test_it_knows_what_is_obvious() -> None:
     assert best == list(OBVIOUS.values())
     over = probabilities.max(axis=1) >= [model.config.thresholds[model.config.label2id[label]] for label in best]
     assert over.all()
+
+
+def _most_probable(file: str, count: int) -> list[tuple[dict[str, str], list[str]]]:
+    """The rows of a file of checks, each with its most probable labels."""
+    with (CHECKS / file).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    model, tokenizer = load_classifier(mini_model(), "cpu")
+    probabilities = predict_probabilities(model, tokenizer, [row["text"] for row in rows])
+    orders = (-probabilities).argsort(axis=1)[:, :count].tolist()
+    return [(row, [model.config.id2label[index] for index in order]) for row, order in zip(rows, orders, strict=True)]
+
+
+def test_sentences_in_five_kinds_of_arabic() -> None:
+    answers = _most_probable("arabic_dialects.csv", 3)
+    assert collections.Counter(row["dialect"] for row, _ in answers) == dict.fromkeys(DIALECTS, 10)
+    assert sum(row["label"] in labels for row, labels in answers) >= 40
+
+
+def test_emoji_alone_are_understood() -> None:
+    answers = _most_probable("emoji.csv", 1)
+    assert len(answers) == 20
+    assert sum(labels[0] in row["labels"].split() for row, labels in answers) >= 17
+    with (CHECKS.parent / "emoji" / "train.csv").open(encoding="utf-8", newline="") as stream:
+        assert not {row["text"] for row in csv.DictReader(stream)} & {row["text"] for row, _ in answers}
 
 
 def test_results_are_of_the_test_split() -> None:

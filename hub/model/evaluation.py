@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import datasets
 import numpy as np
 
 from trainer_ext.data.batching import SOURCE_COLUMN
 from trainer_ext.data.loading import EmotionData
 from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
 from trainer_ext.evaluation.metrics import always_frequent_baseline
-from trainer_ext.evaluation.prediction import predict_logits
+from trainer_ext.evaluation.prediction import mean_encoder_weights, predict_logits
 from trainer_ext.evaluation.results import (
     choose_calibration,
     choose_thresholds,
@@ -28,6 +29,9 @@ from trainer_ext.reports.plots import figure_png
 from trainer_ext.reports.reliability import reliability_figure
 
 from .card import are_tuned
+
+# Texts for the mean weights of the encoders, of the split and of each source.
+_WEIGHED_TEXTS = 512
 
 
 class SplitEvaluation(NamedTuple):
@@ -99,11 +103,33 @@ def evaluate_splits(
             table += f"\n\n{rules_table(labels[split], probabilities[split], rules)}"
         if SOURCE_COLUMN in data.splits[split].column_names:
             table += f"\n\n{sources_table(split, results)}"
+        results |= _encoder_weights(split, data.splits[split], tokenizer, model, batch_size)
         columns = {"uncalibrated": calibrated_probabilities(logits[split], None)}
         if calibration is not None:
             columns["calibrated"] = probabilities[split]
         figures["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
     return SplitEvaluation(results, probabilities, thresholds, own, calibration, table, figures)
+
+
+def _encoder_weights(
+    split: str, rows: datasets.Dataset, tokenizer: Any, model: Any, batch_size: int
+) -> dict[str, float]:
+    """`<split>_encoder_weight/<encoder>` and `<split>/<source>/encoder_weight/<encoder>`, of some texts of each."""
+    texts = rows["text"][:]
+    groups = {f"{split}_": texts}
+    if SOURCE_COLUMN in rows.column_names:
+        sources = rows[SOURCE_COLUMN][:]
+        groups |= {
+            f"{split}/{source}/": [text for text, name in zip(texts, sources, strict=True) if name == source]
+            for source in dict.fromkeys(sources)
+        }
+    return {
+        f"{prefix}encoder_weight/{name}": weight
+        for prefix, group in groups.items()
+        for name, weight in mean_encoder_weights(
+            model, tokenizer, group[:: len(group) // _WEIGHED_TEXTS + 1], batch_size
+        ).items()
+    }
 
 
 def _source_thresholds(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -108,6 +108,36 @@ def predict_probabilities(
 ) -> np.ndarray:
     """The sigmoid of `predict_logits`."""
     return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
+
+
+@torch.inference_mode()
+def mean_encoder_weights(
+    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], batch_size: int = 64
+) -> dict[str, float]:
+    """
+    How much each encoder counts for a meta-learner: its weight in the mean over all words of the texts.
+
+    Args:
+        model, tokenizer: As in [`iter_predictions`].
+        texts (`Sequence[str]`): The texts.
+        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
+
+    Returns:
+        `dict[str, float]`: Encoder to its weight; they sum to 1. Empty for a model without a meta-learner, and for
+        texts without words.
+    """
+    if getattr(model.config, "mixer", None) != "meta_learner" or len(model.config.encoders) < 2:
+        return {}
+    model.eval()
+    total = torch.zeros(len(model.config.encoders), dtype=torch.float64)
+    for rows in length_batches([len(text) for text in texts], batch_size):
+        encoded = tokenizer([texts[row] for row in rows], padding=True)
+        outputs = model(**{key: torch.from_numpy(value).to(model.device) for key, value in encoded.items()})
+        # Of a word without a token all weights are 0.
+        total += outputs.encoder_weights.double().sum(dim=(0, 1)).cpu()
+    if not total.sum():
+        return {}
+    return dict(zip(model.config.encoders, (total / total.sum()).tolist(), strict=True))
 
 
 def load_classifier(model: str, device: str | torch.device | None = None) -> tuple[PreTrainedModel, Any]:
