@@ -129,7 +129,7 @@ def test_votes_are_joined_by_id_where_no_text_matches(tmp_path: Path, columns: s
     np.testing.assert_array_equal(targets(data), [[0, 0.5], [0, 1], [1, 0.5]])
 
 
-@pytest.mark.filterwarnings("ignore:.*rows of votes:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*votes are 2 texts:UserWarning")
 def test_an_id_of_the_text_comes_before_that_of_the_vote(tmp_path: Path) -> None:
     votes = write_jsonl(
         tmp_path, "v.jsonl", id=[2, 3], text_id=[1, 2], rater_1=["joy", "fear"], rater_2=["joy", "joy"]
