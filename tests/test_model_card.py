@@ -87,7 +87,7 @@ def test_results_are_those_of_the_test_split() -> None:
     assert rows["anger"] == ["40", "0.125", "–", "–", "0.000"]
     assert list(rows).index("anger") < list(rows).index("joy")
     assert "On the test split (5,427 texts)." in body
-    assert "the thresholds were chosen on the validation split, never on test." in body
+    assert "its threshold; here one per label, chosen on the validation split, never on test.\n" in body
     assert "It took 1.5 minutes, at 1,234 texts per second." in body
 
 
@@ -95,7 +95,10 @@ def test_validation_takes_its_place_where_there_is_no_test_split() -> None:
     metadata, body = card({"validation_macro_f1": 0.9}, config=our_config(thresholds=[0.3, 0.1]))
     assert table(body)["macro_f1"] == ["0.900", "–"]
     assert "On the validation split." in body
-    assert "chosen on this very split, so the numbers at them are a little too good." in body
+    assert (
+        "here one per label, chosen on this very split, so the numbers at tuned thresholds are a little too good.\n"
+        in body
+    )
     assert metadata["model-index"][0]["results"][0]["dataset"]["split"] == "validation"
 
 
@@ -120,6 +123,45 @@ def test_thresholds_that_nothing_has_chosen_are_one_half(
     assert [len(table(body)[key]) for key in ("macro_f1", "joy")] == [1, 5]
     assert "chosen" not in body
     assert "tuned" not in body
+
+
+def test_a_threshold_that_all_labels_share_is_named() -> None:
+    config = our_config(thresholds=[0.3125, 0.3125])
+    _, body = card(config=config)
+    assert "its threshold; here 0.312 for every label, chosen on the validation split, never on test.\n" in body
+    assert "per label" not in body.partition("## Results")[2].partition("| metric |")[0]
+    (entry,) = evaluation_entries(CardContext(config, RESULTS, SUMMARY, "user/repo")) or []
+    assert "; one threshold for all labels from the validation split" in entry["notes"]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "common"),
+    [([0.3, 0.2], "here one per label, chosen"), ([0.3, 0.3], "here 0.300 for every label, chosen")],
+)
+def test_thresholds_of_data_sets_are_told(thresholds: list[float], common: str) -> None:
+    own = {"tweets": [0.1, 0.4], "untuned": [0.5, 0.5], "news": [0.2, 0.2]}
+    _, body = card(config=our_config(thresholds=thresholds, source_thresholds=own))
+    assert f"{common} on the validation split, never on test. Texts of tweets and news have thresholds of\n" in body
+    assert "only\nthose in the table of data sets are at them.\n\n| metric |" in body
+    assert "source_thresholds" not in card(config=our_config(source_thresholds={"untuned": [0.5, 0.5]}))[1]
+
+
+def test_graded_gold_is_compared_with_the_probabilities() -> None:
+    graded = {"macro_pearson": 0.4567, "macro_mae": 0.125, "pearson/joy": 0.75, "mae/joy": 0.0625, "mae/anger": 0.1875}
+    metadata, body = card(RESULTS | {f"test_{key}": value for key, value in graded.items()})
+    rows = table(body)
+    assert (rows["macro_pearson"], rows["macro_mae"]) == (["0.457"], ["0.125"])
+    assert rows["label"][-2:] == ["Pearson's r", "mean absolute error"]
+    assert rows["joy"] == ["16", "0.500", "0.625", "0.938", "0.750", "0.750", "0.062"]
+    assert rows["anger"] == ["40", "0.500", "–", "–", "0.000", "–", "0.188"]
+    assert "`hamming_loss` and `macro_mae` are better when lower, all others when higher.\nThe gold labels are" in body
+    metrics = [metric for result in metadata["model-index"][0]["results"] for metric in result["metrics"]]
+    (metric,) = [metric for metric in metrics if metric["type"] == "pearsonr"]
+    assert (metric["name"], metric["value"]) == ("Pearson's r, mean over the labels", 0.4567)
+    metadata, body = card()
+    assert "pearson" not in f"{metadata}{body}".lower()
+    assert "macro_mae" not in body
+    assert "`hamming_loss` is better when lower" in body
 
 
 def test_thresholds_of_one_half_are_named() -> None:

@@ -88,7 +88,10 @@ def test_column_per_rater_with_its_labels(tmp_path: Path) -> None:
 def test_votes_of_another_file_are_joined_by_text(tmp_path: Path) -> None:
     train = write(tmp_path, "train.csv", "id,text,joy,fear,awe\nx,We  won,1,0,1\ny,not voted on,0,1,0\n")
     votes = write(tmp_path, "votes.csv", LONG)
-    with pytest.warns(UserWarning, match=r"votes.csv: votes on 1 of 2 training texts are their targets"):
+    with pytest.warns(
+        UserWarning,
+        match=r"votes.csv: votes on 1 of 2 training texts are their targets, joined by text \(column 'text'\)",
+    ):
         data = load_emotion_data(train_file=train, votes_file=votes, vote_targets="share")
     assert data.label_names == ["joy", "fear", "awe"]
     np.testing.assert_allclose(targets(data), [[2 / 3, 0, 1], [0, 1, 0]], rtol=1e-6)
@@ -101,6 +104,78 @@ def test_votes_on_other_texts_are_refused(tmp_path: Path) -> None:
     votes = write(tmp_path, "votes.csv", LONG)
     with pytest.raises(InputError, match=message(votes, "", "none of its texts is among the training texts")):
         load_emotion_data(train_file=train, votes_file=votes)
+
+
+TRAIN = "id,text,joy,fear\nx,we lost,1,0\ny,not voted on,0,1\nq,We  won,0,0\n"
+
+
+@pytest.mark.filterwarnings("ignore:.*rows of raters:UserWarning")
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        ("id", ["q", "q", "z", "x", "x"]),
+        ("comment_id", ["q", "q", "z", "x", "x"]),
+        ("text,id", ["[NAME] won,q", "[NAME] won,q", "hm,z", "lost,x", "lost,x"]),
+        ("text,id", [",q", ",q", ",z", ",x", ",x"]),
+        ("tweet,tweet_id", ["a,q", "b,q", "c,z", "d,x", "e,x"]),
+    ],
+)
+def test_votes_are_joined_by_id_where_no_text_matches(tmp_path: Path, columns: str, rows: list[str]) -> None:
+    values = ["1,1,0", "2,1,1", "1,0,1", "1,0,1", "2,0,0"]
+    lines = [f"{columns},rater_id,joy,fear", *(f"{row},{votes}" for row, votes in zip(rows, values, strict=True))]
+    train, votes = write(tmp_path, "train.csv", TRAIN), write(tmp_path, "votes.csv", "\n".join(lines))
+    with pytest.warns(UserWarning, match=r"votes on 2 of 3 training texts are their targets, joined by id \(column '"):
+        data = load_emotion_data(train_file=train, votes_file=votes, vote_targets="share")
+    np.testing.assert_array_equal(targets(data), [[0, 0.5], [0, 1], [1, 0.5]])
+
+
+@pytest.mark.filterwarnings("ignore:.*votes are 2 texts:UserWarning")
+def test_an_id_of_the_text_comes_before_that_of_the_vote(tmp_path: Path) -> None:
+    votes = write_jsonl(
+        tmp_path, "v.jsonl", id=[2, 3], text_id=[1, 2], rater_1=["joy", "fear"], rater_2=["joy", "joy"]
+    )
+    train = write_jsonl(tmp_path, "t.jsonl", id=["1", "2", "3"], text=["a", "b", "c"], labels=[["fear"], ["joy"], []])
+    with pytest.warns(UserWarning, match=r"joined by id \(column 'id' to 'id'\)"):
+        load_emotion_data(train_file=train, votes_file=votes, vote_targets="share")
+    train = write_jsonl(
+        tmp_path, "t.jsonl", text_id=["1", "2"], id=[9, 8], text=["a", "b"], labels=[["fear"], ["joy"]]
+    )
+    with pytest.warns(UserWarning, match=r"joined by id \(column 'text_id' to 'text_id'\)"):
+        data = load_emotion_data(train_file=train, votes_file=votes, vote_targets="share")
+    np.testing.assert_array_equal(targets(data), [[0, 1], [0.5, 0.5]])
+
+
+@pytest.mark.filterwarnings("ignore:.*rows of raters:UserWarning")
+def test_texts_go_before_ids(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.csv", TRAIN)
+    votes = write(tmp_path, "votes.csv", "id,text,rater_id,joy,fear\nx,we won,1,1,1\nx,we won,2,1,1\ny,hm,1,1,1\n")
+    with pytest.warns(UserWarning, match=r"votes on 1 of 3 training texts are their targets, joined by text"):
+        data = load_emotion_data(train_file=train, votes_file=votes)
+    np.testing.assert_array_equal(targets(data), [[1, 0], [0, 1], [1, 1]])
+
+
+@pytest.mark.filterwarnings("ignore:.*rows of raters:UserWarning")
+def test_an_id_of_different_texts_joins_none_of_them(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.csv", "id,text,joy,fear\nx,a,0,0\nx,b,0,0\nx,A,0,0\ny,c,0,0\n,d,0,0\n")
+    votes = write(tmp_path, "votes.csv", "id,rater_id,joy,fear\nx,1,1,1\ny,1,1,0\ny,2,1,0\n,1,1,1\n")
+    with pytest.warns(UserWarning, match=r"votes on 1 of 5 training texts"):
+        data = load_emotion_data(train_file=train, votes_file=votes)
+    np.testing.assert_array_equal(targets(data), [[0, 0]] * 3 + [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("train", "votes", "problems"),
+    [
+        (TRAIN, "id,text,joy,fear\nz,a,1,0\n", ["(column 'text'); by id: none of its ids", "(column 'id' to 'id')"]),
+        (TRAIN, "id,joy,fear\nz,1,0\n", ["it has no text column (text, tweet,", "by id: none of its ids"]),
+        (TRAIN, "text,joy,fear\na,1,0\n", ["is among the training texts", "by id: it has no id column (text_id, "]),
+        ("text,joy,fear\na,1,0\n", "id,joy,fear\nz,1,0\n", ["no text column", "train.csv has no id column"]),
+    ],
+)
+def test_both_attempts_to_join_are_named(tmp_path: Path, train: str, votes: str, problems: list[str]) -> None:
+    paths = write(tmp_path, "train.csv", train), write(tmp_path, "votes.csv", votes)
+    with pytest.raises(InputError, match=message(paths[1], "", "no vote is on a training text; by text: ", *problems)):
+        load_emotion_data(train_file=paths[0], votes_file=paths[1])
 
 
 def naive_alpha(votes: list[list[int]]) -> float:

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 _METRICS = (
     *("macro_f1", "micro_f1", "weighted_f1", "samples_jaccard", "subset_accuracy", "hamming_loss"),
     *("macro_precision", "macro_recall", "macro_roc_auc", "macro_average_precision"),
+    *("macro_pearson", "macro_mae"),
 )
 # Metric name here: id of the metric on the Hub, and its name on the model's page.
 _HUB_METRICS = {
@@ -33,6 +34,7 @@ _HUB_METRICS = {
     "samples_jaccard": ("jaccard", "Jaccard, mean over the texts"),
     "subset_accuracy": ("accuracy", "Subset accuracy"),
     "macro_roc_auc": ("roc_auc", "Macro ROC AUC"),
+    "macro_pearson": ("pearsonr", "Pearson's r, mean over the labels"),
 }
 _FEW_TEXTS = 30
 # Of labels in a sentence.
@@ -49,6 +51,8 @@ class LabelRow(NamedTuple):
     precision: float | None
     recall: float | None
     f1: float | None
+    pearson: float | None
+    mae: float | None
 
 
 class SourceRow(NamedTuple):
@@ -144,6 +148,23 @@ class CardContext:
         return are_tuned(decision_thresholds(self.config))
 
     @property
+    def shared_threshold(self) -> float | None:
+        """The threshold of all labels, where it is one."""
+        thresholds = {*decision_thresholds(self.config)}
+        return thresholds.pop() if len(thresholds) == 1 else None
+
+    @property
+    def tuned_sources(self) -> list[str]:
+        """The data sets with thresholds of their own that were chosen on validation data."""
+        thresholds = getattr(self.config, "source_thresholds", None) or {}
+        return [name for name, values in thresholds.items() if are_tuned(values)]
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether the gold labels are shares or intensities, which the probabilities are compared with."""
+        return self.result("macro_mae") is not None
+
+    @property
     def metrics(self) -> list[str]:
         """The metrics of the whole split that were measured."""
         return [key for key in _METRICS if f"{self.split}_{key}" in self.results]
@@ -175,7 +196,7 @@ class CardContext:
                 label,
                 int(self.result(f"support/{label}") or 0),
                 threshold,
-                *(self.result(f"{key}/{label}") for key in ("precision", "recall", "f1")),
+                *(self.result(f"{key}/{label}") for key in LabelRow._fields[3:]),
             )
             for label, threshold in zip(label_names(self.config), decision_thresholds(self.config), strict=True)
         ]
@@ -219,7 +240,8 @@ def evaluation_entries(card: CardContext) -> list[dict[str, Any]] | None:
     if not summary.dataset or "test_macro_f1" not in card.results:
         return None
     revision = summary.dataset_revision or ""
-    thresholds = "thresholds per label from the validation split" if card.is_tuned else "every threshold 0.5"
+    kind = "thresholds per label" if card.shared_threshold is None else "one threshold for all labels"
+    thresholds = f"{kind} from the validation split" if card.is_tuned else "every threshold 0.5"
     entry = EvalResultEntry(
         dataset_id=summary.dataset,
         task_id=summary.dataset_config or "default",

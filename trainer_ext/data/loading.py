@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import InputError, reading
-from .headers import TEXT_COLUMNS
+from .annotations import select_rows
+from .headers import TEXT_COLUMNS, find_column
 from .labels import LabelOptions
 from .layouts import LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts, text_key
@@ -36,7 +37,7 @@ from .tables import (
     table_from_arrow,
 )
 from .targets import LabelledTexts, TargetOptions
-from .votes import agreement_by_label
+from .votes import ID_COLUMNS, agreement_by_label, find_id_columns, read_text_ids, select_by_id
 
 _ROWS_IN_MEMORY = 1000
 
@@ -108,8 +109,9 @@ def load_emotion_data(
         blank_labels, max_intensity, vote_targets (*optional*): How blanks, intensities and votes become targets; see
             [`TargetOptions`].
         votes_file (`str` or `os.PathLike`, *optional*): Votes of raters on texts of the training data, in a layout of
-            [`trainer_ext.data.votes`]: the targets of these texts become those of their votes, matched by text, the
-            labels' names whatever their case.
+            [`trainer_ext.data.votes`]: the targets of these texts become those of their votes, the labels' names
+            whatever their case. They are joined by text where any text of the file is a training text, otherwise by
+            the first id column of `ID_COLUMNS` that both files have, or that each has; equal texts share their votes.
         train_split (`str`, *optional*, defaults to `"train"`): Name of the training split on the Hub.
         validation_split (`str`, *optional*, defaults to `"validation"`): Name of the validation split on the Hub; only
             the default name may be missing there.
@@ -148,7 +150,7 @@ def load_emotion_data(
     options = LayoutOptions(text_column, label_column, labels)
     names, splits = _read_splits(tables, options)
     if votes_file is not None:
-        splits["train"] = _with_votes(splits["train"], names, read_table(votes_file), options)
+        splits["train"] = _with_votes(splits["train"], names, tables["train"], read_table(votes_file), options)
     ratios = {split: ratio for split, ratio in ratios.items() if ratio > 0 and split not in splits}
     if ratios:
         splits |= _divide(splits["train"], ratios, seed, tables["train"].source)
@@ -340,25 +342,63 @@ def _without_unknown(rows: LabelledTexts, names: list[str], source: str) -> tupl
     return LabelledTexts(rows.texts, rows.labels[:, known], agreement), [names[index] for index in known]
 
 
-def _with_votes(train: LabelledTexts, names: list[str], table: Table, options: LayoutOptions) -> LabelledTexts:
+def _with_votes(
+    train: LabelledTexts, names: list[str], train_table: Table, table: Table, options: LayoutOptions
+) -> LabelledTexts:
     """The training data, with the targets of votes where there are such."""
     renames: dict[str, str | None] = {
         label: name for name in names for label in (name, name.title(), name.upper(), name.capitalize())
     }
     renames |= options.labels.renames
     labels = replace(options.labels, names=names, learned_from="the training data", renames=renames)
-    votes, _ = read_labelled_texts(table, LayoutOptions(options.text_column, None, labels))
+    keys = [*map(text_key, train.texts)]
+    table, text_column, way = _match_votes(select_rows(table), train_table, {*keys}, options.text_column)
+    votes, _ = read_labelled_texts(table, LayoutOptions(text_column, None, labels))
     rows = {text_key(text): row for row, text in enumerate(votes.texts)}
     targets = train.labels.copy()
-    found = [(index, rows[key]) for index, text in enumerate(train.texts) if (key := text_key(text)) in rows]
-    if not found:
-        raise error_at(table.source, "none of its texts is among the training texts, which it has the votes of")
+    found = [(index, rows[key]) for index, key in enumerate(keys) if key in rows]
     for index, row in found:
         known = ~np.isnan(votes.labels[row])
         targets[index, known] = votes.labels[row, known]
-    message = f"{table.source}: votes on {len(found):,} of {len(train.texts):,} training texts are their targets."
-    warnings.warn(message, stacklevel=2)
+    message = f"votes on {len(found):,} of {len(keys):,} training texts are their targets, joined by {way}."
+    warnings.warn(f"{table.source}: {message}", stacklevel=2)
     return LabelledTexts(train.texts, targets, votes.agreement)
+
+
+def _match_votes(votes: Table, train: Table, train_keys: set[str], text_column: str | None) -> tuple[Table, str, str]:
+    """
+    Votes whose texts are training texts: by their text where any of them is one, otherwise by id.
+
+    Returns:
+        `tuple[Table, str, str]`: The votes, their text column, and by what they were joined.
+
+    Raises:
+        `InputError`: If neither joins any.
+    """
+    expected = (text_column,) if text_column is not None else TEXT_COLUMNS
+    column = text_column if text_column in votes.columns else find_column(votes.columns, expected)
+    if column is None:
+        by_text = f"it has no text column ({', '.join(expected)})"
+    elif any(isinstance(text, str) and text.strip() and text_key(text) in train_keys for text in votes.values(column)):
+        return votes, column, f"text (column {short(column)})"
+    else:
+        by_text = f"none of its texts is among the training texts (column {short(column)})"
+
+    votes_id, train_id = find_id_columns(votes, train)
+    if votes_id is None or train_id is None:
+        lacking = "it" if votes_id is None else train.source
+        by_id = f"{lacking} has no id column ({', '.join(ID_COLUMNS)})"
+    else:
+        texts = map(text_key, find_texts(train, text_column)[0])
+        text_by_id = {
+            text_id: key for text_id, key in read_text_ids(train, train_id, [*texts]).items() if key in train_keys
+        }
+        column = column or expected[0]
+        selected = select_by_id(votes, votes_id, column, text_by_id)
+        if selected.rows:
+            return selected, column, f"id (column {short(votes_id)} to {short(train_id)})"
+        by_id = f"none of its ids is among the training data's (column {short(votes_id)} to {short(train_id)})"
+    raise error_at(votes.source, f"no vote is on a training text; by text: {by_text}; by id: {by_id}")
 
 
 def to_dataset(rows: LabelledTexts) -> datasets.Dataset:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from .tables import Table, short
 from .targets import FloatArray, LabelledTexts, TargetOptions, number_of
 
 RATER_COLUMNS = ("rater_id", "rater", "annotator_id", "_annotator_id", "annotator", "worker_id", "coder_id")
+# A file of votes may have an `id` for each vote beside that of the text, so the general name comes last.
+ID_COLUMNS = ("text_id", "comment_id", "tweet_id", "post_id", "sentence_id", "document_id", "doc_id", "uuid", "id")
 _COLUMN_OF_A_RATER = re.compile(r"(?:rater|annotator|coder|worker|judge)[ _-]?[0-9]+", re.IGNORECASE)
 
 
@@ -102,6 +105,39 @@ def read_rater_columns(
     labels, names = read_label_column(melted, column, options)
     joined = _join(table.source, "votes", [texts[row] for row, _ in cells], labels, options.targets)
     return joined, names
+
+
+def find_id_columns(votes: Table, train: Table) -> tuple[str | None, str | None]:
+    """The columns of text ids in both tables: of a name that both have, or else the first of `ID_COLUMNS` in each."""
+    both = [name for name in ID_COLUMNS if all(find_column(table.columns, [name]) for table in (votes, train))]
+    names = both[:1] or ID_COLUMNS
+    return find_column(votes.columns, names), find_column(train.columns, names)
+
+
+def select_by_id(votes: Table, id_column: str, text_column: str, text_by_id: Mapping[str, str]) -> Table:
+    """
+    The rows of votes on texts of known id, each with the text of its id.
+
+    Args:
+        votes (`Table`): The votes.
+        id_column (`str`): Its column of text ids.
+        text_column (`str`): The column that gets the texts; it is replaced or added.
+        text_by_id (`dict[str, str]`): The texts.
+    """
+    ids = [str(value).strip() for value in votes.values(id_column)]
+    indices = [index for index, text_id in enumerate(ids) if text_id in text_by_id]
+    selected = votes.select(indices)
+    texts = [text_by_id[ids[index]] for index in indices]
+    return replace(selected, columns={**selected.columns, text_column: texts})
+
+
+def read_text_ids(table: Table, id_column: str, texts: Sequence[str]) -> dict[str, str]:
+    """Each id of a table with its text; an id that is blank or stands for different texts is left out."""
+    texts_by_id: dict[str, set[str]] = {}
+    for value, text in zip(table.values(id_column), texts, strict=True):
+        if not is_missing(value):
+            texts_by_id.setdefault(str(value).strip(), set()).add(text)
+    return {text_id: next(iter(found)) for text_id, found in texts_by_id.items() if len(found) == 1}
 
 
 def krippendorff_alpha(given: npt.ArrayLike, asked: npt.ArrayLike) -> npt.NDArray[np.float64]:
