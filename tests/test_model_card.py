@@ -375,6 +375,16 @@ def test_encoders_and_their_licences() -> None:
     assert "base_model" not in card(summary=replace(SUMMARY, encoders={"a": "from scratch"}))[0]
 
 
+def test_weights_of_the_encoders() -> None:
+    assert "meta-learner gives" not in card()[1]
+    weights = {"test_encoder_weight/a": 0.5, "test_encoder_weight/b": 0.3, "test_encoder_weight/c": 0.2}
+    _, body = card(RESULTS | weights)
+    assert table(body)["all texts"] == ["0.500", "0.300", "0.200"]
+    assert "nearly all" not in body
+    weights = {"test_encoder_weight/a": 0.01, "test_encoder_weight/b": 0.99, "test_encoder_weight/c": 0.0}
+    assert "`b` has nearly all of it, so that this is one encoder rather than a stack" in card(RESULTS | weights)[1]
+
+
 def test_a_licence_without_identifier_needs_an_encoder_that_has_it() -> None:
     with pytest.raises(ValueError, match="`license` must be an identifier of the Hub; 'other' is for"):
         card(**(PUBLISHED | {"license": "other"}))

@@ -21,6 +21,7 @@ from trainer_ext.evaluation.prediction import (
     find_device,
     iter_predictions,
     load_classifier,
+    mean_encoder_weights,
     predict_logits,
     predict_probabilities,
 )
@@ -220,3 +221,17 @@ def test_other_classifiers_are_an_error(stock: Setup, tmp_path: Path, problem_ty
 def test_bare_encoder_is_an_error(encoder_folders: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="is no multi-label classifier"):
         load_classifier(str(encoder_folders["electra_uni"]))
+
+
+def test_mean_weights_are_those_of_all_words(ours: Setup, stock: Setup) -> None:
+    model, tokenizer = ours
+    weights = []
+    with torch.no_grad():
+        for text in TEXTS:
+            weights.append(model(**tokenizer([text], return_tensors="pt")).encoder_weights[0])
+    expected = torch.cat(weights).double().sum(dim=0)
+    means = mean_encoder_weights(model, tokenizer, TEXTS, batch_size=4)
+    assert list(means) == list(model.config.encoders)
+    assert [*means.values()] == pytest.approx((expected / expected.sum()).tolist(), abs=1e-6)
+    assert mean_encoder_weights(model, tokenizer, [""]) == {}
+    assert mean_encoder_weights(*stock, TEXTS) == {}

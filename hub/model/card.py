@@ -36,6 +36,8 @@ _HUB_METRICS = {
     "macro_roc_auc": ("roc_auc", "Macro ROC AUC"),
     "macro_pearson": ("pearsonr", "Pearson's r, mean over the labels"),
 }
+# Weight from which on a stack is in truth one encoder.
+_NEARLY_ALL = 0.95
 _FEW_TEXTS = 30
 # Of labels in a sentence.
 _MAX_NAMES = 20
@@ -182,6 +184,25 @@ class CardContext:
             )
             for name, source in self.summary.sources.items()
         ]
+
+    @property
+    def encoder_weights(self) -> dict[str, dict[str, float]]:
+        """
+        The mean weight of each encoder over the words of the reported split, and for each data set where there are
+        several; empty where nothing weighs the encoders.
+        """
+        prefixes = {"all texts": f"{self.split}_"} | {name: f"{self.split}/{name}/" for name in self.summary.sources}
+        weights = {
+            name: {key: self.results.get(f"{prefix}encoder_weight/{key}", math.nan) for key in self.encoders}
+            for name, prefix in prefixes.items()
+        }
+        return {name: row for name, row in weights.items() if row and not any(map(math.isnan, row.values()))}
+
+    @property
+    def deciding_encoder(self) -> str | None:
+        """The encoder that has nearly all the weight for all texts, if there is one."""
+        weights = self.encoder_weights.get("all texts", {})
+        return next((name for name, weight in weights.items() if weight > _NEARLY_ALL), None)
 
     def result(self, key: str) -> float | None:
         """A result on the reported split."""
