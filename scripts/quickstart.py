@@ -81,16 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"\nModel repository: {folder}\nResults:          {folder / 'eval_results.json'}\nEmbedded texts:   {data}\n"
         f'Ask this model:   python -m scripts.predict --model {folder} "your text"\n'
     )
-    _show_mini_model(options.language)
-
-
-def _show_mini_model(language: str) -> None:
-    """Let the model of this repository, with more texts and pretrained encoders, classify the same sentences."""
-    if language != "en":
-        print("The model that comes with this repository is English: it is not asked for these sentences.")
-    else:
-        print("The model that comes with this repository, trained on GoEmotions, says of the same sentences:\n")
-        predict.main(list(SENTENCES[language]))
+    print("The model that comes with this repository, trained on far more texts, says of the same sentences:\n")
+    predict.main(list(SENTENCES[options.language]))
     print('Try your own:     python -m scripts.predict "your text"')
 
 
