@@ -350,8 +350,8 @@ def always_frequent_baseline(
         zero_division (`float`, *optional*, defaults to 0.0): As for `multilabel_metrics`.
 
     Returns:
-        `dict[str, float]`: The result of `multilabel_metrics` for this prediction, the same score for every sample: the
-        average precision is the share of positives and ROC AUC 0.5, which is chance.
+        `dict[str, float]`: The result of `multilabel_metrics` for this prediction. The ranking metrics are those of
+        chance, as all samples have one score: the average precision is the share of positives, ROC AUC 0.5.
 
     Raises:
         `ValueError`: If the two label matrices differ in `num_labels`, or a value lies outside [0, 1].
