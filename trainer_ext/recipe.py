@@ -492,7 +492,10 @@ def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _override(values: dict[str, Any], name: str, text: str) -> Any:
     """Set a field, or an entry of a mapping; returns the value."""
     *parents, last = name.split(".")
-    for parent in parents:
+    for depth, parent in enumerate(parents):
+        # An encoder's Hub id or folder makes way for `--encoders.NAME.trained FOLDER`.
+        if depth and isinstance(values.get(parent), str):
+            values[parent] = {}
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise InputError(f"`--{name}`: `{parent}` is not a mapping.")
