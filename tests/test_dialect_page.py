@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -80,7 +80,7 @@ def desk(tmp_path: Path) -> Path:
     (desk / "more_tweets.txt").write_text("".join(f"{text} والله\n" for text in texts[:100]), encoding="utf-8")
     (desk / "scripts").symlink_to(ROOT / "scripts")
     for index, hub_id in enumerate(yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["encoders"].values()):
-        size = {"hidden_size": 16 + 8 * index, "num_hidden_layers": 1, "num_attention_heads": 2}
+        size: dict[str, Any] = {"hidden_size": 16 + 8 * index, "num_hidden_layers": 1, "num_attention_heads": 2}
         ScratchEncoder("bert", "wordpiece", 300 + 50 * index, **size).build(BuildContext(texts, desk / hub_id))
     return desk
 
@@ -128,7 +128,10 @@ def test_the_page_from_first_to_last(desk: Path, hub: HubServer, tmp_path: Path)
     assert "test/mine/macro_f1" in results["joined"]
     assert {"README.md", "config.json", "model.safetensors"} <= hub.repo("USER/my-dialect").files().keys()
     assert "refs/tags/v1.0.0" in hub.repo("USER/my-dialect").refs
-    # The thresholds of step 7 are those of the model that was published.
+    # Steps 5 and 7: the encoder of step 4 is taken as it is, and nothing is trained for other thresholds.
+    assert printed.count("Stage encoder_me5: trained before.") == 2
+    assert printed.count("complete already.") == 4
+    assert "missed:" in printed
     config = json.loads(hub.repo("USER/my-dialect").files()["config.json"])
     assert config["languages"] == ["arq"]
     assert len(config["encoders"]) == 4

@@ -44,7 +44,8 @@ def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None
         return None
     if not model.config.skip_connection:
         return model.classifier
-    weight = sum(model.classifier.weight.detach().chunk(2, dim=1))
+    pooled, skipped = model.classifier.weight.detach().chunk(2, dim=1)
+    weight = pooled + skipped
     classifier = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
     classifier.load_state_dict({"weight": weight, "bias": model.classifier.bias.detach()})
     return classifier
