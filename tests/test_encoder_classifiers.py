@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from conftest import CORPUS
 from recipe_samples import LABELS, make_rows, write_recipe
 from scipy.optimize import minimize, minimize_scalar
 from torch import nn
@@ -164,7 +165,7 @@ def test_only_a_linear_layer_over_the_mean_of_one_encoder_counts(encoder_folders
     single = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **PLAIN)
     assert mean_state_classifier(single, LABELS) is single.classifier
     assert mean_state_classifier(single, LABELS[::-1]) is None
-    for change in ({"mixer": "meta_learner"}, {"lstm_num_layers": 1}, {"pooling": "max"}, {"skip_connection": True}):
+    for change in ({"mixer": "meta_learner"}, {"lstm_num_layers": 1}, {"pooling": "max"}):
         other = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **(PLAIN | change))
         assert mean_state_classifier(other, LABELS) is None
     two = StackedEmotionForSequenceClassification.from_encoders(
@@ -172,6 +173,20 @@ def test_only_a_linear_layer_over_the_mean_of_one_encoder_counts(encoder_folders
     )
     assert mean_state_classifier(two, LABELS) is None
     assert mean_state_classifier(nn.Linear(2, 2), LABELS) is None
+
+
+def test_a_skip_connection_past_nothing_is_no_other_model(encoder_folders: dict[str, Path]) -> None:
+    labels = {"id2label": dict(enumerate(LABELS))}
+    fields = PLAIN | {"skip_connection": True}
+    folder = {"a": encoder_folders["bert_wp"]}
+    model = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **fields).eval()
+    nn.init.normal_(model.classifier.weight)
+    classifier = mean_state_classifier(model, LABELS)
+    assert classifier is not None
+    batch = StackedEmotionTokenizer.from_encoders(folder)(CORPUS[:3], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        means = model.stacked_emotion(**batch).pooler_output[:, model.stacked_emotion.skip_places["a"]]
+        torch.testing.assert_close(classifier(means), model(**batch).logits)
 
 
 # ---------------------------------------------------------------------------------------------- by a recipe

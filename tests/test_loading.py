@@ -110,6 +110,12 @@ def test_ratio_leaves_a_given_split_alone(tmp_path: Path) -> None:
     assert {split: len(data) for split, data in result.splits.items()} == {"train": 3, "validation": 4, "test": 1}
 
 
+def test_one_text_recurs(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,joy\na,1\nb,0\nc,1\nA,1\n")
+    with pytest.warns(UserWarning, match=message(path, "", "1 text recurs; all rows of a text go to the same split.")):
+        load_emotion_data(train_file=path, validation_ratio=0.3)
+
+
 def test_equal_texts_are_never_divided(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     texts = [f"so happy {index}" for index in range(200)]

@@ -252,6 +252,12 @@ def test_override_that_is_no_option_is_an_error(tmp_path: Path) -> None:
         load(tmp_path, "", "seed", "2")
 
 
+def test_entry_of_an_encoder_takes_the_place_of_its_id(tmp_path: Path) -> None:
+    text = "encoders: {a: x/y, b: z}\n"
+    recipe = load(tmp_path, text, "--encoders.a.trained", "outputs/first", "--encoders.a.encoder", "me5")
+    assert recipe.model.encoders == {"a": {"trained": "outputs/first", "encoder": "me5"}, "b": "z"}
+
+
 def test_entry_of_what_is_no_mapping_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=one_line("`--seed.first`: `seed` is not a mapping.")):
         load(tmp_path, "seed: 1\n", "--seed.first", "2")

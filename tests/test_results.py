@@ -67,6 +67,8 @@ def test_values_are_those_of_the_metrics() -> None:
     calibration = calibration_metrics(labels, probabilities, NAMES)
     spread = max(np.log(column / (1 - column)).std() for column in probabilities.T)
     assert results.pop("test_logit_spread") == pytest.approx(spread, rel=1e-6)
+    low, high = results.pop("test_macro_f1_low"), results.pop("test_macro_f1_high")
+    assert low < results["test_macro_f1"] < high
     assert results == {f"test_{key}": value for key, value in (tuned | calibration).items()} | {
         f"test_{key}_at_0.5": value for key, value in default.items()
     }
@@ -160,6 +162,24 @@ def test_table_shows_every_label_and_each_column() -> None:
     values = [results["test_f1/joy"], results["test_roc_auc/joy"], results["test_f1/joy_at_0.5"], baseline["f1/joy"]]
     assert rows["joy"][0] == f"{labels[:, 1].sum()}"
     assert rows["joy"][3:] == [f"{value:.3f}" for value in values]
+
+
+def test_interval_of_macro_f1_is_that_of_other_texts() -> None:
+    labels, probabilities = make_data(7)
+    unknown = labels.astype(float)
+    unknown[:, 2] = math.nan
+    thresholds, names = np.full(3, 0.2), NAMES
+    widths = []
+    for gold in (labels, np.tile(labels, (4, 1)), unknown):
+        scores = np.tile(probabilities, (len(gold) // len(labels), 1))
+        results = evaluate_split("test", gold, scores, thresholds, names)
+        low, high = results["test_macro_f1_low"], results["test_macro_f1_high"]
+        assert low < results["test_macro_f1"] < high
+        widths.append(high - low)
+        line = f"95 % interval of macro_f1 (bootstrap over the texts): {low:.3f} to {high:.3f}."
+        assert line in results_table("test", results, names).splitlines()
+    # Four times the texts, half the width.
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.15)
 
 
 def test_table_ends_with_the_calibration_error() -> None:

@@ -208,10 +208,12 @@ class DecisionArguments:
         check_ranges(self, [("threshold_shrinkage", _is_shrinkage, "a number >= 0 or auto")])
         is_for_f1 = self.threshold_strategy == "expected_f1" or self.threshold_shrinkage
         if self.threshold_metric != "macro_f1" and is_for_f1:
-            name = "threshold_shrinkage" if self.threshold_shrinkage else "threshold_strategy"
+            name, other = (
+                ("threshold_shrinkage", "0") if self.threshold_shrinkage else ("threshold_strategy", "per_label")
+            )
             raise InputError(
                 f"`{name}` {getattr(self, name)} is for `threshold_metric: macro_f1`, got {self.threshold_metric}: "
-                "leave one of them out."
+                f"leave one of them out, or give `--{name} {other}`."
             )
 
 
@@ -492,7 +494,10 @@ def _options(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _override(values: dict[str, Any], name: str, text: str) -> Any:
     """Set a field, or an entry of a mapping; returns the value."""
     *parents, last = name.split(".")
-    for parent in parents:
+    for depth, parent in enumerate(parents):
+        # An encoder's Hub id or folder makes way for `--encoders.NAME.trained FOLDER`.
+        if depth and isinstance(values.get(parent), str):
+            values[parent] = {}
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise InputError(f"`--{name}`: `{parent}` is not a mapping.")

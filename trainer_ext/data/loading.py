@@ -450,9 +450,8 @@ def _divide(train: LabelledTexts, ratios: dict[str, float], seed: int, source: s
     shares = {"train": 1 - sum(ratios.values()), **ratios}
     subsets, num_recurring = divide_texts(train.texts, train.labels, list(shares.values()), seed)
     if num_recurring:
-        warnings.warn(
-            f"{source}: {num_recurring:,} texts recur; all rows of a text go to the same split.", stacklevel=2
-        )
+        recurring = "1 text recurs" if num_recurring == 1 else f"{num_recurring:,} texts recur"
+        warnings.warn(f"{source}: {recurring}; all rows of a text go to the same split.", stacklevel=2)
     splits = {}
     for subset, split in enumerate(shares):
         rows = np.flatnonzero(subsets == subset)

@@ -33,12 +33,22 @@ MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": 
 def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None:
     """
     The classifier of a model that is one encoder, the mean of its word states and a linear layer, for these labels in
-    this order; `None` for any other model.
+    this order; `None` for any other model. With a skip connection past nothing the layer sees this mean twice: then it
+    is a new layer, with the sum of both weights.
     """
     if not isinstance(model, StackedEmotionForSequenceClassification) or label_names(model.config) != list(labels):
         return None
-    is_plain = all(getattr(model.config, field) == value for field, value in MEAN_STATE.items())
-    return model.classifier if is_plain and len(model.config.encoders) == 1 else None
+    fields = MEAN_STATE.keys() - {"skip_connection"}
+    is_plain = all(getattr(model.config, field) == MEAN_STATE[field] for field in fields)
+    if not is_plain or len(model.config.encoders) != 1:
+        return None
+    if not model.config.skip_connection:
+        return model.classifier
+    pooled, skipped = model.classifier.weight.detach().chunk(2, dim=1)
+    weight = pooled + skipped
+    classifier = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+    classifier.load_state_dict({"weight": weight, "bias": model.classifier.bias.detach()})
+    return classifier
 
 
 def start_from_classifiers(

@@ -350,7 +350,8 @@ def always_frequent_baseline(
         zero_division (`float`, *optional*, defaults to 0.0): As for `multilabel_metrics`.
 
     Returns:
-        `dict[str, float]`: The result of `multilabel_metrics` for these hard predictions.
+        `dict[str, float]`: The result of `multilabel_metrics` for this prediction. The ranking metrics are those of
+        chance, as all samples have one score: the average precision is the share of positives, ROC AUC 0.5.
 
     Raises:
         `ValueError`: If the two label matrices differ in `num_labels`, or a value lies outside [0, 1].
@@ -363,9 +364,9 @@ def always_frequent_baseline(
     counts = is_positive(train).sum(axis=0) * (len(train) / np.maximum(count_known(train)[0], 1.0))
     num_predicted = max(1, math.floor(counts.sum() / len(train) + 0.5))
     most_frequent = np.argsort(-counts, kind="stable")[:num_predicted]
-    predictions = np.zeros(gold.shape, dtype=np.bool_)
-    predictions[:, most_frequent] = True
-    return multilabel_metrics(gold, predictions=predictions, label_names=label_names, zero_division=zero_division)
+    scores = np.zeros(gold.shape)
+    scores[:, most_frequent] = 1.0
+    return multilabel_metrics(gold, scores, label_names=label_names, zero_division=zero_division)
 
 
 def _check_same_shape(array: npt.NDArray[np.generic], shape: tuple[int, ...], name: str) -> None:

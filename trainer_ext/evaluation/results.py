@@ -13,9 +13,10 @@ from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..errors import InputError
+from .bootstrap import bootstrap_f1, percentile_interval
 from .calibration import Calibration, calibrated_probabilities, calibration_metrics, fit_calibration
 from .joint_thresholds import JOINT_METRICS, tune_joint_thresholds
-from .metrics import multilabel_metrics
+from .metrics import check_labels, is_known, multilabel_metrics
 from .metrics_table import align_rows, format_metrics_table
 from .thresholds import TUNED_STRATEGIES, cross_validated_shrinkage, tune_thresholds
 
@@ -23,6 +24,7 @@ AT_DEFAULT = "_at_0.5"
 VALIDATION_METRICS = ("macro_f1", "micro_f1", "samples_jaccard", "macro_roc_auc", "macro_average_precision")
 THRESHOLD_STRATEGIES = (*TUNED_STRATEGIES, "none")
 THRESHOLD_METRICS = ("macro_f1", *JOINT_METRICS)
+_NUM_RESAMPLES = 1000
 # Logits that differ by less from text to text say nothing of the text.
 MIN_SPREAD = 1e-3
 SAME_ANSWER = (
@@ -114,15 +116,26 @@ def evaluate_split(
 
     Returns:
         `dict[str, float]`: `<split>_macro_f1`, ..., `<split>_f1/<label>`, ..., at `thresholds`; all of them again at
-        0.5, with the suffix `_at_0.5`; `<split>_macro_calibration_error`, ... of [`calibration_metrics`]; and
-        `<split>_logit_spread` of [`logit_spread`].
+        0.5, with the suffix `_at_0.5`; `<split>_macro_f1_low` and `_high`, the 95 % interval of other texts of the
+        same kind; `<split>_macro_calibration_error`, ... of [`calibration_metrics`]; and `<split>_logit_spread` of
+        [`logit_spread`].
     """
     tuned = multilabel_metrics(labels, probabilities, thresholds=thresholds, label_names=label_names)
     default = multilabel_metrics(labels, probabilities, thresholds=0.5, label_names=label_names)
     metrics = tuned | {f"{key}{AT_DEFAULT}": value for key, value in default.items()}
+    metrics["macro_f1_low"], metrics["macro_f1_high"] = _macro_f1_interval(labels, probabilities >= thresholds)
     metrics |= calibration_metrics(labels, probabilities, label_names)
     metrics["logit_spread"] = logit_spread(logit(np.clip(np.asarray(probabilities, np.float64), 1e-12, 1 - 1e-12)))
     return {f"{split}_{key}": value for key, value in metrics.items()}
+
+
+def _macro_f1_interval(labels: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
+    known = is_known(check_labels(labels)).any(axis=0)
+    if not known.any():
+        return np.nan, np.nan
+    resampled = bootstrap_f1(labels, predictions[None], num_resamples=_NUM_RESAMPLES)
+    _, low, high = percentile_interval(np.nan, resampled[:, 0, known].mean(axis=1))
+    return low, high
 
 
 def threshold_rules(
@@ -176,5 +189,7 @@ def results_table(
     error = f"Expected calibration error, mean over the labels: {metrics['macro_calibration_error']:.3f}"
     uncalibrated = metrics.get("macro_calibration_error_uncalibrated")
     before = "" if uncalibrated is None else f", {uncalibrated:.3f} before calibration"
+    low, high = metrics["macro_f1_low"], metrics["macro_f1_high"]
+    interval = f"95 % interval of macro_f1 (bootstrap over the texts): {low:.3f} to {high:.3f}."
     warning = f"\n\n{SAME_ANSWER}" if metrics["logit_spread"] < MIN_SPREAD else ""
-    return f"{table}\n\n{error}{before}.{warning}"
+    return f"{table}\n\n{interval}\n{error}{before}.{warning}"
