@@ -216,6 +216,16 @@ def test_rows_carry_labels_and_logits() -> None:
     assert taught["text"][:] == rows["text"][:]
 
 
+def test_texts_without_labels_are_one_of_several_sources() -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.List(datasets.Value("float32"))}
+    )
+    train = datasets.Dataset.from_dict({"text": ["a"], "labels": [[1.0]]}, features=features)
+    train = train.add_column("source", ["arq"])
+    assert distillation_rows(train, [], 1)["source"][:] == ["arq"]
+    assert distillation_rows(train, ["b", "c"], 1)["source"][:] == ["arq", "unlabelled", "unlabelled"]
+
+
 @pytest.mark.parametrize("name", ["bert_wp", "roberta_bb", "electra_uni"])
 def test_folded_calibration_is_the_calibration(name: str, encoder_folders: dict[str, Path], corpus: list[str]) -> None:
     torch.manual_seed(0)

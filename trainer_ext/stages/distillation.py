@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from ..data.batching import SOURCE_COLUMN
 from ..data.loading import read_texts
 from ..digests import settings_digest, weights_digest
 from ..errors import InputError, reading
@@ -131,10 +132,11 @@ def read_unlabelled(path: str, text_column: str | None, known: Sequence[str]) ->
 
 
 def distillation_rows(train: datasets.Dataset, unlabelled: Sequence[str], num_labels: int) -> datasets.Dataset:
-    """The training rows, then the unlabelled texts, which know no label."""
-    labels = [[math.nan] * num_labels] * len(unlabelled)
-    without_labels = datasets.Dataset.from_dict({"text": list(unlabelled), "labels": labels}, features=train.features)
-    return datasets.concatenate_datasets([train, without_labels])
+    """The training rows, then the unlabelled texts, which know no label; beside several sources they are one."""
+    columns: dict[str, list[Any]] = {"text": list(unlabelled), "labels": [[math.nan] * num_labels] * len(unlabelled)}
+    if SOURCE_COLUMN in train.column_names:
+        columns[SOURCE_COLUMN] = ["unlabelled"] * len(unlabelled)
+    return datasets.concatenate_datasets([train, datasets.Dataset.from_dict(columns, features=train.features)])
 
 
 def add_teacher(rows: datasets.Dataset, logits: np.ndarray) -> datasets.Dataset:
