@@ -33,9 +33,10 @@ from trainer_ext.evaluation import prediction
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
+ENCODERS = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "me5": "intfloat/multilingual-e5-small"}
 CHECKS = ROOT / "scripts" / "data" / "checks"
 DIALECTS = ("egyptian", "gulf", "levantine", "maghrebi", "standard")
-OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude"}
+OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude", "أنا حزين جدا اليوم": "sadness"}
 
 
 def test_folder_is_small_and_holds_no_code() -> None:
@@ -43,7 +44,7 @@ def test_folder_is_small_and_holds_no_code() -> None:
     names = {path.name for path in files}
     assert names >= {"config.json", "model.safetensors", "tokenizer_config.json", "README.md", "eval_results.json"}
     assert not [name for name in names if name.endswith(".py")]
-    assert sum(path.stat().st_size for path in files) <= 13e6
+    assert sum(path.stat().st_size for path in files) <= 30e6
     with safe_open(MINI_MODEL / "model.safetensors", "pt") as weights:
         kinds = {weights.get_slice(name).get_dtype() for name in weights.keys() if "bias" not in name}  # noqa: SIM118
     assert "F8_E4M3" in kinds
@@ -52,7 +53,7 @@ def test_folder_is_small_and_holds_no_code() -> None:
 def test_it_knows_what_is_obvious() -> None:
     model, tokenizer = load_classifier(mini_model(), "cpu")
     assert {weight.dtype for weight in model.state_dict().values()} == {torch.float32}
-    assert model.config.num_labels == 28
+    assert model.config.num_labels == 30
     probabilities = predict_probabilities(model, tokenizer, list(OBVIOUS))
     best = [model.config.id2label[index] for index in probabilities.argmax(axis=1).tolist()]
     assert best == list(OBVIOUS.values())
@@ -108,19 +109,20 @@ TEXTS = [
     *OBVIOUS,
     "",
     "I am so angry, and so sad \U0001f622 about what you did to us all!",
-    "شكرا لك",
+    "Мне очень грустно",
+    "أنا حزين جدا اليوم",
     "so " * 300,
     "@ann ok",
 ]
-UNFAMILIAR = "A text is in a script that the model was not trained on (Arabic): do not rely on its answer.\n"
+UNFAMILIAR = "A text is in a script that the model was not trained on (Cyrillic): do not rely on its answer.\n"
 
 
 def test_texts_in_other_scripts_are_named_once_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
-    predict.main(["--json", "أنا حزين جدا", "I love you", "Мне грустно", "😢"])
+    predict.main(["--json", "Мне грустно", "I love you", "我很難過", "😢", "أنا حزين جدا"])
     captured = capfd.readouterr()
     scripts = [json.loads(line).get("unfamiliar_script") for line in captured.out.splitlines()]
-    assert scripts == ["Arabic", None, "Cyrillic", None]
-    assert captured.err == UNFAMILIAR + "2 of 4 texts are in scripts that the model was not trained on.\n"
+    assert scripts == ["Cyrillic", None, "Han", None, None]
+    assert captured.err == UNFAMILIAR + "2 of 5 texts are in scripts that the model was not trained on.\n"
 
 
 def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +202,7 @@ def test_rows_before_an_unreadable_one_are_answered(capfd: pytest.CaptureFixture
 def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> None:
     predict.main(["--json", "--threshold", "0", "--top_words", "0", "hm", "hm\udc80"])
     answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [len(answer["emotions"]) for answer in answers] == [28, 28]
+    assert [len(answer["emotions"]) for answer in answers] == [30, 30]
     assert [answer["words"] for answer in answers] == [[], []]
     assert answers[1]["text"] == "hm\ufffd"
 
@@ -247,26 +249,27 @@ def test_demo_loads_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_published_it_has_its_code(tmp_path: Path) -> None:
-    encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
-    stage_model(MINI_MODEL, tmp_path, repo_id="user/stacked-emotion-mini", language=["en"], encoders=encoders)
+    stage_model(MINI_MODEL, tmp_path, repo_id="user/stacked-emotion-mini", language=["en", "ar"], encoders=ENCODERS)
     assert (tmp_path / "modeling_stacked_emotion.py").is_file()
     assert (tmp_path / "storage_stacked_emotion.py").is_file()
     assert (tmp_path / "model.safetensors").read_bytes() == (MINI_MODEL / "model.safetensors").read_bytes()
 
 
 def test_without_code_the_card_shows_how_a_checkout_loads_it(tmp_path: Path) -> None:
-    encoders = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "glove": "GloVe 6B"}
-    options: dict[str, Any] = {"repo_id": "user/stacked-emotion-mini", "encoders": encoders, "with_code": False}
+    options: dict[str, Any] = {"repo_id": "user/stacked-emotion-mini", "encoders": ENCODERS, "with_code": False}
     stage_model(MINI_MODEL, tmp_path, **options)
     assert {path.name for path in tmp_path.iterdir()} - {path.name for path in MINI_MODEL.iterdir()} == set()
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "# stacked-emotion-mini\n" in card
     assert "trust_remote_code" not in card
-    assert "| `glove` | GloVe 6B | [pddl](https://nlp.stanford.edu/projects/glove/) |" in card
+    assert (
+        "| `me5` | [intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small) | mit |"
+        in card
+    )
     (code,) = [code for _, code in python_blocks(card)]
     output: dict[str, Any] = {}
     exec(code, output)
-    assert output["probabilities"].shape == (1, 28)
+    assert output["probabilities"].shape == (1, 30)
 
 
 @pytest.mark.parametrize("command", [predict, demo])

@@ -425,6 +425,7 @@ def test_unknown_licences_are_a_warning(origin: str, message: str) -> None:
 def test_encoders_of_the_recipes_are_known() -> None:
     assert find_encoder("roberta-base") is find_encoder("FacebookAI/roberta-base")
     assert find_encoder(ARABERT).languages == find_encoder("UBC-NLP/MARBERTv2").languages == ("ar",)
+    assert find_encoder("intfloat/multilingual-e5-small").license == "mit"
     assert not find_encoder("my-bert (not on the Hub)").on_hub
     assert find_encoder("my-bert (not on the Hub)").license_text == "unknown"
 
