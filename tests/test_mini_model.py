@@ -168,7 +168,7 @@ class Terminal(io.BytesIO):
 
 
 @pytest.mark.parametrize(
-    ("stream", "batch_size", "has_torch"), [(io.BytesIO, 2, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
+    ("stream", "batch_size", "has_torch"), [(io.BytesIO, 3, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
 )
 def test_one_engine_answers_all_texts(
     capfd: pytest.CaptureFixture[str],
