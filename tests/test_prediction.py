@@ -235,3 +235,7 @@ def test_mean_weights_are_those_of_all_words(ours: Setup, stock: Setup) -> None:
     assert [*means.values()] == pytest.approx((expected / expected.sum()).tolist(), abs=1e-6)
     assert mean_encoder_weights(model, tokenizer, [""]) == {}
     assert mean_encoder_weights(*stock, TEXTS) == {}
+    # The classifier of a stack at its start takes nothing but the mean states of the encoders.
+    with torch.no_grad():
+        model.classifier.weight[:, : model.base_model.skip_places[next(iter(means))].start] = 0.0
+    assert mean_encoder_weights(model, tokenizer, TEXTS) == {}

@@ -123,11 +123,15 @@ def mean_encoder_weights(
         batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
 
     Returns:
-        `dict[str, float]`: Encoder to its weight; they sum to 1. Empty for a model without a meta-learner, and for
-        texts without words.
+        `dict[str, float]`: Encoder to its weight; they sum to 1. Empty for a model without a meta-learner or whose
+        classifier makes no use of it, as where a stack starts, and for texts without words.
     """
     if getattr(model.config, "mixer", None) != "meta_learner" or len(model.config.encoders) < 2:
         return {}
+    if model.config.skip_connection:
+        beside = min(place.start for place in model.base_model.skip_places.values())
+        if not model.classifier.weight[:, :beside].any():
+            return {}
     model.eval()
     total = torch.zeros(len(model.config.encoders), dtype=torch.float64)
     for rows in length_batches([len(text) for text in texts], batch_size):
