@@ -36,6 +36,8 @@ def test_numbers_are_those_of_training(trained: Trained, tmp_path: Path, split: 
         key: value
         for key, value in trained.results.items()
         if key.startswith(f"{split}_") and not key.endswith(("_always_frequent", "_uncalibrated"))
+        # Of the training's own evaluation alone.
+        if "encoder_weight/" not in key
     }
     assert len(expected) > 50
     assert written == pytest.approx(expected, abs=1e-6)

@@ -211,14 +211,12 @@ def test_encoder_whose_tokenizer_has_grown_is_refused_before_training(
 
 
 MINI = [
-    ("config.json", put("thresholds", value=[0.5] * 3), "`thresholds` must have one value per label (28), got 3"),
-    ("config.json", put("thresholds", value=[NAN] * 28), "must be a number in [0, 1], got nan"),
-    ("config.json", put("thresholds", value=[]), "`thresholds` must have one value per label (28), got 0"),
+    ("config.json", put("thresholds", value=[0.5] * 3), "`thresholds` must have one value per label (30), got 3"),
+    ("config.json", put("thresholds", value=[NAN] * 30), "must be a number in [0, 1], got nan"),
+    ("config.json", put("thresholds", value=[]), "`thresholds` must have one value per label (30), got 0"),
     ("tokenizer_config.json", instead([]), "tokenizer_config.json must hold an object, got list"),
     ("tokenizer_config.json", without("normalizations"), "tokenizer_config.json lacks `normalizations`"),
     ("tokenizer_config.json", put("encoders", value=["minilm"]), "encoders"),
-    ("glove_tokenizer/tokenizer_config.json", put("max_ngram", value=10**9), "`max_ngram` must be at most 40"),
-    ("glove_tokenizer/vocabulary.json", put("words", value="joy"), "`words` must be a list of strings"),
     ("tokenizer_config.json", put("max_tokens", value=100_000), "`max_tokens` is 100000, but"),
 ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,21 @@ def test_folder_without_a_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "StaticWordsTokenizer"}))
     with pytest.raises(FileNotFoundError, match=r"has no vocabulary\.json: it holds no saved StaticWordsTokenizer"):
         StaticWordsTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value", "message"),
+    [
+        ("tokenizer_config.json", "max_ngram", 10**9, "`max_ngram` must be at most 40"),
+        ("vocabulary.json", "words", "joy", "`words` must be a list of strings"),
+    ],
+)
+def test_a_damaged_folder_is_refused(
+    static_folder: Path, tmp_path: Path, file: str, field: str, value: object, message: str
+) -> None:
+    copy = shutil.copytree(static_folder, tmp_path / "static")
+    content = json.loads((copy / file).read_text(encoding="utf-8"))
+    assert field in content
+    (copy / file).write_text(json.dumps(content | {field: value}), encoding="utf-8")
+    with pytest.raises((TypeError, ValueError), match=message):
+        StaticWordsTokenizer.from_pretrained(copy)

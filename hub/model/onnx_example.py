@@ -38,13 +38,17 @@ class OnnxClassifier:
         folder (`Path`): The folder.
         file (`str`, *optional*, defaults to `"onnx/model_int8.onnx"`): Or `"onnx/model.onnx"`, in fp32.
         code (`Path`, *optional*): The folder of the files `*_stacked_emotion.py`, if they are not beside the weights.
+        optimized (`bool`, *optional*, defaults to `True`): Whether the runtime reworks the graph first: it pays from
+            the second batch on.
 
     Raises:
         `OSError`: If a file is missing.
         `ValueError`, `TypeError`: If a file is damaged, or the tokenizer or the thresholds are not the model's.
     """
 
-    def __init__(self, folder: Path, file: str = "onnx/model_int8.onnx", code: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, file: str = "onnx/model_int8.onnx", code: Path | None = None, *, optimized: bool = True
+    ) -> None:
         load = _code_loader(code or folder)
         checks = load("checks")
         config = checks.read_object(folder / "config.json")
@@ -56,7 +60,10 @@ class OnnxClassifier:
         for values in self.source_thresholds.values():
             checks.check_thresholds(values, self.labels)
         self.scripts = config.get("scripts")
-        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = onnxruntime.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
         self.clean = load("text").clean_surrogates
         self.describe = load("description").describe_emotions
         is_stacked = config["model_type"] == "stacked_emotion"

@@ -47,7 +47,7 @@ def quick_classifier(folder: str | Path) -> OnnxClassifier | None:
             return None
         from .onnx_example import OnnxClassifier
 
-        return OnnxClassifier(folder, GRAPH_FILE, Path(package.origin).parent)
+        return OnnxClassifier(folder, GRAPH_FILE, Path(package.origin).parent, optimized=False)
     except Exception:
         # No onnxruntime, or a folder that is not whole: loading it with torch names the error.
         return None
