@@ -217,6 +217,12 @@ MINI = [
     ("tokenizer_config.json", instead([]), "tokenizer_config.json must hold an object, got list"),
     ("tokenizer_config.json", without("normalizations"), "tokenizer_config.json lacks `normalizations`"),
     ("tokenizer_config.json", put("encoders", value=["minilm"]), "encoders"),
+    # The library panics.
+    (
+        "me5_tokenizer/tokenizer.json",
+        put("normalizer", value={"type": "Precompiled", "precompiled_charsmap": "<"}),
+        "Invalid byte",
+    ),
     ("tokenizer_config.json", put("max_tokens", value=100_000), "`max_tokens` is 100000, but"),
 ]
 

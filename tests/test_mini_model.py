@@ -232,7 +232,7 @@ def test_its_graph_is_what_the_command_writes(tmp_path: Path, capsys: pytest.Cap
     shutil.copytree(MINI_MODEL, folder)
     (folder / "model.onnx").unlink()
     export_onnx.main([str(folder)])
-    assert capsys.readouterr().out == f"{folder / 'model.onnx'}: 0.4 MB.\n"
+    assert capsys.readouterr().out == f"{folder / 'model.onnx'}: 0.6 MB.\n"
     assert (folder / "model.onnx").read_bytes() == (MINI_MODEL / "model.onnx").read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in MINI_MODEL.iterdir()}
 

@@ -63,8 +63,8 @@ def test_quickstart_from_a_clean_copy(tmp_path: Path, language: str, num_labels:
         assert f"  {sentence}\n    -> " in predictions
     assert any(f" {label} " in predictions for label in ("gratitude", "joy", "love", "sadness", "anger"))
     assert f"Model repository: {folder}" in predictions
-    if language == "en":
-        assert re.search(r"thank you, thank you\.\n  gratitude █", predictions)
+    first = {"en": r"thank you, thank you\.\n  gratitude +█", "ar": r"ادعولي\n  fear +█"}
+    assert re.search(first[language], predictions)
     assert "Traceback" not in done.stderr
 
 

@@ -59,8 +59,8 @@ def reading(about: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        if not _is_about_input(error):
+    except BaseException as error:
+        if not (_is_about_input(error) if isinstance(error, Exception) else _is_panic(error)):
             raise
         # A lookup's message is the name that it did not find.
         message = f"{type(error).__name__} {error}" if isinstance(error, LookupError | ArithmeticError) else str(error)
@@ -98,6 +98,11 @@ def _is_about_input(error: Exception) -> bool:
     kinds = (ValueError, TypeError, OSError, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
     # The plain one is raised by tokenizers.
     return isinstance(error, kinds) or type(error) is Exception or _raised_in(error).startswith(_LIBRARIES)
+
+
+def _is_panic(error: BaseException) -> bool:
+    # How a library in Rust, such as tokenizers, fails where it did not expect to; no class to import, no `Exception`.
+    return type(error).__name__ == "PanicException"
 
 
 def _raised_in(error: Exception) -> str:

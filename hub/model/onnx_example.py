@@ -123,7 +123,7 @@ def _stacked_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str
         if static.StaticWordsTokenizer.is_saved_in(own):
             tokenizers[name] = static.StaticWordsTokenizer.from_pretrained(own)
         else:
-            tokenizers[name] = Tokenizer.from_file(str(own / "tokenizer.json"))
+            tokenizers[name] = _read_tokenizer(own / "tokenizer.json")
             tokenizers[name].no_padding()
             tokenizers[name].no_truncation()
             checks.check_vocabulary(name, _num_ids(tokenizers[name]), encoder.get("vocab_size"))
@@ -142,6 +142,16 @@ def _stacked_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str
     return tokenize
 
 
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except BaseException as error:
+        # A panic of the library, which is no `Exception`.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 def _num_ids(tokenizer: Tokenizer) -> int:
     """The ids that it may give; those of special tokens stand in its rules, too."""
     return max([*tokenizer.get_vocab().values(), *tokenizer.encode("").ids], default=-1) + 1
@@ -150,7 +160,7 @@ def _num_ids(tokenizer: Tokenizer) -> int:
 def _stock_tokenizer(folder: Path, config: dict[str, Any], load: Callable[[str], Any]) -> Tokenize:
     checks = load("checks")
     settings = checks.read_object(folder / "tokenizer_config.json")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = _read_tokenizer(folder / "tokenizer.json")
     checks.check_vocabulary("the model", _num_ids(tokenizer), config.get("vocab_size"))
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id(settings["pad_token"]), pad_token=settings["pad_token"])
     tokenizer.enable_truncation(settings["model_max_length"])
