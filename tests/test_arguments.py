@@ -40,7 +40,7 @@ def flags(arguments: StackedEmotionTrainingArguments) -> tuple[bool, bool, str]:
 
 @pytest.mark.parametrize(
     ("units", "expected"),
-    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx512_f": True, "amx_bf16": False}, "fp32")],
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "fp32"), ({"avx512_f": True, "amx_bf16": False}, "fp32")],
 )
 def test_cpu_goes_by_its_units(monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], expected: str) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
