@@ -73,6 +73,9 @@ class StackedEmotionConfig(PreTrainedConfig):
         skip_connection (`bool`, *optional*, defaults to `True`):
             Whether the classifier also gets the mean of the encoders' word states, past mixer and Bi-LSTM. Without it
             everything that the encoders know has to pass through a Bi-LSTM that starts at random.
+        weighted_skip_connection (`bool`, *optional*, defaults to `False`):
+            Whether the skip connection weighs each encoder's word states by the meta-learner's weights, and hands on
+            these weights, too: where encoders know different languages, each text is read by the one that knows it.
         dropout (`float`, *optional*, defaults to 0.1):
             Dropout ratio in [0, 1) before the Bi-LSTM, between its layers and before the classifiers.
         word_dropout (`float`, *optional*, defaults to 0.0):
@@ -124,6 +127,7 @@ class StackedEmotionConfig(PreTrainedConfig):
     lstm_num_layers: int = 1
     pooling: str = "attention"
     skip_connection: bool = True
+    weighted_skip_connection: bool = False
     dropout: float = 0.1
     word_dropout: float = 0.0
     prior_probability: float = 0.05
@@ -187,6 +191,11 @@ class StackedEmotionConfig(PreTrainedConfig):
         check_integer("lstm_hidden_size", self.lstm_hidden_size, minimum=1)
         check_integer("lstm_num_layers", self.lstm_num_layers, minimum=0)
         check_flag("skip_connection", self.skip_connection)
+        check_flag("weighted_skip_connection", self.weighted_skip_connection)
+        if self.weighted_skip_connection and not (self.skip_connection and self.mixer == "meta_learner"):
+            raise ValueError(
+                '`weighted_skip_connection` needs `skip_connection` and the weights of the `mixer` "meta_learner".'
+            )
         if self.pooling == "last" and not self.lstm_num_layers:
             raise ValueError('`pooling` "last" reads the ends of the Bi-LSTM: `lstm_num_layers` must be at least 1.')
         check_number("dropout", self.dropout, lambda value: 0.0 <= value < 1.0, "in [0, 1)")

@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
@@ -42,13 +42,16 @@ class StackedEmotionModelOutput(ModelOutput):
         last_hidden_state (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`):
             Word states, zero behind each text's end; with the meta-learner's output and after the Bi-LSTM if any.
         pooler_output (`torch.Tensor` of shape `(batch_size, output_size)`):
-            Text states: the pooled word states and, with the skip connection, the mean of the encoders' word states.
+            Text states: the pooled word states and, with the skip connection, the mean of the encoders' word states;
+            with a weighted one each encoder's mean is that of its weighted states, and its mean weight follows.
         word_mask (`torch.BoolTensor` of shape `(batch_size, num_words)`): True for real words.
         word_attention (`torch.Tensor` of shape `(batch_size, num_words)`): Share of each word in the text state.
         encoder_weights (`torch.Tensor` of shape `(batch_size, num_words, num_encoders)`, *optional*):
             How much each encoder counts for each word; with the meta-learner only.
         meta_state (`torch.Tensor` of shape `(batch_size, meta_hidden_size)`, *optional*):
             Mean over the words of the meta-learner's output.
+        encoder_means (`torch.Tensor` of shape `(batch_size, sum of the hidden sizes)`, *optional*):
+            The mean of the encoders' word states; with the skip connection only.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -57,6 +60,7 @@ class StackedEmotionModelOutput(ModelOutput):
     word_attention: torch.Tensor | None = None
     encoder_weights: torch.Tensor | None = None
     meta_state: torch.Tensor | None = None
+    encoder_means: torch.Tensor | None = None
 
 
 @dataclass
@@ -254,7 +258,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             self.bilstm = BiLSTM(width, config.lstm_hidden_size, config.lstm_num_layers, config.dropout)
             width = 2 * config.lstm_hidden_size
         self.pooling = Pooling(width, config.pooling)
-        self.output_size = width + (sum(hidden_sizes) if config.skip_connection else 0)
+        # With a weighted skip connection each encoder's weight follows its mean.
+        self.skip_sizes = [size + config.weighted_skip_connection for size in hidden_sizes]
+        self.output_size = width + (sum(self.skip_sizes) if config.skip_connection else 0)
         # The parent class does not look into a ModuleDict for the parts that must stay on one device. An encoder that
         # names none stays together as a whole, and so does each layer of our own. Names without a module are left out:
         # FSDP in accelerate 1.15 refuses them.
@@ -266,9 +272,12 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
 
     @property
     def skip_places(self) -> dict[str, slice]:
-        """Where in `pooler_output` the skip connection puts the mean of each encoder's word states."""
-        places, start = {}, self.output_size - sum(self.hidden_sizes)
-        for name, size in zip(self.config.encoders or {}, self.hidden_sizes, strict=True):
+        """
+        Where in `pooler_output` the skip connection puts the mean of each encoder's word states, and behind it, with a
+        weighted one, the encoder's mean weight.
+        """
+        places, start = {}, self.output_size - sum(self.skip_sizes)
+        for name, size in zip(self.config.encoders or {}, self.skip_sizes, strict=True):
             places[name] = slice(start, start + size)
             start += size
         return places
@@ -344,8 +353,11 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         if self.bilstm is not None:
             words = self.bilstm(words, num_words)
         pooled, word_attention = self.pooling(words, mask)
-        if self.config.skip_connection:
-            pooled = torch.cat([pooled, average_words(stack, mask).to(pooled.dtype)], dim=-1)
+        means = average_words(stack, mask).to(pooled.dtype) if self.config.skip_connection else None
+        if means is not None and not self.config.weighted_skip_connection:
+            pooled = torch.cat([pooled, means], dim=-1)
+        elif means is not None:
+            pooled = torch.cat([pooled, *self._weighted_means(stack, encoder_weights, mask)], dim=-1).to(pooled.dtype)
         return StackedEmotionModelOutput(
             last_hidden_state=words,
             pooler_output=pooled,
@@ -353,7 +365,19 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             word_attention=word_attention,
             encoder_weights=encoder_weights,
             meta_state=meta_state,
+            encoder_means=means,
         )
+
+    def _weighted_means(
+        self, stack: torch.Tensor, weights: torch.Tensor | None, mask: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
+        """Of every encoder the mean of its word states times their weights, and the mean of its weights."""
+        assert weights is not None
+        for states, share in zip(
+            stack.split(self.hidden_sizes, dim=-1), weights.to(stack.dtype).split(1, dim=-1), strict=True
+        ):
+            yield average_words(states * share, mask)
+            yield average_words(share, mask)
 
     @_NamedInputs
     def forward(self, return_dict: bool | None = None, **inputs: torch.Tensor) -> StackedEmotionModelOutput | tuple:
@@ -440,21 +464,29 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             loss=loss,
             logits=logits,
             auxiliary_logits=auxiliary_logits,
-            encoder_logits=self._encoder_logits(pooled) if self.config.skip_connection else None,
+            encoder_logits=self._encoder_logits(pooled, outputs) if self.config.skip_connection else None,
             pooler_output=outputs.pooler_output,
             word_attention=outputs.word_attention,
             encoder_weights=outputs.encoder_weights,
         )
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 
-    def _encoder_logits(self, pooled: torch.Tensor) -> torch.Tensor:
+    def _encoder_logits(self, pooled: torch.Tensor, outputs: StackedEmotionModelOutput) -> torch.Tensor:
         """
         The classifier's logits where one encoder's mean takes the place of all and everything else is 0: without mixer
-        and Bi-LSTM, the logits of the stack are the mean of these.
+        and Bi-LSTM, the logits of the stack are the mean of these, and weighted by the encoders' weights with a
+        weighted skip connection.
         """
         places, width = self.stacked_emotion.skip_places.values(), pooled.shape[-1]
+        if self.config.weighted_skip_connection:
+            means = self.dropout(outputs.encoder_means).split(self.stacked_emotion.hidden_sizes, dim=-1)
+            # All the weight is this encoder's.
+            alone = [nn.functional.pad(mean, (0, 1), value=1.0) for mean in means]
+        else:
+            alone = [len(places) * pooled[:, place] for place in places]
         states = [
-            nn.functional.pad(len(places) * pooled[:, place], (place.start, width - place.stop)) for place in places
+            nn.functional.pad(state, (place.start, width - place.stop))
+            for state, place in zip(alone, places, strict=True)
         ]
         logits: torch.Tensor = self.classifier(torch.stack(states, dim=1))
         return logits

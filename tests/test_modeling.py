@@ -141,7 +141,7 @@ def test_meta_state_is_the_mean_of_the_mixed_words(model: Classifier, batch: Bat
     with torch.no_grad():
         stack, has_tokens, num_words = base.encode_words(**batch)
         mixed, _ = base.mixer(stack, has_tokens)
-        meta_state = base.mix_words(stack, has_tokens, num_words).to_tuple()[-1]
+        meta_state = base.mix_words(stack, has_tokens, num_words).meta_state
     for row, length in enumerate(num_words.tolist()):
         assert_near(meta_state[row], sum(mixed[row, word] for word in range(length)) / length, atol=1e-6)
 
@@ -167,7 +167,7 @@ def test_return_dict_false_gives_the_same_as_a_tuple(model: Classifier, batch: B
         base_tuple = model.stacked_emotion(**batch, return_dict=False)
     assert isinstance(as_tuple, tuple)
     assert len(as_tuple) == 7
-    assert len(base_tuple) == 6
+    assert len(base_tuple) == 7
     assert all(torch.equal(*pair) for pair in zip(as_tuple, output.to_tuple(), strict=True))
     assert all(torch.equal(*pair) for pair in zip(base_tuple, base.to_tuple(), strict=True))
     model.config.return_dict = False
@@ -258,6 +258,33 @@ def test_the_skip_connection_is_the_mean_of_the_encoders_words(encoder_folders: 
     without = build(encoder_folders, lstm_hidden_size=8, skip_connection=False)
     assert without.classifier.in_features == 16
     assert logits_of(without, batch).isfinite().all()
+
+
+def test_a_weighted_skip_connection_weighs_the_encoders_words(encoder_folders: dict[str, Path], batch: Batch) -> None:
+    classifier = build(encoder_folders, lstm_hidden_size=8, weighted_skip_connection=True)
+    model = classifier.stacked_emotion
+    with torch.no_grad():
+        stack, _, num_words = model.encode_words(**batch)
+        output = model(**batch)
+    parts = zip(stack.split(model.hidden_sizes, dim=-1), output.encoder_weights.unbind(dim=-1), strict=True)
+    for (states, weights), place in zip(parts, model.skip_places.values(), strict=True):
+        for row, length in enumerate(num_words.tolist()):
+            weight = weights[row, :length]
+            expected = torch.cat([(weight.unsqueeze(-1) * states[row, :length]).mean(0), weight.mean().unsqueeze(0)])
+            assert_near(output.pooler_output[row, place], expected)
+    together = logits_of(classifier, batch)
+    assert together.isfinite().all()
+    # Without the mixer's and the Bi-LSTM's part the logits are those of the encoders, weighed text by text, where all
+    # words of a text have the same weights.
+    with torch.no_grad():
+        classifier.classifier.weight[:, :16] = 0.0
+        model.mixer.gate.weight.zero_()
+        model.mixer.gate.bias.copy_(torch.tensor([0.5, 0.2, 0.3]).log())
+        output = classifier(**batch)
+        whole = model(**batch).encoder_weights.sum(dim=-1).sum(dim=-1) == num_words
+        assert whole.any()
+        expected = torch.einsum("n,bnl->bl", torch.tensor([0.5, 0.2, 0.3]), output.encoder_logits)
+    assert_near(output.logits[whole], expected[whole], atol=1e-5)
 
 
 def test_parts_to_keep_together_are_parts_of_the_model(encoder_folders: dict[str, Path]) -> None:

@@ -5,6 +5,8 @@ A stack that starts as the weighted mean of its encoders' own classifiers.
 An encoder that was trained alone has a linear classifier over the mean of its word states. The skip connection hands
 the same means to the stack's classifier, so that the weighted mean of the encoders' logits is one choice of its
 weights: the stack begins as good as the ensemble that it has to beat, and mixer and Bi-LSTM learn to improve on it.
+With a weighted skip connection the meta-learner's weights begin as the same for all words, and learn what each is
+worth to which text.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from ..data.batching import LENGTH_COLUMN, length_batches
 from ..evaluation.calibration import sigmoid
 from ..evaluation.metrics import check_labels, is_known
 from ..precision import autocast
+
+# Of the weight of an encoder at the start: at 0 it could learn nothing.
+_LEAST_SHARE = 1e-3
 
 MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean", "skip_connection": False}
 """Fields of a configuration with nothing between the mean of the word states and the classifier."""
@@ -78,43 +83,66 @@ def start_from_classifiers(
     names = [name for name in model.config.encoders if name in classifiers]
     if not names or not model.config.skip_connection:
         return {}
-    places = model.stacked_emotion.skip_places
-    shares = np.full(len(names), 1 / len(names))
+    shares = dict.fromkeys(names, 1 / len(names))
     if rows is not None:
-        means, labels = _text_states(model, rows, collator, batch_size, precision)
+        means, labels = _text_means(model, rows, collator, batch_size, precision)
         with torch.inference_mode():
-            logits = [classifiers[name](means[:, places[name]]).numpy() for name in names]
-        shares = fit_shares(labels, logits)
+            logits = [classifiers[name](means[name]).numpy() for name in names]
+        shares = dict(zip(names, fit_shares(labels, logits).tolist(), strict=True))
+    _set_classifier(model, classifiers, shares)
+    if model.config.weighted_skip_connection:
+        _set_weights(model, shares)
+    return shares
+
+
+@torch.no_grad()
+def _set_classifier(
+    model: StackedEmotionForSequenceClassification, classifiers: Mapping[str, nn.Linear], shares: Mapping[str, float]
+) -> None:
+    """The mean of the encoders' classifiers; with a weighted skip connection its shares are the encoders' weights."""
     # On the CPU, as the classifiers are.
     weight, bias = (torch.zeros(value.shape) for value in (model.classifier.weight, model.classifier.bias))
-    for name, share in zip(names, shares.tolist(), strict=True):
-        weight[:, places[name]] = share * classifiers[name].weight.detach()
-        bias += share * classifiers[name].bias.detach()
+    for name, share in shares.items():
+        bias += share * classifiers[name].bias
+    for name, share in shares.items():
+        single, place = classifiers[name], model.stacked_emotion.skip_places[name]
+        if model.config.weighted_skip_connection:
+            weight[:, place] = torch.cat([single.weight, (single.bias - bias).unsqueeze(-1)], dim=-1)
+        else:
+            weight[:, place] = share * single.weight
     model.classifier.load_state_dict({"weight": weight, "bias": bias})
-    return dict(zip(names, shares.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _set_weights(model: StackedEmotionForSequenceClassification, shares: Mapping[str, float]) -> None:
+    """The meta-learner gives every word these weights; an encoder without a share gets next to nothing."""
+    gate = model.stacked_emotion.mixer.gate  # type: ignore[union-attr]
+    gate.weight.zero_()
+    gate.bias.copy_(torch.tensor([shares.get(name, 0.0) for name in model.config.encoders]).clamp(_LEAST_SHARE).log())
 
 
 @torch.inference_mode()
-def _text_states(
+def _text_means(
     model: StackedEmotionForSequenceClassification,
     rows: datasets.Dataset,
     collator: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
     batch_size: int,
     precision: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The classifier's input for every row, `(num_rows, output_size)`, and the labels of the rows."""
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Each encoder's mean word state for every row, `(num_rows, hidden_size)`, and the labels of the rows."""
     was_training = model.training
     model.eval()
-    states = torch.zeros(len(rows), model.stacked_emotion.output_size)
+    sizes = model.stacked_emotion.hidden_sizes
+    means = torch.zeros(len(rows), sum(sizes))
     labels = torch.zeros(len(rows), model.config.num_labels)
     for indices in length_batches(rows[LENGTH_COLUMN], batch_size):
         batch = collator(rows.select(indices).to_list())
         labels[indices] = batch.pop("labels")
         inputs = {key: value.to(model.device) for key, value in batch.items()}
         with autocast(model.device.type, precision):
-            states[indices] = model.stacked_emotion(**inputs).pooler_output.float().cpu()
+            means[indices] = model.stacked_emotion(**inputs).encoder_means.float().cpu()
     model.train(was_training)
-    return states, labels
+    return dict(zip(model.config.encoders, means.split(sizes, dim=1), strict=True)), labels
 
 
 def fit_shares(labels: npt.ArrayLike, logits: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -128,7 +128,7 @@ def mean_encoder_weights(
     """
     if getattr(model.config, "mixer", None) != "meta_learner" or len(model.config.encoders) < 2:
         return {}
-    if model.config.skip_connection:
+    if model.config.skip_connection and not model.config.weighted_skip_connection:
         beside = min(place.start for place in model.base_model.skip_places.values())
         if not model.classifier.weight[:, :beside].any():
             return {}
