@@ -156,6 +156,9 @@ def test_training_with_both_callbacks_and_tensorboard(setup: Setup, tmp_path: Pa
     # The numbers can choose the best epoch.
     assert trainer.state.best_metric == max(entry["eval_macro_f1_rare"] for entry in logged.values())
 
+    # Figures are drawn once, at the end, and at once where nothing is trained.
+    assert [path.name for path in tmp_path.rglob("label_correlation_*.png")] == ["label_correlation_8.png"]
+    assert [path.name for path in tmp_path.rglob("class_report_*.png")] == ["class_report_8.png"]
     (events,) = tmp_path.glob("runs/*")
     accumulator = EventAccumulator(str(events), size_guidance={"images": 0, "scalars": 0})
     accumulator.Reload()
@@ -163,7 +166,7 @@ def test_training_with_both_callbacks_and_tensorboard(setup: Setup, tmp_path: Pa
     assert scalars == pytest.approx({step: entry["eval_label_correlation_distance"] for step, entry in logged.items()})
     for name in ("eval/label_correlation", "eval/class_report"):
         images = accumulator.Images(name)
-        assert [event.step for event in images] == [4, 8]
+        assert [event.step for event in images] == [8]
         with Image.open(io.BytesIO(images[0].encoded_image_string)) as image:
             assert image.size == (images[0].width, images[0].height)
             assert np.asarray(image.convert("L")).std() > 5

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Callbacks that leave a report on every evaluation, and its figure.
+Callbacks that leave a report on every evaluation, and a figure of the last one.
 
 The Trainer imports this module: matplotlib is imported where a figure is drawn, not here.
 """
@@ -8,8 +8,9 @@ The Trainer imports this module: matplotlib is imported where a figure is drawn,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,10 @@ class Report:
 
 class ReportCallback(TrainerCallback):
     """
-    A [`TrainerCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, and its figure
-    `<name>_<step>.png`, which TensorBoard gets as well. With several evaluation sets the files are named
-    `<name>_<set>_<step>`. [`StackedEmotionTrainer`] calls it at the end of every evaluation, in every process, before
-    the metrics are logged; `predict` does not call it.
+    A [`TrainerCallback`] that leaves `<name>_<step>.json`, a [`Report`] and the step, of every evaluation, and the
+    figure `<name>_<step>.png` of the last one, which takes seconds and which TensorBoard gets as well. With several
+    evaluation sets the files are named `<name>_<set>_<step>`. [`StackedEmotionTrainer`] calls it at the end of every
+    evaluation, in every process, before the metrics are logged; `predict` does not call it.
 
     The predictions are those at thresholds tuned on the very rows that are evaluated, so all values are a little too
     good: they serve to compare epochs, and are no results to report.
@@ -80,6 +81,8 @@ class ReportCallback(TrainerCallback):
         if len(self.label_names) < 2 or len(set(self.label_names)) < len(self.label_names):
             raise InputError(f"`label_names` must be at least two distinct names, got {self.label_names}.")
         self.output_dir = output_dir
+        # While a model is trained: how to draw the latest report of each evaluation set.
+        self._latest: dict[str, Callable[[], None]] | None = None
 
     def report(self, labels: np.ndarray, predictions: np.ndarray) -> Report:
         """
@@ -106,6 +109,20 @@ class ReportCallback(TrainerCallback):
                 f"`label_names` must name the {num_labels} labels of the model, got {len(self.label_names)} names."
             )
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From here on figures wait for the end."""
+        self._latest = {}
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw the last report of every evaluation set."""
+        latest, self._latest = self._latest or {}, None
+        for draw in latest.values():
+            draw()
+
     def on_predictions(
         self,
         args: TrainingArguments,
@@ -114,7 +131,7 @@ class ReportCallback(TrainerCallback):
         callbacks: Sequence[TrainerCallback] = (),
     ) -> dict[str, float]:
         """
-        Report, write and draw.
+        Report and write; draw, during a training at its end.
 
         Args:
             args (`TrainingArguments`): The Trainer's.
@@ -128,20 +145,28 @@ class ReportCallback(TrainerCallback):
         labels, probabilities = predictions.labels, predictions.probabilities
         report = self.report(labels, probabilities >= tune_thresholds(labels, probabilities))
         if state.is_world_process_zero:
-            from .plots import figure_png
-
             split = predictions.prefix.removeprefix("eval").lstrip("_")
             stem = "_".join(filter(None, (self.name, split, str(state.global_step))))
             path = Path(self.output_dir or str(args.output_dir), stem)
             content = {"step": state.global_step, **asdict(report)}
             write_file(f"{path}.json", json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
-            figure = report.draw()
-            write_file(f"{path}.png", figure_png(figure))
-            for callback in callbacks:
-                # It opens its file when training begins.
-                if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-                    # Closing is for figures of pyplot.
-                    callback.tb_writer.add_figure(
-                        f"{predictions.prefix}/{self.name}", figure, state.global_step, close=False
-                    )
+            tag = f"{predictions.prefix}/{self.name}"
+            draw = partial(_draw, report, Path(f"{path}.png"), tag, state.global_step, callbacks)
+            if self._latest is None:
+                draw()
+            else:
+                self._latest[split] = draw
         return report.metrics()
+
+
+def _draw(report: Report, path: Path, tag: str, step: int, callbacks: Sequence[TrainerCallback]) -> None:
+    """The figure of a report, as a file and for TensorBoard."""
+    from .plots import figure_png
+
+    figure = report.draw()
+    write_file(path, figure_png(figure))
+    for callback in callbacks:
+        # It opens its file when training begins.
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            # Closing is for figures of pyplot.
+            callback.tb_writer.add_figure(tag, figure, step, close=False)

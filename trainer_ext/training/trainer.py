@@ -222,6 +222,8 @@ class StackedEmotionTrainer(Trainer):
         self._check_best_metric()
         if self.args.precision != precision:
             raise InputError("`precision` is the same in all trials of a search: leave it out of `hp_space`.")
+        # Reports draw at the end of a training, before TensorBoard closes its file.
+        self.callback_handler.callbacks.sort(key=lambda callback: not isinstance(callback, ReportCallback))
         self._set_up_training()
 
     def create_loss(self) -> HybridLoss:
