@@ -8,7 +8,8 @@ Usage:
 COMPARISON.yaml names a `recipe`, a file beside it; its `variants`, each a mapping of fields, the first of which the
 others are compared with; and, if wanted, `ensembles`, each a list of variants whose probabilities are averaged, seed
 by seed. `--field value` goes to all runs. A value `variant:NAME` stands for the folder of another
-variant's run with the same seed, which is trained before: `{trained: variant:only_minilm}` is its encoder.
+variant's run with the same seed, which is trained before: `{trained: variant:only_minilm}` is its encoder. A variant
+with a `recipe` of its own takes that in place of the common one.
 `--variants` leaves all others out, but for those that the named ones need.
 
 Every run is a folder `<output_dir>/<variant>/seed_<seed>`; the comparison needs no more of it than `predictions.npz`.

@@ -335,6 +335,21 @@ def test_steps_are_run_and_not_compared(tmp_path: Path) -> None:
     assert [*compare.main(arguments)["variants"]] == ["plain", "better"]
 
 
+def test_a_step_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
+    write_recipe(tmp_path, num_train_epochs=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_recipe(other, num_train_epochs=7)
+    own = {"recipe": "other/recipe.yaml", "learning_rate": 0.5}
+    plan = load_plan(write_comparison(tmp_path, steps={"joined": own}))
+    recipes = plan.recipes([], tmp_path)
+    assert [recipe.training.num_train_epochs for recipe in recipes.values()] == [1, 1, 7]
+    assert recipes["joined"].training.learning_rate == 0.5
+    paths = {run.variant: run.recipe for run in plan.runs(recipes, [], tmp_path, 1)}
+    assert paths["joined"] == str(other / "recipe.yaml")
+    assert paths["plain"] == plan.recipe
+
+
 def test_named_variants_come_with_what_they_need(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments, _ = write_finished_runs(tmp_path)
     counted = compare.main([*arguments, "--variants", "same", "plain"])["variants"]

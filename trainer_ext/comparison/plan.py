@@ -35,7 +35,8 @@ class ComparisonPlan:
         path (`Path`): The file.
         recipe (`str`): Path of the recipe.
         variants (`dict[str, dict[str, Any]]`): Name to the fields in which it differs from the recipe; the others are
-            compared with the first. `variant:NAME` in a value stands for the folder of another variant's run.
+            compared with the first. `variant:NAME` in a value stands for the folder of another variant's run; a
+            `recipe` of its own, beside the file, takes the place of the common one.
         ensembles (`dict[str, Ensemble]`): Name to its members.
         steps (`frozenset[str]`, *optional*): Those of the variants that others need and that are not compared, as
             their labels or texts are others.
@@ -72,11 +73,16 @@ class ComparisonPlan:
             },
         )
 
+    def recipe_of(self, variant: str) -> str:
+        """The path of its recipe."""
+        own = self.variants[variant].get("recipe")
+        return self.recipe if own is None else str(self.path.parent / str(own))
+
     def recipes(self, overrides: Sequence[str], folder: Path) -> dict[str, Recipe]:
         """The recipe of each variant, so that a slip in any of them is known before the first one is trained."""
         return {
             variant: load_recipe(
-                self.recipe, [*overrides, *field_arguments(fields), "--output_dir", str(folder / variant)]
+                self.recipe_of(variant), [*overrides, *field_arguments(fields), "--output_dir", str(folder / variant)]
             )
             for variant, fields in self.variants.items()
         }
@@ -89,7 +95,7 @@ class ComparisonPlan:
                 variant,
                 seed,
                 folder / variant / f"seed_{seed}",
-                self.recipe,
+                self.recipe_of(variant),
                 [
                     *overrides,
                     *field_arguments(_resolve(fields, folder, seed)),
@@ -208,8 +214,10 @@ def _resolve(value: Any, folder: Path, seed: int) -> Any:
 
 
 def field_arguments(fields: Mapping[str, Any]) -> list[str]:
-    """Fields of a recipe as command-line arguments."""
-    pairs = ((f"--{name}", json.dumps(value, ensure_ascii=False)) for name, value in fields.items())
+    """Fields of a recipe, all but the name of the recipe itself, as command-line arguments."""
+    pairs = (
+        (f"--{name}", json.dumps(value, ensure_ascii=False)) for name, value in fields.items() if name != "recipe"
+    )
     return [argument for pair in pairs for argument in pair]
 
 
