@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ..errors import InputError, reading
 from .annotations import select_rows
-from .headers import TEXT_COLUMNS, find_column
+from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
 from .layouts import LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts, text_key
@@ -37,7 +37,7 @@ from .tables import (
     table_from_arrow,
 )
 from .targets import LabelledTexts, TargetOptions
-from .votes import ID_COLUMNS, agreement_by_label, find_id_columns, read_text_ids, select_by_id
+from .votes import agreement_by_label, match_votes
 
 _ROWS_IN_MEMORY = 1000
 
@@ -352,7 +352,8 @@ def _with_votes(
     renames |= options.labels.renames
     labels = replace(options.labels, names=names, learned_from="the training data", renames=renames)
     keys = [*map(text_key, train.texts)]
-    table, text_column, way = _match_votes(select_rows(table), train_table, {*keys}, options.text_column)
+    texts, _ = find_texts(train_table, options.text_column)
+    table, text_column, way = match_votes(select_rows(table), train_table, texts, train.texts, options.text_column)
     votes, _ = read_labelled_texts(table, LayoutOptions(text_column, None, labels))
     rows = {text_key(text): row for row, text in enumerate(votes.texts)}
     targets = train.labels.copy()
@@ -363,42 +364,6 @@ def _with_votes(
     message = f"votes on {len(found):,} of {len(keys):,} training texts are their targets, joined by {way}."
     warnings.warn(f"{table.source}: {message}", stacklevel=2)
     return LabelledTexts(train.texts, targets, votes.agreement)
-
-
-def _match_votes(votes: Table, train: Table, train_keys: set[str], text_column: str | None) -> tuple[Table, str, str]:
-    """
-    Votes whose texts are training texts: by their text where any of them is one, otherwise by id.
-
-    Returns:
-        `tuple[Table, str, str]`: The votes, their text column, and by what they were joined.
-
-    Raises:
-        `InputError`: If neither joins any.
-    """
-    expected = (text_column,) if text_column is not None else TEXT_COLUMNS
-    column = text_column if text_column in votes.columns else find_column(votes.columns, expected)
-    if column is None:
-        by_text = f"it has no text column ({', '.join(expected)})"
-    elif any(isinstance(text, str) and text.strip() and text_key(text) in train_keys for text in votes.values(column)):
-        return votes, column, f"text (column {short(column)})"
-    else:
-        by_text = f"none of its texts is among the training texts (column {short(column)})"
-
-    votes_id, train_id = find_id_columns(votes, train)
-    if votes_id is None or train_id is None:
-        lacking = "it" if votes_id is None else train.source
-        by_id = f"{lacking} has no id column ({', '.join(ID_COLUMNS)})"
-    else:
-        texts = map(text_key, find_texts(train, text_column)[0])
-        text_by_id = {
-            text_id: key for text_id, key in read_text_ids(train, train_id, [*texts]).items() if key in train_keys
-        }
-        column = column or expected[0]
-        selected = select_by_id(votes, votes_id, column, text_by_id)
-        if selected.rows:
-            return selected, column, f"id (column {short(votes_id)} to {short(train_id)})"
-        by_id = f"none of its ids is among the training data's (column {short(votes_id)} to {short(train_id)})"
-    raise error_at(votes.source, f"no vote is on a training text; by text: {by_text}; by id: {by_id}")
 
 
 def to_dataset(rows: LabelledTexts) -> datasets.Dataset:

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .cells import is_missing
-from .headers import find_column
+from .headers import TEXT_COLUMNS, find_column
 from .labels import LabelOptions, read_label_column
-from .tables import Table, short
+from .stratification import text_key
+from .tables import Table, error_at, short
 from .targets import FloatArray, LabelledTexts, TargetOptions, number_of
 
 RATER_COLUMNS = ("rater_id", "rater", "annotator_id", "_annotator_id", "annotator", "worker_id", "coder_id")
@@ -107,14 +108,59 @@ def read_rater_columns(
     return joined, names
 
 
-def find_id_columns(votes: Table, train: Table) -> tuple[str | None, str | None]:
+def match_votes(
+    votes: Table, train: Table, texts: Sequence[str], kept: Sequence[str], text_column: str | None
+) -> tuple[Table, str, str]:
+    """
+    Votes whose texts are training texts: by their text where any of them is one, otherwise by id.
+
+    Args:
+        votes, train (`Table`): The file of the votes and that of the training texts.
+        texts (`Sequence[str]`): The text of every row of `train`.
+        kept (`Sequence[str]`): Those of them that are trained on.
+        text_column (`str`, *optional*): The column of the texts in both files; by default the first of a usual name.
+
+    Returns:
+        `tuple[Table, str, str]`: The votes, their text column, and by what they were joined.
+
+    Raises:
+        `InputError`: If neither joins any.
+    """
+    train_keys = {*map(text_key, kept)}
+    expected = (text_column,) if text_column is not None else TEXT_COLUMNS
+    column = text_column if text_column in votes.columns else find_column(votes.columns, expected)
+    if column is None:
+        by_text = f"it has no text column ({', '.join(expected)})"
+    elif any(isinstance(text, str) and text.strip() and text_key(text) in train_keys for text in votes.values(column)):
+        return votes, column, f"text (column {short(column)})"
+    else:
+        by_text = f"none of its texts is among the training texts (column {short(column)})"
+
+    votes_id, train_id = _find_id_columns(votes, train)
+    if votes_id is None or train_id is None:
+        lacking = "it" if votes_id is None else train.source
+        by_id = f"{lacking} has no id column ({', '.join(ID_COLUMNS)})"
+    else:
+        keys = [*map(text_key, texts)]
+        text_by_id = {
+            text_id: key for text_id, key in _read_text_ids(train, train_id, keys).items() if key in train_keys
+        }
+        column = column or expected[0]
+        selected = _select_by_id(votes, votes_id, column, text_by_id)
+        if selected.rows:
+            return selected, column, f"id (column {short(votes_id)} to {short(train_id)})"
+        by_id = f"none of its ids is among the training data's (column {short(votes_id)} to {short(train_id)})"
+    raise error_at(votes.source, f"no vote is on a training text; by text: {by_text}; by id: {by_id}")
+
+
+def _find_id_columns(votes: Table, train: Table) -> tuple[str | None, str | None]:
     """The columns of text ids in both tables: of a name that both have, or else the first of `ID_COLUMNS` in each."""
     both = [name for name in ID_COLUMNS if all(find_column(table.columns, [name]) for table in (votes, train))]
     names = both[:1] or ID_COLUMNS
     return find_column(votes.columns, names), find_column(train.columns, names)
 
 
-def select_by_id(votes: Table, id_column: str, text_column: str, text_by_id: Mapping[str, str]) -> Table:
+def _select_by_id(votes: Table, id_column: str, text_column: str, text_by_id: Mapping[str, str]) -> Table:
     """
     The rows of votes on texts of known id, each with the text of its id.
 
@@ -131,7 +177,7 @@ def select_by_id(votes: Table, id_column: str, text_column: str, text_by_id: Map
     return replace(selected, columns={**selected.columns, text_column: texts})
 
 
-def read_text_ids(table: Table, id_column: str, texts: Sequence[str]) -> dict[str, str]:
+def _read_text_ids(table: Table, id_column: str, texts: Sequence[str]) -> dict[str, str]:
     """Each id of a table with its text; an id that is blank or stands for different texts is left out."""
     texts_by_id: dict[str, set[str]] = {}
     for value, text in zip(table.values(id_column), texts, strict=True):
