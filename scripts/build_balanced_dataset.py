@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     from accelerate import PartialState
 
     from hub.dataset.build import build_balanced_dataset
-    from trainer_ext.recipe import load_fields
+    from trainer_ext.recipe_file import load_fields
 
     transformers.logging.disable_progress_bar()
     arguments = load_fields(options.recipe, {"dataset": BalancedDatasetArguments}, overrides)["dataset"]

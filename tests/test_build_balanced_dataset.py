@@ -25,7 +25,7 @@ from hub.dataset.candidates import candidate_rows
 from hub.dataset.teacher import Teacher
 from scripts import build_balanced_dataset
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
-from trainer_ext.recipe import load_fields
+from trainer_ext.recipe_file import load_fields
 
 pytest_plugins = ["tiny_teachers"]
 

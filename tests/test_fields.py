@@ -18,8 +18,8 @@ from trainer_ext.recipe import (
     ModelArguments,
     SourceArguments,
     TeacherArguments,
-    recipe_fields,
 )
+from trainer_ext.recipe_file import recipe_fields
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def test_fields_of_the_head_are_those_of_the_config() -> None:
     assert {name: getattr(config, name) for name in values} == values
     defaults = StackedEmotionConfig()
     assert ModelArguments().config_fields() == {name: getattr(defaults, name) for name in values}
-    assert len(values) == 11
+    assert len(values) == 12
 
 
 @pytest.mark.skipif(transformers.__version__ != PINNED[1], reason="other descriptions of the fields of transformers")

@@ -33,7 +33,8 @@ from trainer_ext.data.loading import iter_texts, read_file
 from trainer_ext.encoders.stack import encoder_source
 from trainer_ext.errors import InputError
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
-from trainer_ext.recipe import GROUPS, load_recipe, recipe_fields
+from trainer_ext.recipe import GROUPS, load_recipe
+from trainer_ext.recipe_file import recipe_fields
 
 # Far more than any case takes: only a hang passes it.
 MAX_SECONDS = 60

@@ -25,7 +25,7 @@ ALLOWED = {
 # From the lowest to the highest; a module may import its own room and those before it.
 ROOMS = (
     *("errors", "files", "digests", "precision", "loading", "data", "evaluation", "losses", "reports"),
-    *("training", "encoders", "recipe", "fields", "stages", "comparison"),
+    *("training", "encoders", "recipe_file", "recipe", "fields", "stages", "comparison"),
 )
 COMMANDS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
 

@@ -16,7 +16,8 @@ from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import PretrainedEncoder
 from trainer_ext.encoders.stack import encoder_source
 from trainer_ext.errors import InputError
-from trainer_ext.recipe import REMOVED_FIELDS, DataArguments, ModelArguments, Recipe, load_recipe
+from trainer_ext.recipe import DataArguments, ModelArguments, Recipe, load_recipe
+from trainer_ext.recipe_file import REMOVED_FIELDS
 from trainer_ext.training.arguments import StackedEmotionTrainingArguments
 
 ROOT = Path(__file__).parents[1]

@@ -17,9 +17,8 @@ from .recipe import (
     NamedSourceArguments,
     SourceArguments,
     TeacherArguments,
-    recipe_fields,
-    type_name,
 )
+from .recipe_file import recipe_fields, type_name
 from .reports.tables import escape_cell, markdown_table
 from .training.arguments import StackedEmotionTrainingArguments
 

@@ -22,7 +22,7 @@ import torch
 
 from ..errors import InputError
 from ..files import write_file
-from ..recipe import read_yaml
+from ..recipe_file import read_yaml
 
 _SETTINGS_FILE = "settings.json"
 

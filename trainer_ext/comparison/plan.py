@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError
-from ..recipe import Recipe, load_recipe, read_yaml
+from ..recipe import Recipe, load_recipe
+from ..recipe_file import read_yaml
 from .jobs import Run
 from .runs import RunPredictions, mean_predictions, predictions_file
 
