@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> Summary:
-    """Train the missing runs, compare, write; returns the content of `comparison.json`."""
+    """Train the missing runs, compare, write; returns the content of `comparison.json`, nothing for steps alone."""
     options, overrides = make_parser().parse_known_args(argv)
 
     from trainer_ext.comparison import jobs
@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> Summary:
         say = partial(print, flush=True)
         if failures := jobs.train_runs(missing, num_jobs, "scripts._train_run", say):
             raise SystemExit("\n".join(f"error: {failure}" for failure in failures))
+    if plan.steps.issuperset(plan.variants):
+        print(f"Nothing is compared: {', '.join(plan.variants)} are steps. Saved to {output}.")
+        return {}
     summary = compare_variants(plan.load_predictions(runs, recipes))
     print(f"\n{write_report(output, summary)}\nSaved to {output}.")
     return summary

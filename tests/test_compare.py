@@ -333,6 +333,7 @@ def test_steps_are_run_and_not_compared(tmp_path: Path) -> None:
     # Its predictions are those of other texts.
     variants["same"][0].save(tmp_path / "runs" / "joined" / "seed_1" / "predictions.npz")
     assert [*compare.main(arguments)["variants"]] == ["plain", "better"]
+    assert compare.main([*arguments, "--variants", "joined"]) == {}
 
 
 def test_a_step_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
