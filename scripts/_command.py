@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -11,8 +12,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TextIO, TypeVar
 
 from trainer_ext.errors import InputError, printable
@@ -34,6 +36,28 @@ def command_parser(name: str, description: str | None, **options: Any) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,
     )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """`--quiet` and `--json`, which [`speaking_as`] heeds."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
+    group.add_argument("--json", action="store_true", help="print the results as JSON, and all else to standard error")
+
+
+@contextmanager
+def speaking_as(options: argparse.Namespace) -> Iterator[Callable[[Any], None]]:
+    """
+    Within it, what is said goes where `--quiet` and `--json` want it. The function that it gives prints the results,
+    where they are wanted. To be entered before tqdm is imported: its bars are silent with `--quiet`.
+    """
+    output = sys.stdout
+    if options.quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        place = nowhere if options.quiet else sys.stderr if options.json else output
+        with redirect_stdout(place):
+            yield lambda results: print(json.dumps(results), file=output) if options.json else None
 
 
 def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

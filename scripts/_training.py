@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import transformers
 from accelerate import PartialState
+from transformers.trainer_callback import ProgressCallback
 
 from hub.model.card import CardContext, render_card
 from hub.model.evaluation import SplitEvaluation, evaluate_splits
@@ -57,6 +58,7 @@ from trainer_ext.training.checkpoints import (
 from trainer_ext.training.layers import count_parameters
 from trainer_ext.training.lora import add_lora, merge_lora, save_adapter
 from trainer_ext.training.paths import RunPaths
+from trainer_ext.training.progress import EvaluationLineCallback
 from trainer_ext.training.trainer import StackedEmotionTrainer
 
 from ._resuming import run_settings
@@ -112,6 +114,9 @@ class _Run:
             callbacks=reports,
             **arguments,
         )
+        if not trainer.args.disable_tqdm:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(EvaluationLineCallback)
         remove_reports(folder, trainer)
         return trainer
 

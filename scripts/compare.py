@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from trainer_ext.errors import InputError, check_integer
 
-from ._command import command, command_parser
+from ._command import add_output_options, command, command_parser, speaking_as
 
 if TYPE_CHECKING:
     from trainer_ext.comparison.variants import Summary
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--no_train", action="store_true", help="compare finished runs, and name those that are missing"
     )
     parser.add_argument("--output_dir", help="where the runs go (default: outputs/<name of the file>)")
+    add_output_options(parser)
     return parser
 
 
@@ -61,7 +62,13 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> Summary:
     """Train the missing runs, compare, write; returns the content of `comparison.json`, nothing for steps alone."""
     options, overrides = make_parser().parse_known_args(argv)
+    with speaking_as(options) as print_results:
+        summary = _compare(options, overrides)
+        print_results(summary)
+    return summary
 
+
+def _compare(options: argparse.Namespace, overrides: Sequence[str]) -> Summary:
     from trainer_ext.comparison import jobs
     from trainer_ext.comparison.plan import check_test_split, load_plan
     from trainer_ext.comparison.report import write_report

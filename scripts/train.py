@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._command import command, command_parser
+from ._command import add_output_options, command, command_parser, speaking_as
 
 if TYPE_CHECKING:
     from ._training import TrainingOutcome
@@ -39,10 +39,13 @@ def make_parser(with_fields: bool = False) -> argparse.ArgumentParser:
     parser = command_parser(
         "train",
         "Train a stacked emotion model from a recipe, or a single encoder from a trained model.",
-        usage="%(prog)s RECIPE.yaml [--field value ...]",
+        usage="%(prog)s RECIPE.yaml [--quiet | --json] [--field value ...]",
         epilog=epilog,
+        # Fields of the recipe may begin like an option.
+        allow_abbrev=False,
     )
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="the recipe, such as scripts/recipes/quickstart.yaml")
+    add_output_options(parser)
     return parser
 
 
@@ -51,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Train, evaluate, save; returns the results that are in `eval_results.json`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = make_parser("--help" in arguments or "-h" in arguments).parse_known_args(arguments)
-    return run(options.recipe, overrides).results
+    with speaking_as(options) as print_results:
+        results = run(options.recipe, overrides).results
+        print_results(results)
+    return results
 
 
 def run(recipe_path: str, overrides: Sequence[str] = ()) -> TrainingOutcome:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import warnings
 
 import pytest
 
-from scripts._command import command
+from scripts._command import add_output_options, command, speaking_as
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,22 @@ def test_warning_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     assert main() == "warning: two texts recur\nother.py:8: DeprecationWarning: old\n  code()\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "output", "errors"),
+    [([], "said\n", ""), (["--quiet"], "", ""), (["--json"], '{"macro_f1": 0.5}\n', "said\n")],
+)
+def test_results_are_said_as_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], output: str, errors: str
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    parser = argparse.ArgumentParser()
+    add_output_options(parser)
+    with speaking_as(parser.parse_args(flags)) as print_results:
+        sys.stdout.write("said\n")
+        print_results({"macro_f1": 0.5})
+    assert os.environ["TQDM_DISABLE"] == str(int("--quiet" in flags))
+    assert tuple(capsys.readouterr()) == (output, errors)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--quiet", "--json"])

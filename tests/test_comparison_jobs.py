@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from trainer_ext.comparison import jobs
-from trainer_ext.comparison.jobs import Run, check_settings, format_duration, gpus, time_left, train_runs
+from trainer_ext.comparison.jobs import Run, check_settings, gpus, time_left, train_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -179,14 +179,6 @@ def test_time_left_by_hand() -> None:
     assert time_left(["a", "a", "b"], seconds, 2) == 45
     assert time_left(["b"], seconds, 4) == 60
     assert time_left([], seconds, 2) == 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"), (18305, "5 h 5 min")],
-)
-def test_durations_are_written_for_people(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize("is_killed", [True, False])

@@ -23,6 +23,7 @@ import torch
 from ..errors import InputError
 from ..files import write_file
 from ..recipe_file import read_yaml
+from ..training.progress import format_duration
 
 _SETTINGS_FILE = "settings.json"
 
@@ -180,11 +181,3 @@ def time_left(waiting: Sequence[str], seconds: Mapping[str, Sequence[float]], nu
     overall = mean(itertools.chain.from_iterable(seconds.values()))
     expected = [mean(seconds[variant]) if seconds.get(variant) else overall for variant in waiting]
     return sum(expected) / max(min(num_jobs, len(waiting)), 1)
-
-
-def format_duration(seconds: float) -> str:
-    """Such as `40 s`, `12 min` or `3 h 5 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
