@@ -17,7 +17,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO, TypeVar
 
-from trainer_ext.errors import InputError, printable
+from trainer_ext.errors import InputError, check_integer, printable
 
 EXIT_BAD_INPUT = 2
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{12,}")
@@ -58,6 +58,40 @@ def speaking_as(options: argparse.Namespace) -> Iterator[Callable[[Any], None]]:
         place = nowhere if options.quiet else sys.stderr if options.json else output
         with redirect_stdout(place):
             yield lambda results: print(json.dumps(results), file=output) if options.json else None
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """`--device`, `--precision` and `--tokens_per_batch`, of the commands that predict."""
+    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    add_precision(parser)
+    parser.add_argument(
+        "--tokens_per_batch",
+        type=int,
+        metavar="N",
+        help="tokens of a forward pass, padding included (default: by device)",
+    )
+    parser.add_argument("--batch_size", action=_Renamed, help=argparse.SUPPRESS)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """`--precision`."""
+    choices = ("auto", "fp32", "bf16", "fp16")
+    parser.add_argument(
+        "--precision", choices=choices, default="auto", help="of the encoders (default: auto, the best of the device)"
+    )
+
+
+def check_engine_options(options: argparse.Namespace) -> None:
+    """An [`InputError`] for values that are out of range."""
+    if options.tokens_per_batch is not None:
+        check_integer("--tokens_per_batch", options.tokens_per_batch, 1)
+
+
+class _Renamed(argparse.Action):
+    def __call__(self, *_: Any) -> None:
+        raise InputError(
+            "There is no --batch_size any more: --tokens_per_batch is the size of a forward pass in tokens."
+        )
 
 
 def command(main: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

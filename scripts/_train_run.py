@@ -55,9 +55,8 @@ def _predict(recipe: Recipe, folder: Path) -> RunPredictions:
 
     data = load_data(recipe.data, recipe.training.seed)
     model, tokenizer = load_classifier(str(folder))
-    batch_size = recipe.training.per_device_eval_batch_size
     probabilities: dict[str, np.ndarray] = {
-        split: predict_probabilities(model, tokenizer, data.splits[split]["text"], batch_size)
+        split: predict_probabilities(model, tokenizer, data.splits[split]["text"])
         for split in ("validation", "test")
         if split in data.splits
     }

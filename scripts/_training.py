@@ -171,12 +171,12 @@ def _train_model(recipe: Recipe, name: str, paths: RunPaths) -> TrainingOutcome:
         return TrainingOutcome(results, data)
     # Before the evaluation: its numbers are those of the weights that are saved.
     round_weights(trained, recipe.model.weights_dtype)
-    evaluation = evaluate_splits(recipe.model, data, tokenizer, trained, args.per_device_eval_batch_size)
+    evaluation = evaluate_splits(recipe.model, data, tokenizer, trained)
     if evaluation.table:
         say(f"\n{evaluation.table}")
     _configure(trained, evaluation, is_stock=bool(recipe.model.student))
     results |= evaluation.results
-    _save(run, name, len(rows["train"]), trained, results, evaluation.figures)
+    _save(run, name, len(rows["train"]), trained, results, evaluation)
     return TrainingOutcome(results, data, evaluation)
 
 
@@ -301,8 +301,7 @@ def _rows_to_learn_from(run: _Run) -> tuple[datasets.Dataset, np.ndarray | None]
     rows = distillation_rows(train_split, unlabelled, len(label_names))
     say(f"{len(teachers)} to learn from: {len(rows):,} texts, {len(unlabelled):,} of them without labels.")
     cache = arguments.teacher_cache_dir or run.paths.teacher_logits
-    batch_size, precision = args.per_device_eval_batch_size, args.chosen_precision
-    return rows, teacher_logits(teachers, label_names, rows["text"][:], cache, batch_size, precision)
+    return rows, teacher_logits(teachers, label_names, rows["text"][:], cache, args.chosen_precision)
 
 
 def _train(
@@ -377,7 +376,7 @@ def _configure(model: Any, evaluation: SplitEvaluation, is_stock: bool) -> None:
 
 
 def _save(
-    run: _Run, name: str, num_rows: int, model: Any, results: Mapping[str, float], figures: Mapping[str, bytes]
+    run: _Run, name: str, num_rows: int, model: Any, results: Mapping[str, float], evaluation: SplitEvaluation
 ) -> None:
     folder, data = run.paths.repository, run.data
     num_texts = {split: len(rows) for split, rows in data.splits.items()}
@@ -385,11 +384,11 @@ def _save(
         num_texts["unlabelled"] = num_rows - num_texts["train"]
     split = "test" if "test" in data.splits else "validation"
     warnings = [SAME_ANSWER] if results.get(f"{split}_logit_spread", 1.0) < MIN_SPREAD else []
-    summary = summarise_training(run.recipe, name, num_texts, data.agreement, warnings)
+    summary = summarise_training(run.recipe, name, num_texts, data.agreement, warnings, evaluation.precision)
     labels = dataset_labels(data.splits["train"])
     reports: dict[str, str | bytes] = {
         "label_statistics.json": _label_statistics(labels, data.label_names, model.config),
-        **figures,
+        **evaluation.figures,
     }
     files: dict[str, str | bytes] = {
         "README.md": render_card(

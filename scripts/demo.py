@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from hub.model.mini import mini_model
 from trainer_ext.errors import InputError, MissingPackageError, reading
 
-from ._command import command, command_parser
+from ._command import add_precision, command, command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust_remote_code", action="store_true", help="run the code of a model that is of no known architecture"
     )
+    add_precision(parser)
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument(
         "--share", choices=["true", "false"], default="false", help="a public link through Gradio (default: false)"
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with reading(f"--model {name} cannot be loaded"):
         if not options.trust_remote_code:
             load_config(name, options.revision)
-        model = EmotionModel(name, options.revision, trust_remote_code=options.trust_remote_code)
+        model = EmotionModel(name, options.revision, options.trust_remote_code, options.precision)
     launch(model, server_port=options.port, share=options.share == "true")
 
 

@@ -4,6 +4,7 @@ Evaluate a saved model on a file.
 
 Usage:
     python -m scripts.evaluate_model --model DIR --data FILE [--json OUT]
+    accelerate launch -m scripts.evaluate_model --model DIR --data FILE
 
 Thresholds and calibration are the model's own; nothing is tuned on the file. A file with columns for some of its
 labels is evaluated on these, and a warning says which.
@@ -15,11 +16,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
-from trainer_ext.errors import check_integer, reading
+from trainer_ext.errors import reading
 from trainer_ext.files import replacing
 
-from ._command import command, command_parser, is_terminal
+from ._command import add_engine_options, check_engine_options, command, command_parser, is_terminal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trainer_ext.evaluation.processes import Processes
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,22 +41,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--blank_labels", help="a blank in a label's column: unknown or negative (default: refused)")
     parser.add_argument("--max_intensity", type=float, help="greatest value of intensities (3) or shares (1)")
     parser.add_argument("--split", default="test", help="first word of the keys (default: test)")
-    parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
-    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    add_engine_options(parser)
     return parser
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Predict, measure, print the table; returns the flat results."""
+    """Predict, measure, print the table; returns the flat results, which only the main process has."""
     options = make_parser().parse_args(argv)
-    check_integer("--batch_size", options.batch_size, 1)
+    check_engine_options(options)
 
+    from trainer_ext.evaluation.processes import launched_processes
+
+    with launched_processes() as processes:
+        if processes is not None and not processes.is_main:
+            _predict(options, _load(options), (), processes)
+            return {}
+        return _report(options, processes)
+
+
+def _report(options: argparse.Namespace, processes: Processes | None) -> dict[str, float]:
     from trainer_ext.evaluation.results import results_json, results_table
 
     # Opened before the work, which a name that cannot be written would make in vain.
     with replacing(options.json) if options.json else nullcontext() as partial:
-        results, names = _evaluate(options)
+        results, names = _evaluate(options, processes)
         if partial is not None:
             partial.write_bytes(results_json(results).encode())
     print(f"\nResults on {options.data} (thresholds of the model):\n")
@@ -57,22 +73,49 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     return results
 
 
-def _evaluate(options: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
-    """The results and the names of the labels."""
-    import numpy as np
+def _load(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The model and its tokenizer."""
     import transformers
-    from tqdm import tqdm
 
-    from modeling_stacked_emotion import decision_thresholds, label_names
-    from trainer_ext.data.loading import read_file
-    from trainer_ext.evaluation.prediction import find_device, load_classifier, predict_probabilities
-    from trainer_ext.evaluation.results import evaluate_split
+    from trainer_ext.evaluation.prediction import find_device, load_classifier
 
     transformers.logging.disable_progress_bar()
     device = find_device(options.device)
     with reading(f"--model {options.model} cannot be loaded"):
-        model, tokenizer = load_classifier(options.model, device)
-    names = label_names(model.config)
+        return load_classifier(options.model, device)
+
+
+def _predict(
+    options: argparse.Namespace, classifier: tuple[Any, Any], texts: Sequence[str], processes: Processes | None
+) -> np.ndarray:
+    """The probabilities of the texts, and the part of this process in those of the main one."""
+    from tqdm import tqdm
+
+    from trainer_ext.evaluation.prediction import predict_probabilities
+
+    is_shown = is_terminal(sys.stderr) and bool(texts)
+    with tqdm(total=len(texts), desc="Classifying", unit=" texts", disable=not is_shown) as bar:
+        return predict_probabilities(
+            *classifier,
+            texts,
+            precision=options.precision,
+            tokens_per_batch=options.tokens_per_batch,
+            report=bar.update,
+            processes=processes,
+        )
+
+
+def _evaluate(options: argparse.Namespace, processes: Processes | None) -> tuple[dict[str, float], list[str]]:
+    """The results and the names of the labels."""
+    import numpy as np
+
+    from modeling_stacked_emotion import decision_thresholds, label_names
+    from trainer_ext.data.loading import read_file
+    from trainer_ext.evaluation.results import evaluate_split
+
+    classifier = _load(options)
+    config = classifier[0].config
+    names = label_names(config)
     rows, _ = read_file(
         options.data,
         text_column=options.text_column,
@@ -83,9 +126,8 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, float], list[str]]
         max_intensity=options.max_intensity,
         may_lack_labels=True,
     )
-    texts = tqdm(rows["text"], desc="Classifying", unit=" texts", disable=not is_terminal(sys.stderr))
-    probabilities = predict_probabilities(model, tokenizer, texts, options.batch_size)
-    thresholds = np.asarray(decision_thresholds(model.config))
+    probabilities = _predict(options, classifier, rows["text"][:], processes)
+    thresholds = np.asarray(decision_thresholds(config))
     labels = np.asarray(rows["labels"], dtype=np.float32)
     return evaluate_split(options.split, labels, probabilities, thresholds, names), names
 

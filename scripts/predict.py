@@ -9,11 +9,12 @@ Usage:
     python -m scripts.predict --model DIR --input posts.csv --output predictions.csv
     python -m scripts.predict --model DIR --input posts.csv --output scores.parquet --probabilities --labels joy,fear
     cat texts.txt | python -m scripts.predict --model DIR --json
+    accelerate launch -m scripts.predict --model DIR --input posts.csv --output predictions.csv
 
 Without --model it is the small English one that comes with this repository, and no network is needed. Standard input
 and a .txt file hold one text per line; in a csv, tsv, jsonl, json or parquet file the texts are a column, which is
 found as in training. Files of any length are read as they are classified, except json arrays, parquet and compressed
-files, which are read as a whole.
+files, which are read as a whole. Several processes of `accelerate launch` share the texts; one reads and writes.
 
 --output writes the columns of the input as they are, and a column of 0 and 1 for every label in the order of the
 model, or of --labels. Columns of the input that have the name of a label keep their place and hold its predictions:
@@ -26,6 +27,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,13 +41,18 @@ from hub.model.answers import Classifier, load_answers
 from hub.model.mini import mini_model
 from trainer_ext.errors import InputError, check_integer, printable
 
-from ._command import command, command_parser, is_terminal
+from ._command import add_engine_options, check_engine_options, command, command_parser, is_terminal
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from trainer_ext.data.prediction_tables import TextRows
+    from trainer_ext.evaluation.processes import Processes
 
 _BAR_WIDTH = 20
 _DIGITS = 6
+# So many texts at most are answered before torch has started.
+_FEW = 64
 
 _Item = TypeVar("_Item")
 
@@ -64,8 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
     parser.add_argument("--source", help="name of a data set that the model was trained on, for its own thresholds")
     parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
-    parser.add_argument("--batch_size", type=int, default=64, help="texts per forward pass (default: 64)")
-    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    add_engine_options(parser)
     return parser
 
 
@@ -74,10 +80,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Classify, and print text by text or write the table."""
     options = make_parser().parse_args(argv)
     _check(options)
+    with _processes() as processes:
+        if processes is None or processes.is_main:
+            _answer(options, processes)
+        else:
+            for _ in _load(options, processes)[0].answers(()):
+                pass
+
+
+def _processes() -> AbstractContextManager[Processes | None]:
+    # Without importing torch where there is one process.
+    if "WORLD_SIZE" not in os.environ:
+        return nullcontext()
+
+    from trainer_ext.evaluation.processes import launched_processes
+
+    return launched_processes()
+
+
+def _answer(options: argparse.Namespace, processes: Processes | None) -> None:
     if options.output:
-        _write_table(options)
+        _write_table(options, processes)
     else:
-        _print_answers(options)
+        _print_answers(options, processes)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -89,7 +114,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--threshold must be in [0, 1], got {options.threshold}.")
     if options.threshold is not None and options.source is not None:
         raise InputError("--threshold and --source both name thresholds: give one of them.")
-    check_integer("--batch_size", options.batch_size, 1)
+    check_engine_options(options)
     check_integer("--top_words", options.top_words, 0)
     _check_output(options)
 
@@ -127,12 +152,12 @@ def _lines(options: argparse.Namespace) -> AbstractContextManager[Iterable[bytes
 
 
 def _few(texts: Iterable[_Item], options: argparse.Namespace) -> tuple[Iterable[_Item], bool]:
-    """The texts or rows, and whether they are few: arguments, typed on a terminal, or no more than a batch."""
+    """The texts or rows, and whether they are few: arguments, typed on a terminal, or no more than `_FEW`."""
     if options.texts or (not options.input and sys.stdin.isatty()):
         return texts, True
     texts = iter(texts)
-    first = list(islice(texts, options.batch_size + 1))
-    return chain(first, texts), len(first) <= options.batch_size
+    first = list(islice(texts, _FEW + 1))
+    return chain(first, texts), len(first) <= _FEW
 
 
 def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
@@ -146,11 +171,14 @@ def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
             ) from error
 
 
-def _load(options: argparse.Namespace, are_few: bool, **settings: Any) -> tuple[Classifier, dict[str, float]]:
+def _load(
+    options: argparse.Namespace, processes: Processes | None, *, are_few: bool = False, **settings: Any
+) -> tuple[Classifier, dict[str, float]]:
     """The model, and the threshold of every label that is asked for, in their order."""
     model = options.model or mini_model()
-    settings |= {"batch_size": options.batch_size, "source": options.source}
-    classifier = load_answers(model, options.device, are_few=are_few, **settings)
+    settings |= {name: getattr(options, name) for name in ("precision", "tokens_per_batch", "source")}
+    are_few = are_few and processes is None
+    classifier = load_answers(model, options.device, are_few=are_few, processes=processes, **settings)
     thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True))
     names = classifier.labels if options.labels is None else _read_names(options.labels)
     for name in names:
@@ -170,18 +198,18 @@ def _read_names(value: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def _write_table(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
+def _write_table(options: argparse.Namespace, processes: Processes | None) -> None:
     from trainer_ext.data.prediction_tables import write_predictions
 
     with _lines(options) as lines:
         rows = _rows(options, lines)
         texts, are_few = _few(rows.rows, options)
-        classifier, limits = _load(options, are_few, top_words=0, report=lambda number: bar.update(number))
+        is_shown = is_terminal(sys.stderr)
+        settings = {"are_few": are_few, "top_words": 0, "report": lambda number: bar and bar.update(number)}
+        classifier, limits = _load(options, processes, **settings)
         _name_replaced(options.input, [name for name in rows.columns if name in limits and name != rows.text_column])
         start = time.perf_counter()
-        with tqdm(total=rows.num_rows, unit=" texts", disable=not is_terminal(sys.stderr), leave=False) as bar:
+        with _progress(rows.num_rows) if is_shown else nullcontext() as bar:
             num_texts = write_predictions(
                 options.output,
                 replace(rows, rows=texts),
@@ -204,11 +232,26 @@ def _rows(options: argparse.Namespace, lines: Iterable[bytes]) -> TextRows:
         return rows_of_texts(options.texts, len(options.texts))
     if _is_table(options):
         return rows_of_file(options.input, options.text_column)
-    num_rows = None
-    if options.input:
-        with Path(options.input).open("rb") as file:
-            num_rows = sum(1 for _ in file)
+    num_rows = _count(options.input) if options.input else None
     return rows_of_texts(_decode(lines, options.input or "standard input"), num_rows)
+
+
+def _count(path: str) -> int | None:
+    """How many texts a file has, where that is quickly found."""
+    if Path(path).suffix.lower() == ".txt":
+        with Path(path).open("rb") as file:
+            return sum(1 for _ in file)
+    if Path(path).suffix.lower() == ".parquet":
+        from pyarrow.parquet import read_metadata
+
+        return read_metadata(path).num_rows
+    return None
+
+
+def _progress(total: int | None) -> tqdm:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=" texts", leave=False)
 
 
 def _name_replaced(source: str, columns: list[str]) -> None:
@@ -228,7 +271,7 @@ def _values(answer: dict[str, Any], limits: dict[str, float], is_scores: bool) -
 # ----------------------------------------------------------------------------------------------------------- printing
 
 
-def _print_answers(options: argparse.Namespace) -> None:
+def _print_answers(options: argparse.Namespace, processes: Processes | None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         if options.json:
             sys.stdout.reconfigure(encoding="utf-8")
@@ -237,14 +280,22 @@ def _print_answers(options: argparse.Namespace) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
     with _lines(options) as lines:
         texts, are_few = _texts(options, lines)
-        classifier, limits = _load(options, are_few, top_words=options.top_words)
+        # Answers on the terminal are progress enough.
+        is_shown = bool(options.input) and not are_few and is_terminal(sys.stderr) and not is_terminal(sys.stdout)
+        settings = {
+            "are_few": are_few,
+            "top_words": options.top_words,
+            "report": lambda number: bar and bar.update(number),
+        }
+        classifier, limits = _load(options, processes, **settings)
         show = _print_json if options.json else _Printer()
-        try:
-            for answer in _name_unfamiliar(classifier.answers(texts)):
-                show(_decide(answer, limits))
-        except BrokenPipeError:
-            # The reader has seen enough.
-            return
+        with _progress(_count(options.input)) if is_shown else nullcontext() as bar:
+            try:
+                for answer in _name_unfamiliar(classifier.answers(texts)):
+                    show(_decide(answer, limits))
+            except BrokenPipeError:
+                # The reader has seen enough.
+                return
 
 
 def _texts(options: argparse.Namespace, lines: Iterable[bytes]) -> tuple[Iterable[str], bool]:

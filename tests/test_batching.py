@@ -18,10 +18,10 @@ from trainer_ext.data.batching import (
     LENGTH_COLUMN,
     EmotionDataCollator,
     EpochLengthGroupedSampler,
-    length_batches,
     padded_rows,
     tokenize_dataset,
 )
+from trainer_ext.data.length_batches import length_batches
 from trainer_ext.digests import ragged_column
 
 FIELDS = ("input_ids", "attention_mask", "word_ids")

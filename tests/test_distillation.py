@@ -147,12 +147,12 @@ def test_logits_are_kept_and_a_killed_run_goes_on(
     monkeypatch.setattr(distillation, "_TEXTS_PER_FILE", 4)
     seen: list[int] = []
 
-    def counted(model: Any, tokenizer: Any, texts: list[str], batch_size: int) -> np.ndarray:
+    def counted(model: Any, tokenizer: Any, texts: list[str], precision: str) -> np.ndarray:
         if len(seen) == 2:
             seen.append(0)
             raise KeyboardInterrupt
         seen.append(len(texts))
-        return predict_logits(model, tokenizer, texts, batch_size)
+        return predict_logits(model, tokenizer, texts, precision=precision)
 
     monkeypatch.setattr(distillation, "predict_logits", counted)
     texts = corpus[:14]
@@ -160,7 +160,7 @@ def test_logits_are_kept_and_a_killed_run_goes_on(
         cached_logits(model, tokenizer, texts, tmp_path)
     found = cached_logits(model, tokenizer, texts, tmp_path)
     assert seen == [4, 4, 0, 4, 2]
-    np.testing.assert_allclose(found, predict_logits(model, tokenizer, texts), atol=1e-5)
+    np.testing.assert_allclose(found, predict_logits(model, tokenizer, texts, precision="fp32"), atol=1e-5)
     np.testing.assert_array_equal(cached_logits(model, tokenizer, texts, tmp_path), found)
     assert len(seen) == 5
     assert [path.suffix for path in tmp_path.iterdir()] == [".npy"] * 4
@@ -178,10 +178,12 @@ def test_several_teachers_are_the_mean_of_their_probabilities(
     tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
     texts = corpus[:6]
     found = teacher_logits([(one, tokenizer), (other, tokenizer)], LABELS, texts, tmp_path)
-    probabilities = [1 / (1 + np.exp(-predict_logits(model, tokenizer, texts)[:, ::-1])) for model in (one, other)]
+    probabilities = [
+        1 / (1 + np.exp(-predict_logits(model, tokenizer, texts, precision="fp32")[:, ::-1])) for model in (one, other)
+    ]
     np.testing.assert_allclose(1 / (1 + np.exp(-found)), np.mean(probabilities, axis=0), atol=1e-5)
     alone = teacher_logits([(one, tokenizer)], LABELS, texts, tmp_path)
-    np.testing.assert_allclose(alone, predict_logits(one, tokenizer, texts)[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(alone, predict_logits(one, tokenizer, texts, precision="fp32")[:, ::-1], atol=1e-5)
     # Numbers of another precision are other numbers.
     low = teacher_logits([(one, tokenizer)], LABELS, texts, tmp_path, precision="bf16")
     assert 0 < np.abs(low - alone).max() < 0.2
@@ -295,7 +297,7 @@ def test_stock_pipeline_gives_calibrated_probabilities(distilled: tuple[Path, di
     texts = [row["text"] for row in make_rows(5, seed=3)]
     answers = pipeline("text-classification", model=str(folder), top_k=None)(texts)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    logits = predict_logits(model, AutoTokenizer.from_pretrained(folder), texts)
+    logits = predict_logits(model, AutoTokenizer.from_pretrained(folder), texts, precision="fp32")
     for answer, row in zip(answers, logits.tolist(), strict=True):
         scores = {entry["label"]: entry["score"] for entry in answer}
         assert scores == pytest.approx({label: sigmoid(row[index]) for index, label in enumerate(LABELS)}, abs=1e-4)
@@ -321,9 +323,10 @@ def test_first_loss_of_a_training_is_the_distillation_loss(
         AutoModelForSequenceClassification.from_pretrained(teacher_folder),
         AutoTokenizer.from_pretrained(teacher_folder),
         texts,
+        precision="fp32",
     )
     loss = DistillationLoss(weight=0.4, temperature=3.0)
-    logits = torch.from_numpy(predict_logits(model, tokenizer, texts))
+    logits = torch.from_numpy(predict_logits(model, tokenizer, texts, precision="fp32"))
     inputs = LossInputs(logits, torch.tensor(rows["labels"][:]))
     expected = loss(plain_loss(4), inputs, torch.from_numpy(teacher))
     # Two batches of four texts each are one step: their mean is that of all.

@@ -54,7 +54,8 @@ def test_probabilities_of_a_stock_model_are_its_own(
     )
     stock.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    results = evaluate_model.main(["--model", str(tmp_path), "--data", str(trained.data / "test.jsonl")])
+    data = ["--data", str(trained.data / "test.jsonl"), "--precision", "fp32"]
+    results = evaluate_model.main(["--model", str(tmp_path), *data])
     texts = [row["text"] for row in make_rows(30, 2)]
     gold = np.array([[label in row["labels"] for label in LABELS] for row in make_rows(30, 2)])
     with torch.no_grad():
@@ -77,7 +78,7 @@ def test_every_layout_gives_the_same_numbers(trained: Trained, tmp_path: Path) -
     write_rows(tmp_path / "ids.jsonl", ids)
     named = ["--text_column", "sentence", "--label_column", "which"]
     for name, options in (("columns.tsv", []), ("ids.jsonl", named)):
-        data = ["--data", str(tmp_path / name), "--batch_size", "7", *options]
+        data = ["--data", str(tmp_path / name), "--tokens_per_batch", "70", *options]
         results = evaluate_model.main(["--model", str(trained.folder), *data])
         assert results["test_macro_f1"] == pytest.approx(trained.results["test_macro_f1"], abs=1e-6)
         assert results["test_macro_roc_auc"] == pytest.approx(trained.results["test_macro_roc_auc"], abs=1e-6)
@@ -144,7 +145,10 @@ def test_bad_file_is_named_with_row_and_column(
     ("options", "part"),
     [
         (["--data", "nothing.csv"], "nothing.csv: no such file"),
-        (["--data", "nothing.csv", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1, got 0"),
+        (
+            ["--data", "nothing.csv", "--tokens_per_batch", "0"],
+            "`--tokens_per_batch` must be an integer of at least 1, got 0",
+        ),
         (["--data", "nothing.csv", "--device", "abacus"], "The device 'abacus' cannot be used"),
     ],
 )

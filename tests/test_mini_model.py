@@ -130,7 +130,7 @@ def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, UNFAMILIAR)
     capfd.readouterr()
-    predict.main(["--device", "cpu", "--json", "--top_words", "5", *TEXTS])
+    predict.main(["--device", "cpu", "--precision", "fp32", "--json", "--top_words", "5", *TEXTS])
     captured = capfd.readouterr()
     assert captured.err == UNFAMILIAR
     by_torch = [json.loads(line) for line in captured.out.splitlines()]
@@ -168,13 +168,13 @@ class Terminal(io.BytesIO):
 
 
 @pytest.mark.parametrize(
-    ("stream", "batch_size", "has_torch"), [(io.BytesIO, 3, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
+    ("stream", "few", "has_torch"), [(io.BytesIO, 3, False), (io.BytesIO, 1, True), (Terminal, 1, False)]
 )
 def test_one_engine_answers_all_texts(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     stream: type[io.BytesIO],
-    batch_size: int,
+    few: int,
     has_torch: bool,
 ) -> None:
     loaded: list[Any] = []
@@ -183,7 +183,8 @@ def test_one_engine_answers_all_texts(
         monkeypatch.setattr(module, name, lambda *given, load=load, name=name: loaded.append(name) or load(*given))
     content = "".join(f"{text}\n" for text in OBVIOUS).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream(content), encoding="utf-8"))
-    predict.main(["--json", "--batch_size", str(batch_size)])
+    monkeypatch.setattr(predict, "_FEW", few)
+    predict.main(["--json"])
     answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {answer["text"]: answer["emotions"][0]["label"] for answer in answers} == OBVIOUS
     assert loaded == (["load_classifier"] if has_torch else ["quick_classifier"])

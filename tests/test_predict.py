@@ -88,12 +88,12 @@ def test_top_words(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
 def test_arguments_file_and_standard_input_agree(
     trained: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from_arguments = run_json(capfd, trained, "--batch_size", "3", *TEXTS)
+    from_arguments = run_json(capfd, trained, "--precision", "fp32", *TEXTS)
     content = "\n".join(TEXTS).encode()
     feed(monkeypatch, content)
-    assert run_json(capfd, trained, "--batch_size", "3") == from_arguments
+    assert run_json(capfd, trained, "--precision", "fp32") == from_arguments
     (tmp_path / "texts.txt").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") + b"\r\n")
-    from_file = run_json(capfd, trained, "--batch_size", "3", "--input", str(tmp_path / "texts.txt"))
+    from_file = run_json(capfd, trained, "--precision", "fp32", "--input", str(tmp_path / "texts.txt"))
     assert from_file == from_arguments
 
 
@@ -102,7 +102,7 @@ def test_order_is_kept_over_many_chunks(
 ) -> None:
     texts = [f"{'so ' * (index % 7)}happy {index}" for index in range(150)]
     feed(monkeypatch, "\n".join(texts).encode())
-    assert [result["text"] for result in run_json(capfd, trained, "--batch_size", "2")] == texts
+    assert [result["text"] for result in run_json(capfd, trained)] == texts
 
 
 def test_no_input_no_output(
@@ -169,13 +169,20 @@ def test_standard_output_that_is_not_utf8(
         ("posts.json", '[{"id": 7, "text": "so happy, at last"},\n{"id": 8, "text": "what a bad day"}]'),
     ],
 )
-@pytest.mark.parametrize("batch_size", ["1", "64"])
+@pytest.mark.parametrize("few", [1, 64])
 def test_texts_of_a_table(
-    trained: Trained, capfd: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: str, batch_size: str
+    trained: Trained,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    content: str,
+    few: int,
 ) -> None:
+    monkeypatch.setattr(predict, "_FEW", few)
     (tmp_path / name).write_text(content, encoding="utf-8")
-    results = run_json(capfd, trained, "--input", str(tmp_path / name), "--batch_size", batch_size)
-    expected = run_json(capfd, trained, "so happy, at last", "what a bad day")
+    results = run_json(capfd, trained, "--input", str(tmp_path / name), "--precision", "fp32")
+    expected = run_json(capfd, trained, "so happy, at last", "what a bad day", "--precision", "fp32")
     assert [result["text"] for result in results] == ["so happy, at last", "what a bad day"]
     assert [result["emotions"] for result in results] == [
         [pytest.approx(emotion, abs=1e-5) for emotion in result["emotions"]] for result in expected
@@ -347,7 +354,8 @@ def test_line_that_is_not_utf8_names_its_row(
         (["text", "--text_column", "post"], "--text_column is for a table with --input"),
         (["--input", "texts.txt", "--text_column", "post"], "--text_column is for a table with --input"),
         (["text", "--threshold", "1.5"], "--threshold must be in [0, 1], got 1.5"),
-        (["text", "--batch_size", "0"], "`--batch_size` must be an integer of at least 1"),
+        (["text", "--tokens_per_batch", "0"], "`--tokens_per_batch` must be an integer of at least 1"),
+        (["text", "--batch_size", "8"], "There is no --batch_size any more: --tokens_per_batch is the size"),
         (["text", "--top_words", "-1"], "`--top_words` must be an integer of at least 0"),
         (["text", "--device", "abacus"], "The device 'abacus' cannot be used"),
         (["text", "--labels", "joy,envy"], f"--labels: the model has no label 'envy', only {', '.join(LABELS)}."),
@@ -444,9 +452,9 @@ FULL = "error: [Errno 28] No space left on device: 'standard output'\n"
         pytest.param("predict x <&-", 0, "", marks=pytest.mark.slow),
         pytest.param("predict x > /dev/full", 2, FULL, marks=pytest.mark.slow),
         pytest.param("predict x --json > /dev/full", 2, FULL, marks=pytest.mark.slow),
-        pytest.param("predict --batch_size 9 < MANY | head -1", 0, "", marks=pytest.mark.slow),
-        pytest.param("predict --batch_size 9 --json < MANY | head -1", 0, "", marks=pytest.mark.slow),
-        pytest.param("predict --batch_size 9 < MANY > /dev/full", 2, FULL[:40], marks=pytest.mark.slow),
+        pytest.param("predict < MANY | head -1", 0, "", marks=pytest.mark.slow),
+        pytest.param("predict --json < MANY | head -1", 0, "", marks=pytest.mark.slow),
+        pytest.param("predict < MANY > /dev/full", 2, FULL[:40], marks=pytest.mark.slow),
     ],
 )
 def test_streams_that_are_closed_or_full(tmp_path: Path, line: str, status: int, errors: str) -> None:

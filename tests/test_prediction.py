@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from conftest import CORPUS, LABELS, stock_classifier
 from tokenizers import normalizers
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
+from hub.model.mini import mini_model
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from trainer_ext.errors import InputError
+from trainer_ext.evaluation import engine
+from trainer_ext.evaluation.engine import prepare
 from trainer_ext.evaluation.prediction import (
     find_device,
     iter_predictions,
     load_classifier,
     mean_encoder_weights,
     predict_logits,
+    predict_outputs,
     predict_probabilities,
 )
 
@@ -60,43 +65,152 @@ def counted(texts: list[str] | Iterator[str], taken: list[str]) -> Iterator[str]
         yield text
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_order_is_kept_and_the_batch_size_changes_nothing(setup: Setup, batch_size: int) -> None:
+@pytest.mark.parametrize("tokens_per_batch", [1, 200, None])
+def test_order_is_kept_and_the_batches_change_nothing(setup: Setup, tokens_per_batch: int | None) -> None:
     model, tokenizer = setup
     expected = one_by_one(model, tokenizer, TEXTS)
     distances = np.abs(expected[:, None] - expected[None]).max(axis=-1) + np.eye(len(TEXTS))
     assert distances.min() > 1e-4
-    results = list(iter_predictions(model, tokenizer, TEXTS, batch_size))
+    options: dict[str, Any] = {"tokens_per_batch": tokens_per_batch, "precision": "fp32"}
+    results = list(iter_predictions(model, tokenizer, TEXTS, **options))
     assert [result.text for result in results] == TEXTS
     found = np.stack([result.probabilities for result in results])
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-5
-    assert np.array_equal(predict_probabilities(model, tokenizer, TEXTS, batch_size), found)
+    assert np.array_equal(predict_probabilities(model, tokenizer, TEXTS, **options), found)
     logits = np.stack([result.logits for result in results])
     assert logits.dtype == np.float32
-    assert np.array_equal(predict_logits(model, tokenizer, TEXTS, batch_size), logits)
+    assert np.array_equal(predict_logits(model, tokenizer, TEXTS, **options), logits)
     assert np.abs(1 / (1 + np.exp(-logits.astype(np.float64))) - found).max() < 1e-6
 
 
+def num_tokenizing() -> int:
+    return sum(thread.name.startswith("tokenizing") for thread in threading.enumerate())
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty-four texts are a chunk."""
+    monkeypatch.setattr(engine.iter_chunks, "__defaults__", (64,))
+
+
+@pytest.mark.usefixtures("small_chunks")
 def test_order_is_kept_over_several_chunks(stock: Setup) -> None:
-    texts = [CORPUS[index % 62] * (1 + index % 3) for index in range(100)]
-    found = predict_probabilities(*stock, texts, batch_size=1)
+    texts = [CORPUS[index % 62] * (1 + index % 2) for index in range(130)]
+    found = predict_probabilities(*stock, texts, precision="fp32")
     assert np.abs(found - one_by_one(*stock, texts)).max() < 1e-5
 
 
-def test_texts_are_consumed_a_chunk_at_a_time(stock: Setup) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_texts_are_read_a_chunk_ahead_and_no_thread_is_left(stock: Setup) -> None:
     taken: list[str] = []
-    results = iter_predictions(*stock, counted(itertools.cycle(CORPUS), taken), batch_size=2)
+    results = iter_predictions(*stock, counted(itertools.cycle(CORPUS), taken))
     assert len(taken) == 0
-    for num_results in range(1, 130):
+    for num_results in range(1, 131):
         assert next(results).text == CORPUS[(num_results - 1) % 62]
-        assert len(taken) == 64 * -(-num_results // 64)
+        assert len(taken) == 64 * (1 - (-num_results // 64))
+    assert num_tokenizing() == 1
+    results.close()
+    assert num_tokenizing() == 0
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("number", [0, 10, 64, 100, 128])
+def test_an_error_of_the_texts_comes_after_the_answers_to_those_before_it(stock: Setup, number: int) -> None:
+    def texts() -> Iterator[str]:
+        yield from (CORPUS * 3)[:number]
+        raise OSError("the disk is gone")
+
+    answered: list[str] = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        answered.extend(result.text for result in iter_predictions(*stock, texts()))
+    assert answered == (CORPUS * 3)[:number]
+    assert num_tokenizing() == 0
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.usefixtures("small_chunks")
+def test_an_error_of_the_tokenizer_or_ctrl_c_comes_out_at_once(
+    ours: Setup, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def tokenize(tokenizer: Any, texts: list[str], tokens_per_batch: int) -> Any:
+        if len(seen) == 2:
+            raise stop
+        seen.append(len(texts))
+        return real(tokenizer, texts, tokens_per_batch)
+
+    seen: list[int] = []
+    real = engine._tokenize
+    monkeypatch.setattr(engine, "_tokenize", tokenize)
+    answered: list[str] = []
+    with pytest.raises(stop):
+        answered.extend(result.text for result in iter_predictions(*ours, itertools.cycle(CORPUS)))
+    assert len(seen) == 2
+    assert num_tokenizing() == 0
 
 
 def test_every_forward_pass_is_reported(stock: Setup) -> None:
     reported: list[int] = []
-    assert len(list(iter_predictions(*stock, TEXTS, batch_size=5, report=reported.append))) == 12
-    assert sorted(reported) == [2, 5, 5]
+    results = list(iter_predictions(*stock, TEXTS, tokens_per_batch=130, report=reported.append))
+    assert len(results) == sum(reported) == 12
+    assert max(reported) > 1
+    lengths = sorted((len(stock[1](text, truncation=True)["input_ids"]) for text in TEXTS), reverse=True)
+    for number in reported:
+        assert number == 1 or number * lengths[0] <= 130
+        lengths = lengths[number:]
+
+
+# --------------------------------------------------------------------------------------------------------- precision
+
+
+def test_a_prepared_model_shares_the_weights_and_leaves_the_original_alone(setup: Setup) -> None:
+    model, tokenizer = setup
+    model.train()
+    before = {name: (value.dtype, value.data_ptr()) for name, value in model.state_dict().items()}
+    exact, near = prepare(model, "fp32"), prepare(model, "bf16")
+    assert model.training
+    model.eval()
+    assert {name: (value.dtype, value.data_ptr()) for name, value in exact.state_dict().items()} == before
+    assert {name: (value.dtype, value.data_ptr()) for name, value in model.state_dict().items()} == before
+    assert (exact.training, near.training) == (False, False)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    lowered = {name for name, value in near.named_parameters() if value.dtype == torch.bfloat16}
+    encoders = ("stacked_emotion.encoders.", "bert.")
+    assert lowered == {name for name, _ in model.named_parameters() if name.startswith(encoders)}
+    assert prepare(near, "bf16") is near
+    with pytest.raises(ValueError, match=r"^The model was prepared in bf16, and cannot answer in fp32: prepare the"):
+        predict_probabilities(near, tokenizer, ["hi"], precision="fp32")
+    with pytest.raises(ValueError, match=r"^`precision` must be one of auto, fp32, bf16, fp16, got 'int8'\.$"):
+        prepare(model, "int8")
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("bf16", 0.03), ("fp16", 0.004)])
+def test_lower_precision_is_near_and_batches_change_no_more(setup: Setup, precision: str, limit: float) -> None:
+    exact = predict_probabilities(*setup, TEXTS, precision="fp32")
+    for tokens_per_batch in (1, 500):
+        found = predict_probabilities(*setup, TEXTS, precision=precision, tokens_per_batch=tokens_per_batch)
+        assert found.dtype == np.float32
+        assert 0 < np.abs(found - exact).max() < limit
+
+
+def test_tables_of_words_keep_their_numbers(static_folder: Path) -> None:
+    folders = {"words": static_folder}
+    model = StackedEmotionForSequenceClassification.from_encoders(folders, id2label=LABELS)
+    tokenizer = StackedEmotionTokenizer.from_encoders(folders)
+    exact, near = (predict_logits(model, tokenizer, CORPUS, precision=name) for name in ("fp32", "bf16"))
+    assert np.array_equal(exact, near)
+
+
+@pytest.mark.slow
+def test_model_that_comes_along_in_bf16_is_as_near_as_its_docstring_says() -> None:
+    model, tokenizer = load_classifier(mini_model(), "cpu")
+    texts = [*CORPUS, *(f"{one} {other}" for one, other in itertools.pairwise(CORPUS))]
+    exact, near = (predict_probabilities(model, tokenizer, texts, precision=name) for name in ("fp32", "bf16"))
+    assert np.abs(exact - near).max() < 0.03
+    assert np.abs(exact - near).mean() < 0.001
+
+
+# ----------------------------------------------------------------------------------------------------------- results
 
 
 def test_no_texts(setup: Setup) -> None:
@@ -146,16 +260,18 @@ def test_stock_model_has_no_words(stock: Setup) -> None:
 
 def test_model_in_training_mode_predicts_without_dropout(setup: Setup) -> None:
     model, tokenizer = setup
+    model.eval()
     expected = one_by_one(model, tokenizer, TEXTS)
     model.train()
-    assert np.abs(predict_probabilities(model, tokenizer, TEXTS) - expected).max() < 1e-5
-    assert not model.training
+    assert np.abs(predict_probabilities(model, tokenizer, TEXTS, precision="fp32") - expected).max() < 1e-5
+    assert model.training
+    model.eval()
 
 
-@pytest.mark.parametrize("batch_size", [0, -3])
-def test_batch_size_below_one_is_an_error(stock: Setup, batch_size: int) -> None:
-    with pytest.raises(ValueError, match=rf"^`batch_size` must be at least 1, got {batch_size}\.$"):
-        predict_probabilities(*stock, ["hi"], batch_size)
+@pytest.mark.parametrize("number", [0, -3])
+def test_tokens_below_one_are_an_error(stock: Setup, number: int) -> None:
+    with pytest.raises(ValueError, match=rf"^`tokens_per_batch` must be at least 1, got {number}\.$"):
+        predict_probabilities(*stock, ["hi"], tokens_per_batch=number)
 
 
 # ----------------------------------------------------------------------------------------------------------- loading
@@ -230,12 +346,16 @@ def test_mean_weights_are_those_of_all_words(ours: Setup, stock: Setup) -> None:
         for text in TEXTS:
             weights.append(model(**tokenizer([text], return_tensors="pt")).encoder_weights[0])
     expected = torch.cat(weights).double().sum(dim=0)
-    means = mean_encoder_weights(model, tokenizer, TEXTS, batch_size=4)
+
+    def mean(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> dict[str, float]:
+        return mean_encoder_weights(model, predict_outputs(model, tokenizer, texts, precision="fp32").encoder_weights)
+
+    means = mean(model, tokenizer, TEXTS)
     assert list(means) == list(model.config.encoders)
     assert [*means.values()] == pytest.approx((expected / expected.sum()).tolist(), abs=1e-6)
-    assert mean_encoder_weights(model, tokenizer, [""]) == {}
-    assert mean_encoder_weights(*stock, TEXTS) == {}
+    assert mean(model, tokenizer, [""]) == {}
+    assert mean(*stock, TEXTS) == {}
     # The classifier of a stack at its start takes nothing but the mean states of the encoders.
     with torch.no_grad():
         model.classifier.weight[:, : model.base_model.skip_places[next(iter(means))].start] = 0.0
-    assert mean_encoder_weights(model, tokenizer, TEXTS) == {}
+    assert mean(model, tokenizer, TEXTS) == {}

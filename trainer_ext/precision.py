@@ -35,3 +35,19 @@ def best_precision(use_cpu: bool = False) -> str:
         return "fp32"
     units = torch.cpu.get_capabilities()
     return "bf16" if units.get("amx_bf16") else "fp32"
+
+
+PRECISIONS = ("auto", *DTYPES)
+"""What a precision may be called where it is asked for."""
+
+
+def named_precision(name: str, device_type: str) -> str:
+    """
+    The key of `DTYPES` that a name of `PRECISIONS` stands for on a device of a type such as `"cuda"`.
+
+    Raises:
+        `ValueError`: If there is no such precision.
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {name!r}.")
+    return best_precision(use_cpu=device_type == "cpu") if name == "auto" else name

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.data.loading import load_emotion_data, read_file
 from trainer_ext.errors import InputError
-from trainer_ext.precision import best_precision
+from trainer_ext.precision import named_precision
 from trainer_ext.reports.plots import figure_png
 
 from .acceptance import CutOff, accept_tweets, choose_cut_offs
@@ -229,14 +229,11 @@ def _open_tweets(arguments: BalancedDatasetArguments) -> Iterator[pa.Table] | No
 
 
 def _load_teacher(arguments: BalancedDatasetArguments, state: PartialState) -> Teacher:
-    precision = arguments.precision
-    if precision == "auto":
-        precision = best_precision(use_cpu=state.device.type == "cpu")
     return load_teacher(
         arguments.teacher,
         revision=arguments.teacher_revision,
         device=state.device,
-        precision=precision,
+        precision=named_precision(arguments.precision, state.device.type),
         tokens_per_batch=arguments.tokens_per_batch,
     )
 

@@ -14,18 +14,19 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from trainer_ext.data.batching import length_batches
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.digests import settings_digest, weights_digest
 from trainer_ext.errors import InputError, reading
+from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.files import replacing
 from trainer_ext.loading import check_tokenizer, load_config, load_model, load_tokenizer
-from trainer_ext.precision import autocast
 
 from .candidates import saving
 
 # Tweets and comments are shorter; our own tokenizers have their own limit.
 _MAX_TOKENS = 128
+# Another one where the engine rounds differently.
+_ENGINE = 2
 
 ScoreArray = npt.NDArray[np.float16]
 
@@ -68,12 +69,11 @@ class Teacher(NamedTuple):
     @property
     def key(self) -> str:
         """Changes whenever the scores do: the rounding of a batch depends on its size, too."""
-        return settings_digest([self.name, self.revision, self.precision, self.tokens_per_batch, _MAX_TOKENS])
+        return settings_digest([self.name, self.revision, self.precision, self.tokens_per_batch, _MAX_TOKENS, _ENGINE])
 
-    @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> ScoreArray:
         """
-        Score texts: tokenised in one go, batched by length.
+        Score texts.
 
         Args:
             texts (`Sequence[str]`): The texts; the batches, and with them the rounding, depend on all of them.
@@ -81,20 +81,8 @@ class Teacher(NamedTuple):
         Returns:
             `np.ndarray` of shape `(num_texts, 28)`: Probabilities in the order of `GOEMOTIONS_LABELS`, fp16.
         """
-        scores = np.empty((len(texts), len(GOEMOTIONS_LABELS)), dtype=np.float16)
-        if not texts:
-            return scores
-        limit = {} if hasattr(self.tokenizer, "tokenizers") else {"max_length": _MAX_TOKENS}
-        encoded = self.tokenizer(list(texts), truncation=True, **limit)
-        rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
-        lengths = [max(map(len, row.values())) for row in rows]
-        device = self.model.device
-        for batch in length_batches(lengths, len(rows), self.tokens_per_batch):
-            inputs = self.tokenizer.pad([rows[row] for row in batch], return_tensors="pt")
-            with autocast(device.type, self.precision):
-                logits = self.model(**{key: values.to(device) for key, values in inputs.items()}).logits
-            scores[batch] = logits[:, self.columns].float().sigmoid().half().cpu().numpy()
-        return scores
+        options: dict[str, Any] = {"precision": self.precision, "tokens_per_batch": self.tokens_per_batch}
+        return predict_probabilities(self.model, self.tokenizer, texts, **options)[:, self.columns].astype(np.float16)
 
 
 def load_teacher(
@@ -112,7 +100,7 @@ def load_teacher(
         teacher (`str`): Folder or Hub id of a text-classification model, one of ours or any of transformers.
         revision (`str`, *optional*): Git revision on the Hub.
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it runs.
-        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, or `"bf16"` or `"fp16"` by autocast.
+        precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
         tokens_per_batch (`int`, *optional*, defaults to 4096): Tokens of a forward pass, at least 1.
 
     Raises:
@@ -130,6 +118,8 @@ def load_teacher(
     name = Path(teacher).resolve().name if is_local else teacher
     commit = None if is_local else getattr(config, "_commit_hash", None)
     revision = commit or _model_digest(model, tokenizer)[:32]
+    if not hasattr(tokenizer, "tokenizers"):
+        tokenizer.model_max_length = min(tokenizer.model_max_length, _MAX_TOKENS)
     return Teacher(name, revision, model.to(device).eval(), tokenizer, columns, precision, tokens_per_batch)
 
 

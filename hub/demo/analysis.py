@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+from trainer_ext.evaluation.engine import Outputs, iter_chunks, iter_outputs, prepare
 
 MAX_CHARACTERS = 5_000
 MAX_ROWS = 1_000
-BATCH_SIZE = 32
 _MAX_MESSAGE = 500
 
 
@@ -81,25 +81,29 @@ class EmotionModel:
         revision (`str`, *optional*): Commit, tag or branch of weights, code and tokenizer on the Hub.
         trust_remote_code (`bool`, *optional*, defaults to `True`): Whether its code is run; otherwise classes are used
             that transformers knows or that have been registered with it.
+        precision (`str`, *optional*, defaults to `"auto"`): As of [`~trainer_ext.evaluation.engine.prepare`].
 
     Raises:
         `OSError`: If there is no such model.
         [`InputError`]: If it is not a multi-label classifier, or its weights are not whole or not finite.
     """
 
-    def __init__(self, source: str, revision: str | None = None, trust_remote_code: bool = True) -> None:
+    def __init__(
+        self, source: str, revision: str | None = None, trust_remote_code: bool = True, precision: str = "auto"
+    ) -> None:
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
         self.source = source
-        self.model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, **options
         )
-        _check_weights(source, self.model.eval(), report["missing_keys"])
-        self.config = self.model.config
+        _check_weights(source, model, report["missing_keys"])
+        self.config = model.config
         if self.config.problem_type != "multi_label_classification":
             raise InputError(
                 f"{source} is no multi-label classifier: its `problem_type` must be 'multi_label_classification', "
                 f"got {self.config.problem_type!r}."
             )
+        self.precision, self.model = precision, prepare(model, precision)
         self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
         self.labels = [self.config.id2label[index] for index in range(self.config.num_labels)]
         self.thresholds = getattr(self.config, "thresholds", None) or [0.5] * len(self.labels)
@@ -109,7 +113,7 @@ class EmotionModel:
 
     def analyse(self, texts: Sequence[str], report: Callable[[int, int], object] | None = None) -> list[Analysis]:
         """
-        Classify texts in batches of similar length.
+        Classify texts.
 
         Args:
             texts (`Sequence[str]`): Any number.
@@ -118,42 +122,35 @@ class EmotionModel:
         Returns:
             `list[Analysis]`: One per text, in their order.
         """
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        analyses: dict[int, Analysis] = {}
-        for start in range(0, len(order), BATCH_SIZE):
-            indices = order[start : start + BATCH_SIZE]
-            analyses.update(zip(indices, self._analyse_batch([texts[index] for index in indices]), strict=True))
-            if report is not None:
-                report(len(analyses), len(order))
-        return [analyses[index] for index in range(len(texts))]
+        num_done = 0
 
-    @torch.inference_mode()
-    def _analyse_batch(self, texts: list[str]) -> list[Analysis]:
-        num_texts = len(texts)
-        words: list[list[tuple[int, int]]] = [[] for _ in texts]
-        truncated = [False] * num_texts
-        # A stock model, such as a distilled one, has a stock tokenizer and no words.
-        if hasattr(self.tokenizer, "tokenizers"):
-            encoded = self.tokenizer(
-                texts, padding=True, return_words=True, return_truncated=True, return_tensors="pt"
-            )
-            words, truncated = encoded.pop("words"), encoded.pop("truncated")
-        else:
-            encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-        outputs = self.model(**encoded)
-        probabilities = outputs.logits.float().sigmoid().tolist()
-        attention = _rows(outputs, "word_attention", num_texts)
-        encoder_weights = _rows(outputs, "encoder_weights", num_texts)
+        def count(number: int) -> None:
+            nonlocal num_done
+            num_done += number
+            if report is not None:
+                report(num_done, len(texts))
+
+        outputs = iter_outputs(self.model, self.tokenizer, iter_chunks(texts), precision=self.precision, report=count)
+        return [analysis for chunk in outputs for analysis in self._analyses(chunk)]
+
+    def _analyses(self, outputs: Outputs) -> list[Analysis]:
+        probabilities = (1 / (1 + np.exp(-outputs.logits.astype(np.float64)))).tolist()
         return [
             Analysis(
                 text,
                 [Emotion(*values) for values in zip(self.labels, scores, self.thresholds, strict=True)],
-                _words(spans, shares, weights),
+                _words(spans, shares.tolist(), weights.tolist()),
                 is_truncated,
                 unfamiliar_script(text, self.scripts),
             )
             for text, scores, spans, shares, weights, is_truncated in zip(
-                texts, probabilities, words, attention, encoder_weights, truncated, strict=True
+                outputs.texts,
+                probabilities,
+                outputs.words,
+                outputs.word_attention,
+                outputs.encoder_weights,
+                outputs.is_truncated,
+                strict=True,
             )
         ]
 
@@ -167,22 +164,11 @@ def _check_weights(source: str, model: Any, missing: Iterable[str]) -> None:
             raise InputError(f"{source} has weights that are not finite, e.g. {name}.")
 
 
-def _rows(outputs: Any, name: str, num_texts: int) -> list[list[Any]]:
-    """An optional output as lists, one per text; empty ones where the model has no such output."""
-    values = getattr(outputs, name, None)
-    return [[] for _ in range(num_texts)] if values is None else values.float().tolist()
-
-
 def _words(spans: list[tuple[int, int]], shares: list[float], weights: list[list[float]]) -> list[Word]:
-    """The words of one text. Shares are padded to the longest text, and end at the last word that has a token."""
+    """The words of one text; the weights of a single encoder, or of none, say nothing."""
     return [
-        Word(
-            start,
-            end,
-            shares[index] if index < len(shares) else 0.0,
-            weights[index] if index < len(weights) and len(weights[index]) > 1 else [],
-        )
-        for index, (start, end) in enumerate(spans)
+        Word(*span, share, weight if len(weight) > 1 else [])
+        for span, share, weight in zip(spans, shares, weights or [[]] * len(spans), strict=True)
     ]
 
 

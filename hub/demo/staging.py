@@ -21,12 +21,15 @@ _CODE = (
     HERE.parent / "languages.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "scripts_stacked_emotion.py",
     HERE.parent.parent / "trainer_ext" / "data" / "headers.py",
+    HERE.parent.parent / "trainer_ext" / "data" / "length_batches.py",
+    HERE.parent.parent / "trainer_ext" / "evaluation" / "engine.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
+    HERE.parent.parent / "trainer_ext" / "precision.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "text_stacked_emotion.py",
 )
 # An import of one of these files, which lie beside each other in the Space.
 _IMPORT = re.compile(
-    rf"^from (?:\.|(?:trainer_ext|modeling_stacked_emotion)[\w.]*)?\.({'|'.join(path.stem for path in _CODE)}) import",
+    rf"^from (?:trainer_ext|modeling_stacked_emotion)?[\w.]*\.({'|'.join(path.stem for path in _CODE)}) import",
     flags=re.MULTILINE,
 )
 # Packages that the app and the code of the models import.

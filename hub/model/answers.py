@@ -33,10 +33,10 @@ def load_answers(
     device: str | None = None,
     *,
     are_few: bool,
-    batch_size: int = 64,
+    precision: str = "auto",
     top_words: int = 3,
     source: str | None = None,
-    report: Callable[[int], object] | None = None,
+    **options: Any,
 ) -> Classifier:
     """
     Load a model to answer.
@@ -45,17 +45,20 @@ def load_answers(
         model (`str`): Folder of a model, or Hub id.
         device (`str`, *optional*): Such as `"cpu"`, where torch is to answer; by default the accelerator, if any.
         are_few (`bool`): Whether so few texts will come that torch is not worth the seconds that it takes to start.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass of torch.
+        precision (`str`, *optional*, defaults to `"auto"`): As of [`~trainer_ext.evaluation.engine.prepare`]; the
+            graph is one in fp32.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
         source (`str`, *optional*): Name of a data set, for its thresholds.
-        report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
+        options: `tokens_per_batch`, `report` and `processes`, where torch is to answer, as of
+            [`~trainer_ext.evaluation.prediction.iter_predictions`].
 
     Raises:
         `InputError`: If the model or the device cannot be used.
     """
-    quick = quick_classifier(model) if are_few and device is None else None
+    may_be_quick = are_few and device is None and precision in ("auto", "fp32")
+    quick = quick_classifier(model) if may_be_quick else None
     if quick is None:
-        return _load_torch(model, device, batch_size, top_words, source, report)
+        return _load_torch(model, device, precision, top_words, source, options)
     labels, thresholds = quick.labels, quick.thresholds
     if source is not None:
         if source not in quick.source_thresholds:
@@ -66,19 +69,14 @@ def load_answers(
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
         for text in texts:
             yield from quick([text], 0.0, top_words)
-            if report is not None:
+            if report := options.get("report"):
                 report(1)
 
     return Classifier(labels, thresholds if isinstance(thresholds, list) else [thresholds] * len(labels), answers)
 
 
 def _load_torch(
-    name: str,
-    device: str | None,
-    batch_size: int,
-    top_words: int,
-    source: str | None,
-    report: Callable[[int], object] | None,
+    name: str, device: str | None, precision: str, top_words: int, source: str | None, options: dict[str, Any]
 ) -> Classifier:
     import transformers
 
@@ -94,7 +92,8 @@ def _load_torch(
     labels, scripts = label_names(model.config), getattr(model.config, "scripts", None)
 
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
-        predictions = iter_predictions(model, tokenizer, map(clean_surrogates, texts), batch_size, report)
+        cleaned = map(clean_surrogates, texts)
+        predictions = iter_predictions(model, tokenizer, cleaned, precision=precision, **options)
         for text, _, scores, words, shares in predictions:
             yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
 

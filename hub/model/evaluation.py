@@ -12,8 +12,9 @@ import numpy as np
 from trainer_ext.data.batching import SOURCE_COLUMN
 from trainer_ext.data.loading import EmotionData
 from trainer_ext.evaluation.calibration import Calibration, calibrated_probabilities
+from trainer_ext.evaluation.engine import prepare
 from trainer_ext.evaluation.metrics import always_frequent_baseline
-from trainer_ext.evaluation.prediction import mean_encoder_weights, predict_logits
+from trainer_ext.evaluation.prediction import SplitOutputs, mean_encoder_weights, predict_outputs
 from trainer_ext.evaluation.results import (
     choose_calibration,
     choose_thresholds,
@@ -30,9 +31,6 @@ from trainer_ext.reports.reliability import reliability_figure
 
 from .card import are_tuned
 
-# Texts for the mean weights of the encoders, of the split and of each source.
-_WEIGHED_TEXTS = 512
-
 
 class SplitEvaluation(NamedTuple):
     """
@@ -46,6 +44,7 @@ class SplitEvaluation(NamedTuple):
         calibration ([`Calibration`], *optional*): Fitted on the validation split.
         table (`str`): The results of the test split, or else of the validation split, to be read.
         figures (`dict[str, bytes]`): File name to a picture of the same split.
+        precision (`str`): That of the encoders.
     """
 
     results: dict[str, float]
@@ -55,11 +54,10 @@ class SplitEvaluation(NamedTuple):
     calibration: Calibration | None
     table: str
     figures: dict[str, bytes]
+    precision: str
 
 
-def evaluate_splits(
-    options: DecisionArguments, data: EmotionData, tokenizer: Any, model: Any, batch_size: int
-) -> SplitEvaluation:
+def evaluate_splits(options: DecisionArguments, data: EmotionData, tokenizer: Any, model: Any) -> SplitEvaluation:
     """
     Evaluate a model that has no calibration yet.
 
@@ -67,13 +65,15 @@ def evaluate_splits(
         options ([`DecisionArguments`]): How calibration and thresholds are chosen on the validation split.
         data ([`EmotionData`]): The splits; the training labels are for the baseline.
         tokenizer: The model's tokenizer.
-        model ([`PreTrainedModel`]): The classifier.
-        batch_size (`int`): Texts per forward pass.
+        model ([`PreTrainedModel`]): The classifier; answers in the precision that `scripts.predict` takes here.
     """
     names = data.label_names
     splits: list[str] = [split for split in ("validation", "test") if split in data.splits]
     labels = {split: np.asarray(data.splits[split]["labels"], dtype=np.float32) for split in ("train", *splits)}
-    logits = {split: predict_logits(model, tokenizer, data.splits[split]["text"], batch_size) for split in splits}
+    prepared = prepare(model)
+    precision = str(prepared.prepared_precision)
+    outputs = {split: predict_outputs(prepared, tokenizer, data.splits[split]["text"]) for split in splits}
+    logits = {split: values.logits for split, values in outputs.items()}
     calibration, thresholds, rules = None, np.full(len(names), 0.5), dict[str, np.ndarray]()
     if "validation" in splits:
         calibration = choose_calibration(labels["validation"], logits["validation"], options.calibration)
@@ -98,37 +98,33 @@ def evaluate_splits(
         baseline = always_frequent_baseline(labels["train"], labels[split], label_names=names)
         results |= {f"{split}_{key}_always_frequent": baseline[key] for key in ("macro_f1", "micro_f1")}
         origin = "thresholds from validation" if are_tuned(thresholds) else "every threshold 0.5"
-        table = f"Results on {split} ({origin}):\n\n{results_table(split, results, names, baseline)}"
+        table = f"Results on {split} ({origin}, encoders in {precision}):\n\n"
+        table += results_table(split, results, names, baseline)
         if are_tuned(thresholds):
             table += f"\n\n{rules_table(labels[split], probabilities[split], rules)}"
         if SOURCE_COLUMN in data.splits[split].column_names:
             table += f"\n\n{sources_table(split, results)}"
-        results |= _encoder_weights(split, data.splits[split], tokenizer, model, batch_size)
+        results |= _encoder_weights(split, data.splits[split], model, outputs[split])
         columns = {"uncalibrated": calibrated_probabilities(logits[split], None)}
         if calibration is not None:
             columns["calibrated"] = probabilities[split]
         figures["reliability.png"] = figure_png(reliability_figure(labels[split], columns), dpi=150)
-    return SplitEvaluation(results, probabilities, thresholds, own, calibration, table, figures)
+    return SplitEvaluation(results, probabilities, thresholds, own, calibration, table, figures, precision)
 
 
-def _encoder_weights(
-    split: str, rows: datasets.Dataset, tokenizer: Any, model: Any, batch_size: int
-) -> dict[str, float]:
-    """`<split>_encoder_weight/<encoder>` and `<split>/<source>/encoder_weight/<encoder>`, of some texts of each."""
-    texts = rows["text"][:]
-    groups = {f"{split}_": texts}
+def _encoder_weights(split: str, rows: datasets.Dataset, model: Any, outputs: SplitOutputs) -> dict[str, float]:
+    """`<split>_encoder_weight/<encoder>` and `<split>/<source>/encoder_weight/<encoder>`."""
+    groups = {f"{split}_": outputs.encoder_weights}
     if SOURCE_COLUMN in rows.column_names:
-        sources = rows[SOURCE_COLUMN][:]
+        sources = np.array(rows[SOURCE_COLUMN][:])
         groups |= {
-            f"{split}/{source}/": [text for text, name in zip(texts, sources, strict=True) if name == source]
-            for source in dict.fromkeys(sources)
+            f"{split}/{source}/": outputs.encoder_weights[sources == source]
+            for source in dict.fromkeys(sources.tolist())
         }
     return {
         f"{prefix}encoder_weight/{name}": weight
-        for prefix, group in groups.items()
-        for name, weight in mean_encoder_weights(
-            model, tokenizer, group[:: len(group) // _WEIGHED_TEXTS + 1], batch_size
-        ).items()
+        for prefix, weights in groups.items()
+        for name, weight in mean_encoder_weights(model, weights).items()
     }
 
 

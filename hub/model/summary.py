@@ -99,6 +99,7 @@ def summarise_training(
     num_texts: Mapping[str, int],
     agreement: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
+    evaluation_precision: str = "fp32",
 ) -> TrainingSummary:
     """
     The summary of a training; of a file or folder it has only the name.
@@ -109,6 +110,7 @@ def summarise_training(
         num_texts (`Mapping[str, int]`): Split, or `unlabelled`, to its number of texts.
         agreement (`Mapping[str, float]`, *optional*): Agreement of the raters, by label.
         warnings (`Sequence[str]`, *optional*): Things that went wrong.
+        evaluation_precision (`str`, *optional*, defaults to `"fp32"`): That of the encoders in the evaluation.
     """
     model, distillation = recipe.model, recipe.distillation
     sources = {
@@ -124,7 +126,7 @@ def summarise_training(
         encoders={key: _origin(encoder) for key, encoder in encoders.items()},
         **data,
         num_texts=dict(num_texts),
-        settings=_settings(recipe),
+        settings=_settings(recipe) | {"evaluation_precision": evaluation_precision},
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
         teachers=[_origin(teacher) for teacher in distillation.teachers],
         sources=sources,

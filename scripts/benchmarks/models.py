@@ -62,11 +62,14 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     """
     contestants = [_load(folder) for folder in options.folders or [mini_model()]]
     rows = read_file(options.texts, label_names=label_names(contestants[0].model.config))[0]
-    macro_f1 = [_macro_f1(contestant, rows, options.batch_size) for contestant in contestants]
     timed = rows.select(range(min(options.num_texts, len(rows))))
     precision = chosen_precision(options.precision)
+    macro_f1 = [_macro_f1(contestant, rows, precision) for contestant in contestants]
     rates = _rates(contestants, timed, options.batch_size, precision, options.rounds)
-    print(f"{len(timed):,} texts, batches of {options.batch_size}, {precision}, {torch.get_num_threads()} threads\n")
+    print(
+        f"{len(timed):,} texts, training in batches of {options.batch_size}, {precision}, "
+        f"{torch.get_num_threads()} threads\n"
+    )
     print(f"{'model':<32} " + " ".join(f"{title:>18}" for title in _TITLES))
     results: dict[str, float] = {}
     for index, contestant in enumerate(contestants):
@@ -104,8 +107,8 @@ def _rates(
         return take_turns(runs, rounds)
 
     with _one_core():
-        one_core = turns([partial(_infer, contestant, texts, batch_size, "fp32") for contestant in contestants])
-    inference = turns([partial(_infer, contestant, texts, batch_size, precision) for contestant in contestants])
+        one_core = turns([partial(_infer, contestant, texts, "fp32") for contestant in contestants])
+    inference = turns([partial(_infer, contestant, texts, precision) for contestant in contestants])
     training = turns([_training(contestant, rows, batch_size, precision) for contestant in contestants])
     return {
         "one_core": (one_core, len(rows)),
@@ -137,9 +140,8 @@ def _one_core() -> Iterator[None]:
             os.environ["TOKENIZERS_PARALLELISM"] = parallelism
 
 
-def _infer(contestant: _Contestant, texts: Sequence[str], batch_size: int, precision: str) -> None:
-    with autocast(contestant.model.device.type, precision):
-        predict_probabilities(contestant.model, contestant.tokenizer, texts, batch_size)
+def _infer(contestant: _Contestant, texts: Sequence[str], precision: str) -> None:
+    predict_probabilities(contestant.model, contestant.tokenizer, texts, precision=precision)
 
 
 def _training(contestant: _Contestant, rows: datasets.Dataset, batch_size: int, precision: str) -> Callable[[], None]:
@@ -171,8 +173,8 @@ def _megabytes(folder: str) -> float:
     return sum(path.stat().st_size for pattern in patterns for path in Path(folder).glob(pattern)) / 1e6
 
 
-def _macro_f1(contestant: _Contestant, rows: Any, batch_size: int) -> float:
-    probabilities = predict_probabilities(contestant.model, contestant.tokenizer, rows["text"], batch_size)
+def _macro_f1(contestant: _Contestant, rows: Any, precision: str) -> float:
+    probabilities = predict_probabilities(contestant.model, contestant.tokenizer, rows["text"], precision=precision)
     thresholds = decision_thresholds(contestant.model.config)
     return multilabel_metrics(np.asarray(rows["labels"]), probabilities, thresholds=thresholds)["macro_f1"]
 

@@ -15,7 +15,7 @@ import torch
 
 from hub.model.onnx_export import FOLDER, FP32_FILE, INT8_FILE, export_onnx
 from modeling_stacked_emotion import decision_thresholds, label_names
-from trainer_ext.data.batching import length_batches
+from trainer_ext.data.length_batches import length_batches
 from trainer_ext.data.loading import read_file
 from trainer_ext.errors import reading
 from trainer_ext.evaluation.calibration import calibrated_probabilities

@@ -15,7 +15,8 @@ import torch
 import transformers
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-from trainer_ext.data.batching import EmotionDataCollator, length_batches, tokenize_dataset
+from trainer_ext.data.batching import EmotionDataCollator, tokenize_dataset
+from trainer_ext.data.length_batches import length_batches
 from trainer_ext.data.loading import read_file
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext

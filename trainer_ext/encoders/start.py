@@ -23,7 +23,8 @@ from torch import nn
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, label_names
 
-from ..data.batching import LENGTH_COLUMN, length_batches
+from ..data.batching import LENGTH_COLUMN
+from ..data.length_batches import length_batches
 from ..evaluation.calibration import sigmoid
 from ..evaluation.metrics import check_labels, is_known
 from ..precision import autocast

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits and probabilities for any number of texts, in order, batched by length, in constant memory."""
+"""Logits and probabilities for any number of texts, in order, and the classifiers that give them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ..data.batching import length_batches
 from ..errors import InputError, reading
 from ..loading import check_tokenizer, load_config, load_model, load_tokenizer
 from .calibration import calibrated_probabilities
-
-# Texts sorted by length at a time, in batches: enough that a batch holds texts of nearly one length.
-_BATCHES_PER_CHUNK = 32
+from .engine import TEXTS_PER_CHUNK, Outputs, iter_chunks, iter_outputs
+from .processes import Processes
 
 
 class Prediction(NamedTuple):
@@ -39,88 +36,111 @@ class Prediction(NamedTuple):
     word_attention: list[float]
 
 
+class SplitOutputs(NamedTuple):
+    """
+    The outputs of a model for all texts of a split, in their order.
+
+    Attributes:
+        logits (`np.ndarray` of shape `(num_texts, num_labels)`): fp32.
+        encoder_weights (`np.ndarray` of shape `(num_texts, num_encoders)`): How much each encoder counts for a text,
+            summed over its words; `num_encoders` is 0 for models without a meta-learner.
+    """
+
+    logits: np.ndarray
+    encoder_weights: np.ndarray
+
+
 def iter_predictions(
     model: PreTrainedModel,
     tokenizer: Any,
     texts: Iterable[str],
-    batch_size: int = 64,
+    *,
+    precision: str = "auto",
+    tokens_per_batch: int | None = None,
     report: Callable[[int], object] | None = None,
+    processes: Processes | None = None,
 ) -> Iterator[Prediction]:
     """
     Classify texts one chunk at a time.
 
     Args:
-        model ([`PreTrainedModel`]): A multi-label classifier, ours or any of transformers; put into evaluation mode.
+        model ([`PreTrainedModel`]): A multi-label classifier, ours or any of transformers; stays as it is.
         tokenizer: Its tokenizer.
-        texts (`Iterable[str]`): Texts; consumed as the results are.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass, at least 1.
-        report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
+        texts (`Iterable[str]`): Texts; read at most two chunks of 2,048 ahead of the results, by each process.
+        precision, tokens_per_batch, report: As of [`~trainer_ext.evaluation.engine.iter_outputs`].
+        processes ([`Processes`], *optional*): Those that share the texts of the main one, each with the model and the
+            same arguments; the others have no texts of their own, and no results.
 
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
-
-    Raises:
-        `InputError`: If `batch_size` is below 1.
     """
-    if batch_size < 1:
-        raise InputError(f"`batch_size` must be at least 1, got {batch_size}.")
-    model.eval()
-    iterator = iter(texts)
-    while chunk := list(islice(iterator, batch_size * _BATCHES_PER_CHUNK)):
-        predictions: dict[int, Prediction] = {}
-        # Negated, so the shortest first: where one batch is not full, it is that of the longest texts.
-        for batch in length_batches([-len(text) for text in chunk], batch_size):
-            predictions |= zip(batch, _predict(model, tokenizer, [chunk[row] for row in batch]), strict=True)
-            if report is not None:
-                report(len(batch))
-        yield from (predictions[row] for row in range(len(chunk)))
+    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "report": report}
+    for chunk in _outputs(model, tokenizer, texts, processes, **options):
+        probabilities = calibrated_probabilities(chunk.logits, None)
+        rows = zip(chunk.texts, chunk.logits, probabilities, chunk.words, chunk.word_attention, strict=True)
+        for text, logits, scores, words, attention in rows:
+            yield Prediction(text, logits, scores, words, attention.tolist())
 
 
-@torch.inference_mode()
-def _predict(model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> list[Prediction]:
-    has_words = hasattr(tokenizer, "tokenizers")
-    if has_words:
-        encoded = tokenizer(texts, padding=True, return_words=True)
-        words = encoded.pop("words")
-        inputs = {key: torch.from_numpy(value).to(model.device) for key, value in encoded.items()}
-    else:
-        words = [[] for _ in texts]
-        inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
-    outputs = model(**inputs)
-    logits = outputs.logits.float().cpu().numpy()
-    probabilities = calibrated_probabilities(logits, None)
-    shares = outputs.word_attention.float().cpu().tolist() if has_words else [[] for _ in texts]
-    return [
-        # The shares end at the last word that any encoder has a token for: words behind it had none.
-        Prediction(text, row, probability, spans, (share + [0.0] * len(spans))[: len(spans)])
-        for text, row, probability, spans, share in zip(texts, logits, probabilities, words, shares, strict=True)
-    ]
+def predict_outputs(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Iterable[str],
+    *,
+    precision: str = "auto",
+    tokens_per_batch: int | None = None,
+    report: Callable[[int], object] | None = None,
+    processes: Processes | None = None,
+) -> SplitOutputs:
+    """The outputs for all texts; arguments as of [`iter_predictions`]."""
+    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "report": report}
+    logits, weights = [np.zeros((0, model.config.num_labels), dtype=np.float32)], []
+    for chunk in _outputs(model, tokenizer, texts, processes, **options):
+        logits.append(chunk.logits)
+        weights += [values.sum(axis=0, dtype=np.float64) for values in chunk.encoder_weights]
+    return SplitOutputs(np.concatenate(logits), np.stack(weights) if weights else np.zeros((0, 0)))
 
 
-def predict_logits(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64) -> np.ndarray:
-    """The logits of all texts as one array of shape `(num_texts, num_labels)`, fp32."""
-    rows = [prediction.logits for prediction in iter_predictions(model, tokenizer, texts, batch_size)]
-    return np.stack(rows) if rows else np.zeros((0, model.config.num_labels), dtype=np.float32)
+def _outputs(
+    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], processes: Processes | None, **options: Any
+) -> Iterator[Outputs]:
+    """The outputs for the texts, and in a process that is not the main one none."""
+    if processes is None:
+        yield from iter_outputs(model, tokenizer, iter_chunks(texts), **options)
+        return
+    chunks = processes.deal(iter_chunks(texts, processes.size * TEXTS_PER_CHUNK))
+    outputs = iter_outputs(model, tokenizer, chunks, **options)
+    try:
+        for own in outputs:
+            for rank, chunk in enumerate(processes.collect(own)):
+                if rank and options["report"] is not None:
+                    options["report"](len(chunk.texts))
+                yield chunk
+    except (GeneratorExit, Exception):
+        # The others wait for their turn: they are told that there is nothing more.
+        processes.close()
+        for own in outputs:
+            processes.collect(own)
+        raise
 
 
-def predict_probabilities(
-    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], batch_size: int = 64
-) -> np.ndarray:
-    """The sigmoid of `predict_logits`."""
-    return calibrated_probabilities(predict_logits(model, tokenizer, texts, batch_size), None)
+def predict_logits(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], **options: Any) -> np.ndarray:
+    """The logits of all texts, `(num_texts, num_labels)`, fp32; arguments as of [`iter_predictions`]."""
+    return predict_outputs(model, tokenizer, texts, **options).logits
 
 
-@torch.inference_mode()
-def mean_encoder_weights(
-    model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], batch_size: int = 64
-) -> dict[str, float]:
+def predict_probabilities(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], **options: Any) -> np.ndarray:
+    """The sigmoid of [`predict_logits`]."""
+    return calibrated_probabilities(predict_logits(model, tokenizer, texts, **options), None)
+
+
+def mean_encoder_weights(model: PreTrainedModel, weights: np.ndarray) -> dict[str, float]:
     """
-    How much each encoder counts for a meta-learner: its weight in the mean over all words of the texts.
+    How much each encoder counts for a meta-learner: its weight in the mean over all words of some texts.
 
     Args:
-        model, tokenizer: As in [`iter_predictions`].
-        texts (`Sequence[str]`): The texts.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
+        model ([`PreTrainedModel`]): The classifier.
+        weights (`np.ndarray` of shape `(num_texts, num_encoders)`): Of these texts, as [`SplitOutputs`] has them.
 
     Returns:
         `dict[str, float]`: Encoder to its weight; they sum to 1. Empty for a model without a meta-learner or whose
@@ -132,14 +152,9 @@ def mean_encoder_weights(
         beside = min(place.start for place in model.base_model.skip_places.values())
         if not model.classifier.weight[:, :beside].any():
             return {}
-    model.eval()
-    total = torch.zeros(len(model.config.encoders), dtype=torch.float64)
-    for rows in length_batches([len(text) for text in texts], batch_size):
-        encoded = tokenizer([texts[row] for row in rows], padding=True)
-        outputs = model(**{key: torch.from_numpy(value).to(model.device) for key, value in encoded.items()})
-        # Of a word without a token all weights are 0.
-        total += outputs.encoder_weights.double().sum(dim=(0, 1)).cpu()
-    if not total.sum():
+    # Of a word without a token all weights are 0.
+    total = weights.sum(axis=0)
+    if not total.any():
         return {}
     return dict(zip(model.config.encoders, (total / total.sum()).tolist(), strict=True))
 
@@ -166,7 +181,7 @@ def load_classifier(model: str, device: str | torch.device | None = None) -> tup
         )
     target = find_device(device)
     tokenizer = load_tokenizer(model)
-    classifier = load_model(model, config=config)
+    classifier = load_model(model, config=config, dtype=torch.float32)
     with reading(model):
         check_tokenizer(classifier, tokenizer)
     return classifier.to(target).eval(), tokenizer

@@ -22,9 +22,9 @@ from ..data.loading import read_texts
 from ..digests import settings_digest, weights_digest
 from ..errors import InputError, reading
 from ..evaluation.calibration import Calibration, mean_logits
+from ..evaluation.engine import prepare
 from ..evaluation.prediction import load_classifier, predict_logits
 from ..files import replacing
-from ..precision import autocast
 from ..training.trainer import TEACHER_COLUMN
 
 # Texts whose logits are one file: a killed run repeats no more of them.
@@ -36,7 +36,6 @@ def teacher_logits(
     label_names: Sequence[str],
     texts: Sequence[str],
     folder: str | os.PathLike[str],
-    batch_size: int = 64,
     precision: str = "fp32",
 ) -> np.ndarray:
     """
@@ -45,7 +44,7 @@ def teacher_logits(
     Args:
         teachers (`Sequence[tuple]`): Classifiers with their tokenizers, as `load_classifier` returns them.
         label_names (`Sequence[str]` of length `num_labels`): The labels to learn; each teacher may have more.
-        texts, folder, batch_size, precision: As in [`cached_logits`].
+        texts, folder, precision: As in [`cached_logits`].
 
     Returns:
         `np.ndarray` of shape `(num_texts, num_labels)`: fp32.
@@ -55,7 +54,7 @@ def teacher_logits(
     """
     columns = [teacher_columns(model, label_names) for model, _ in teachers]
     logits = [
-        cached_logits(model, tokenizer, texts, folder, batch_size, precision)[:, places]
+        cached_logits(model, tokenizer, texts, folder, precision)[:, places]
         for (model, tokenizer), places in zip(teachers, columns, strict=True)
     ]
     return logits[0] if len(logits) == 1 else mean_logits([expit(values) for values in logits])
@@ -66,7 +65,6 @@ def cached_logits(
     tokenizer: Any,
     texts: Sequence[str],
     folder: str | os.PathLike[str],
-    batch_size: int = 64,
     precision: str = "fp32",
 ) -> np.ndarray:
     """
@@ -77,7 +75,6 @@ def cached_logits(
         tokenizer: Its tokenizer.
         texts (`Sequence[str]`): The texts.
         folder (`str`): Where the files are; each is named by the digest of weights, settings and its texts.
-        batch_size (`int`, *optional*, defaults to 64): Texts per forward pass.
         precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
 
     Returns:
@@ -85,13 +82,13 @@ def cached_logits(
     """
     settings = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     teacher = settings_digest([weights_digest(model), settings, repr(tokenizer), precision])
+    prepared = prepare(model, precision)
     logits = []
     for start in tqdm(range(0, len(texts), _TEXTS_PER_FILE), desc="Teacher", unit=" files"):
         batch = list(texts[start : start + _TEXTS_PER_FILE])
         file = Path(folder) / f"{settings_digest([teacher, batch])[:32]}.npy"
         if not file.is_file():
-            with autocast(model.device.type, precision):
-                values = predict_logits(model, tokenizer, batch, batch_size)
+            values = predict_logits(prepared, tokenizer, batch, precision=precision)
             with replacing(file) as partial, partial.open("wb") as stream:
                 np.save(stream, values)
         logits.append(np.load(file))

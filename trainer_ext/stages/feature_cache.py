@@ -20,7 +20,8 @@ from tqdm import tqdm
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification
 from modeling_stacked_emotion.encoding_stacked_emotion import FIELDS
 
-from ..data.batching import length_batches, padded_rows, stack_labels
+from ..data.batching import padded_rows, stack_labels
+from ..data.length_batches import length_batches
 from ..digests import ragged_column, rows_digest, settings_digest, weights_digest
 from ..errors import InputError
 from ..files import replacing
