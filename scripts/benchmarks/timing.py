@@ -7,9 +7,15 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
-from trainer_ext.precision import best_precision
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from trainer_ext.evaluation.prediction import predict_probabilities
+from trainer_ext.precision import autocast, best_precision
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,12 @@ class Turns:
         """The median of the rounds' speedups."""
         return statistics.median(self.speedups(index))
 
+    def numbers(self, index: int, num_texts: int) -> dict[str, float]:
+        """Texts a second of a run, and how many times as fast as the first it was: median, least and most."""
+        ratios = self.speedups(index)
+        speedups = {"speedup": self.speedup(index), "speedup_low": min(ratios), "speedup_high": max(ratios)}
+        return {"texts_per_second": self.per_second(index, num_texts), **speedups}
+
 
 def seconds(function: Callable[[], Any]) -> float:
     """Seconds of the clock that one call takes."""
@@ -51,3 +63,17 @@ def take_turns(runs: Sequence[Callable[[], Any]], rounds: int) -> Turns:
 def chosen_precision(name: str) -> str:
     """The precision that `--precision` names; the best of the device for `"auto"`."""
     return best_precision() if name == "auto" else name
+
+
+def answer(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], precision: str, **options: Any) -> np.ndarray:
+    """The probabilities of `predict_probabilities`, of shape `(num_texts, num_labels)`, in a precision."""
+    if "precision" in signature(predict_probabilities).parameters:
+        options["precision"] = precision
+    with autocast(model.device.type, precision):
+        return predict_probabilities(model, tokenizer, texts, **options)
+
+
+def synchronize() -> None:
+    """Wait until an accelerator has done what it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
