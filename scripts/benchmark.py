@@ -4,6 +4,7 @@ Speed against the alternatives, all of them by turns in one run.
 
 Usage:
     python -m scripts.benchmark stack [--encoders NAME=FOLDER ...] [--texts FILE] [--json OUT]
+    python -m scripts.benchmark peers [--only PART,...] [--encoder FOLDER] [--json OUT] [--figures DIR]
     python -m scripts.benchmark models [FOLDER ...] [--texts FILE] [--json OUT]
     python -m scripts.benchmark metric [--json OUT]
     python -m scripts.benchmark onnx MODEL [--texts FILE] [--num_texts N] [--json OUT]
@@ -28,12 +29,19 @@ from trainer_ext.errors import InputError, check_integer
 from trainer_ext.files import write_file
 
 from ._command import command, command_parser
+from .benchmarks.children import hide_progress
+from .benchmarks.peers import PARTS
 
 COMMANDS = {
     "stack": (
         "A stack of encoders beside its encoders called alone on the same batches: tokenising, the forward pass and "
         "the training step; and an epoch of joint training beside one of the head on cached word states, from the "
         "file to the step of the optimizer."
+    ),
+    "peers": (
+        "This project beside the pipeline and the Trainer of transformers, loops by hand, onnxruntime and, where they "
+        "are installed, sentence-transformers and model2vec: answers, training, start, scaling, and the share of the "
+        "fastest matrix product, as Markdown."
     ),
     "models": (
         "Trained models beside the first of them: size, macro-F1 on the file and as reported, texts a second of "
@@ -49,16 +57,23 @@ COMMANDS = {
 _TEXTS = Path(__file__).resolve().parent / "data" / "english" / "train.jsonl"
 _SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "texts": {"default": str(_TEXTS), "metavar": "FILE", "help": "file with texts (default: the embedded ones)"},
-    "num_texts": {"type": int, "default": 4096, "metavar": "N", "help": "texts to time (default: 4096)"},
-    "batch_size": {"type": int, "default": 64, "metavar": "N", "help": "texts per batch (default: 64)"},
+    "num_texts": {"type": int, "default": 4096, "metavar": "N", "help": "texts to time (default: %(default)s)"},
+    "batch_size": {"type": int, "default": 64, "metavar": "N", "help": "texts per batch (default: %(default)s)"},
     "precision": {
         "default": "auto",
         "choices": ["auto", "fp32", "bf16", "fp16"],
         "help": "number format (default: the best of the device)",
     },
-    "rounds": {"type": int, "default": 7, "metavar": "N", "help": "rounds (default: 7)"},
+    "encoders": {
+        "nargs": "+",
+        "metavar": "NAME=FOLDER",
+        "help": "encoders to stack (default: three of MiniLM's size with random weights)",
+    },
+    "label_names": {"metavar": "FILE", "help": "labels of the file with texts, where it has ids only"},
+    "rounds": {"type": int, "default": 7, "metavar": "N", "help": "rounds (default: %(default)s)"},
 }
-_COUNTS = ("num_texts", "batch_size", "num_batches", "rounds")
+_TIMING_OPTIONS = ("texts", "num_texts", "batch_size", "precision", "rounds")
+_COUNTS = ("num_texts", "max_texts", "batch_size", "num_batches", "rounds")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,17 +82,12 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
 
     stack = _add_command(commands, "stack", *_SHARED_OPTIONS)
-    stack.add_argument(
-        "--encoders",
-        nargs="+",
-        metavar="NAME=FOLDER",
-        help="encoders to stack (default: three of MiniLM's size with random weights)",
-    )
-    stack.add_argument("--label_names", help="labels of the file with texts, where it has ids only")
     stack.add_argument("--num_batches", type=int, default=4, metavar="N", help="batches of a timed round (default: 4)")
     stack.add_argument("--profile", action="store_true", help="print where the training step's time goes")
 
-    models = _add_command(commands, "models", *_SHARED_OPTIONS)
+    _add_peers(commands)
+
+    models = _add_command(commands, "models", *_TIMING_OPTIONS)
     models.add_argument(
         "folders",
         nargs="*",
@@ -115,15 +125,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for name in _COUNTS:
         check_integer(f"--{name}", getattr(options, name, 1), 1)
 
-    import transformers
-    from datasets.utils.logging import disable_progress_bar
-
-    transformers.logging.disable_progress_bar()
-    disable_progress_bar()
+    hide_progress()
     results: dict[str, float] = import_module(f".benchmarks.{options.command}", __package__).measure(options)
     if options.json:
         write_file(options.json, json.dumps(results, indent=2) + "\n")
     return results
+
+
+def _add_peers(commands: Any) -> None:
+    peers = _add_command(commands, "peers", "num_texts", "batch_size", "rounds", "encoders", "label_names")
+    peers.set_defaults(batch_size=32, rounds=3)
+    peers.add_argument("--data", **_SHARED_OPTIONS["texts"])
+    peers.add_argument("--only", default=",".join(PARTS), metavar="PART,...", help="parts (default: %(default)s)")
+    peers.add_argument(
+        "--encoder", metavar="FOLDER", help="the encoder of all sides (default: the first of --encoders)"
+    )
+    peers.add_argument("--model", metavar="FOLDER", help="a trained model to measure as well, beside the shipped one")
+    peers.add_argument("--model2vec", metavar="FOLDER", help="a static model of model2vec to measure as well")
+    peers.add_argument("--device", help="cpu, cuda ... (default: the accelerator if there is one)")
+    peers.add_argument("--max_texts", type=int, default=10_000, metavar="N", help="of scaling (default: %(default)s)")
+    peers.add_argument("--figures", metavar="DIR", help="draw the part scaling into this folder, two PNG files")
 
 
 def _add_command(commands: Any, name: str, *shared: str) -> argparse.ArgumentParser:

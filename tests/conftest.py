@@ -115,6 +115,12 @@ ENCODERS = {
 }
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 def stock_classifier(tokenizer: PreTrainedTokenizerBase, **config: Any) -> BertForSequenceClassification:
     """A multi-label BERT of transformers, the same in every test; `config` overrides or adds fields of its config."""
     torch.manual_seed(0)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +45,12 @@ def test_each_size_is_a_process_and_its_numbers_are_written(
 ) -> None:
     measured = {"clean": 3.0, "scores": 1.0, "accept": 0.5, "select": 0.5, "cpu": 4.0, "peak_mb": 700.0}
 
-    def run(command: list[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
-        assert command[1:3] == ["-m", "scripts.benchmarks.balanced_dataset"]
-        return subprocess.CompletedProcess(command, 0, stdout=f"printed before\n{json.dumps(measured)}\n")
+    def run(module: str, tasks: list[dict[str, Any]]) -> list[dict[str, float]]:
+        assert module == "scripts.benchmarks.balanced_dataset"
+        assert [list(task) for task in tasks] == [["folder"]]
+        return [measured]
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(balanced_dataset, "in_children", run)
     results = benchmark.main(["balanced_dataset", "10", "20", "--json", str(tmp_path / "out.json")])
     assert results["dataset_20_clean"] == 3.0
     assert len(results) == 12

@@ -84,6 +84,6 @@ def test_the_model_of_the_repository_is_measured_by_default(monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_first_answer_is_that_of_the_command(trained: Trained) -> None:
-    models._answer(str(trained.folder))
+    models.first_answer(str(trained.folder))
     with pytest.raises(subprocess.CalledProcessError):
-        models._answer(str(trained.data / "nothing"))
+        models.first_answer(str(trained.data / "nothing"))

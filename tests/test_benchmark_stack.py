@@ -20,7 +20,7 @@ PARTS = ("tokenize", "forward", "training_step")
 
 def make_batches(tokenizer: StackedEmotionTokenizer, texts: list[str]) -> list[dict[str, Any]]:
     """Three batches of four texts."""
-    return [dict(tokenizer(group, padding=True, return_tensors="pt")) for group in stack._groups(texts, 4, 3)]
+    return [dict(tokenizer(group, padding=True, return_tensors="pt")) for group in stack.length_groups(texts, 4, 3)]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_run_on_the_encoders_and_texts_that_are_there_without_options() -> None:
     assert all(results[f"{part}_texts_per_second"] > 0 for part in PARTS)
 
 
-@pytest.mark.parametrize("pair", [stack._forward_pair, stack._training_pair])
+@pytest.mark.parametrize("pair", [stack.forward_pair, stack._training_pair])
 def test_both_sides_give_the_encoders_the_same_batches(
     pair: Any, wide: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer, corpus: list[str]
 ) -> None:
@@ -93,7 +93,7 @@ def test_epoch_pair_steps_on_the_same_texts_and_only_the_joint_side_encodes(
     corpus: list[str],
     tmp_path: Path,
 ) -> None:
-    groups = stack._groups(corpus, 4, 3)
+    groups = stack.length_groups(corpus, 4, 3)
     joint, cached = stack._epoch_pair(wide, tokenizer, groups, "fp32", tmp_path)
     num_words: list[list[int]] = []
     mix_words = wide.stacked_emotion.mix_words
@@ -137,6 +137,6 @@ def test_tokenizing_pair_gives_every_tokenizer_every_text(
 
     monkeypatch.setattr(StackedEmotionTokenizer, "__call__", recorded)
     own = [AutoTokenizer.from_pretrained(folder) for folder in encoder_folders.values()]
-    for run in stack._tokenize_pair(own, tokenizer, corpus, 4):
+    for run in stack.tokenize_pair(own, tokenizer, corpus, 4):
         run()
     assert seen == corpus

@@ -826,7 +826,7 @@ def test_automatic_device_map_keeps_layers_whole(
         assert_near(logits_of(loaded, batch), expected, atol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("on_cpu", [PARTS[0], "stacked_emotion.mixer", "stacked_emotion.bilstm", "classifier"])
 def test_device_map_over_gpu_and_cpu_is_near_the_cpu(
     model: Classifier, saved: Path, batch: Batch, on_cpu: str

@@ -405,7 +405,7 @@ def test_four_accumulated_batches_of_two_equal_one_batch_of_eight(
     assert difference < 1e-6 if is_equal else difference > 1e-4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_on_a_gpu_trains_the_hybrid_loss_without_nan(
     setup: Setup, tmp_path: Path, precision: str

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from hub.dataset.tweets import read_tweets_file
 from trainer_ext.data.labels import GOEMOTIONS_LABELS
 from trainer_ext.errors import check_integer
 
+from .children import answer_task, in_children, peak_mb
 from .timing import seconds
 
 # As many as GoEmotions has.
@@ -56,9 +54,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             _write_tweets(Path(folder) / "tweets.csv", size)
-            command = [sys.executable, "-m", "scripts.benchmarks.balanced_dataset", folder]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        numbers = json.loads(done.stdout.splitlines()[-1])
+            (numbers,) = in_children("scripts.benchmarks.balanced_dataset", [{"folder": folder}])
         times = [numbers[stage] for stage in stages]
         total = sum(times)
         columns = " ".join(f"{value:>8.1f}" for value in (*times, total, numbers["cpu"]))
@@ -105,7 +101,7 @@ def _run_stages(folder: Path) -> dict[str, float]:
     taken = {name: seconds(part) for name, part in parts.items()}
     # On a busy machine the processor's time says more than the clock's.
     taken["cpu"] = time.process_time() - before
-    return taken | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return taken | {"peak_mb": peak_mb()}
 
 
 def _texts(num_texts: int, seed: int) -> list[str]:
@@ -131,4 +127,4 @@ def _write_tweets(path: Path, num_rows: int) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run_stages(Path(sys.argv[1]))))
+    answer_task(lambda task: partial(_run_stages, Path(task["folder"])))

@@ -14,6 +14,7 @@ from transformers import pipeline
 from hub.dataset.teacher import load_teacher
 from hub.dataset.tweets import clean_tweets, read_tweets_file
 from trainer_ext.errors import reading
+from trainer_ext.evaluation.prediction import find_device
 from trainer_ext.precision import autocast
 
 from .timing import chosen_precision, take_turns
@@ -28,10 +29,10 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     The pipeline runs in the same precision, and in fp32; the ratio is the median of the rounds'.
     """
     precision = chosen_precision(options.precision)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = find_device()
     texts = list(islice(_tweets(options.tweets), options.num_texts))
     with reading(f"teacher {options.teacher} cannot be loaded"):
-        teacher = load_teacher(options.teacher, device=device or "cpu", precision=precision)
+        teacher = load_teacher(options.teacher, device=device, precision=precision)
     stock = pipeline(
         "text-classification",
         model=teacher.model,

@@ -35,6 +35,7 @@ _TRAINING_BATCHES = 8
 _LEARNING_RATE = 1e-6
 # Fresh processes whose first answer is waited for.
 _ANSWERS = 5
+TEXT = "I did not see that coming!"
 _TITLES = (
     *("MB", "macro-F1", "reported", "one core, texts/s", "inference, texts/s", "training, texts/s"),
     "first answer, s",
@@ -82,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             per_second, speedup = turns.per_second(index, num_texts), turns.speedup(index)
             numbers |= {f"{part}_texts_per_second": per_second, f"{part}_speedup": speedup}
             columns.append(f"{per_second:,.0f} ({speedup:.2f}x)")
-        waits = [seconds(partial(_answer, contestant.folder)) for _ in range(_ANSWERS)]
+        waits = [seconds(partial(first_answer, contestant.folder)) for _ in range(_ANSWERS)]
         numbers["first_answer_seconds"] = statistics.median(waits)
         columns.append(f"{numbers['first_answer_seconds']:.1f} ({min(waits):.1f} to {max(waits):.1f})")
         print(f"{contestant.name:<32} " + " ".join(f"{column:>18}" for column in columns), flush=True)
@@ -179,6 +180,7 @@ def _macro_f1(contestant: _Contestant, rows: Any, precision: str) -> float:
     return multilabel_metrics(np.asarray(rows["labels"]), probabilities, thresholds=thresholds)["macro_f1"]
 
 
-def _answer(folder: str) -> None:
-    command = [sys.executable, "-m", "scripts.predict", "--model", folder, "I did not see that coming!"]
+def first_answer(folder: str) -> None:
+    """Let a fresh process of `scripts.predict` answer about one text."""
+    command = [sys.executable, "-m", "scripts.predict", "--model", folder, TEXT]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

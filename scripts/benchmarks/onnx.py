@@ -75,8 +75,8 @@ def _engines(model: Any, folder: Path, scratch: Path, threads: int) -> dict[str,
     return {
         "torch_fp32": partial(_torch_logits, model, "fp32"),
         "torch_bf16": partial(_torch_logits, model, "bf16"),
-        "onnx_fp32": _onnx_engine(folder / FOLDER / FP32_FILE, threads),
-        "onnx_int8": _onnx_engine(folder / FOLDER / INT8_FILE, threads),
+        "onnx_fp32": onnx_engine(folder / FOLDER / FP32_FILE, threads),
+        "onnx_int8": onnx_engine(folder / FOLDER / INT8_FILE, threads),
     }
 
 
@@ -85,7 +85,8 @@ def _torch_logits(model: Any, precision: str, batch: _Batch) -> np.ndarray:
         return model(**batch).logits.float().numpy()
 
 
-def _onnx_engine(path: Path, threads: int) -> _Engine:
+def onnx_engine(path: Path, threads: int) -> _Engine:
+    """From a batch of int64 tensors to the logits of a graph, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

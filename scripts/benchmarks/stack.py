@@ -21,12 +21,13 @@ from trainer_ext.data.loading import read_file
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 from trainer_ext.errors import InputError, reading
+from trainer_ext.evaluation.prediction import find_device
 from trainer_ext.loading import load_tokenizer
 from trainer_ext.precision import autocast
 from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, plan_features, write_features
 from trainer_ext.stages.staged_training import encoder_classifier, without_encoders
 
-from .timing import chosen_precision, take_turns
+from .timing import chosen_precision, synchronize, take_turns
 
 _NUM_LABELS = 28
 _Pair = tuple[Callable[[], None], Callable[[], None]]
@@ -37,9 +38,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     transformers.set_seed(0)
     texts = list(read_file(options.texts, label_names=options.label_names)[0]["text"][: options.num_texts])
     with tempfile.TemporaryDirectory() as scratch:
-        tokenizers, tokenizer, model = _load(_encoders(options.encoders, texts, Path(scratch)))
+        tokenizers, tokenizer, model = _load(named_encoders(options.encoders, texts, Path(scratch)))
     precision = chosen_precision(options.precision)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = find_device()
     model.to(device)
     print(
         f"{len(texts):,} texts, batches of {options.batch_size}, {precision} on {device}, "
@@ -48,14 +49,14 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     print("encoders: " + ", ".join(f"{name} {_millions(encoder)} M" for name, encoder in _parts(model).items()))
     print(f"whole model: {_millions(model)} M parameters\n")
 
-    groups = _groups(texts, options.batch_size, options.num_batches)
+    groups = length_groups(texts, options.batch_size, options.num_batches)
     batches = [dict(tokenizer(group, padding=True, return_tensors="pt").to(device)) for group in groups]
     num_batched = options.batch_size * len(batches)
     rounds = options.rounds
-    tokenizing = _tokenize_pair(tokenizers, tokenizer, texts, options.batch_size)
+    tokenizing = tokenize_pair(tokenizers, tokenizer, texts, options.batch_size)
     training = _training_pair(model, batches, precision)
     results = _compare("tokenize", tokenizing, len(texts), rounds)
-    results |= _compare("forward", _forward_pair(model, batches, precision), num_batched, rounds)
+    results |= _compare("forward", forward_pair(model, batches, precision), num_batched, rounds)
     results |= _compare("training_step", training, num_batched, rounds)
     with tempfile.TemporaryDirectory() as scratch:
         epochs = _epoch_pair(model, tokenizer, groups, precision, Path(scratch))
@@ -67,7 +68,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     return results
 
 
-def _encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:
+def named_encoders(named: list[str] | None, texts: list[str], scratch: Path) -> dict[str, str]:
+    """The folders that `--encoders` names; without it three encoders of MiniLM's size with random weights."""
     if named:
         pairs = [entry.partition("=") for entry in named]
         if wrong := [name for name, separator, folder in pairs if not (name and separator and folder)]:
@@ -98,7 +100,7 @@ def _millions(module: Any) -> str:
     return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.1f}"
 
 
-def _groups(texts: list[str], batch_size: int, num_batches: int) -> list[list[str]]:
+def length_groups(texts: list[str], batch_size: int, num_batches: int) -> list[list[str]]:
     """Batches as training makes them: texts of like length together; spread over all lengths, the shortest first."""
     batches = list(length_batches([-len(text) for text in texts], batch_size))
     full = [batch for batch in batches if len(batch) == batch_size] or batches
@@ -107,7 +109,8 @@ def _groups(texts: list[str], batch_size: int, num_batches: int) -> list[list[st
     return [[texts[row] for row in batch] for batch in chosen]
 
 
-def _tokenize_pair(own: list[Any], tokenizer: Any, texts: list[str], batch_size: int) -> _Pair:
+def tokenize_pair(own: list[Any], tokenizer: Any, texts: list[str], batch_size: int) -> _Pair:
+    """All texts through the tokenizer of the stack, and through each of the encoders' own."""
     groups = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
 
     def stack() -> None:
@@ -122,13 +125,15 @@ def _tokenize_pair(own: list[Any], tokenizer: Any, texts: list[str], batch_size:
     return stack, alone
 
 
-def _forward_pair(model: Any, batches: list[dict[str, Any]], precision: str) -> _Pair:
+def forward_pair(model: Any, batches: list[dict[str, Any]], precision: str) -> _Pair:
+    """The batches through the stack, and through each of its encoders."""
+
     def stack() -> None:
         model.eval()
         with torch.inference_mode(), autocast(model.device.type, precision):
             for batch in batches:
                 model(**batch)
-        _synchronize()
+        synchronize()
 
     def alone() -> None:
         model.eval()
@@ -136,7 +141,7 @@ def _forward_pair(model: Any, batches: list[dict[str, Any]], precision: str) -> 
             for batch in batches:
                 for name, encoder in _parts(model).items():
                     encoder(input_ids=batch[f"{name}_input_ids"], attention_mask=batch[f"{name}_attention_mask"])
-        _synchronize()
+        synchronize()
 
     return stack, alone
 
@@ -152,7 +157,7 @@ def _training_pair(model: Any, batches: list[dict[str, Any]], precision: str) ->
         model.train()
         for batch in batches:
             _training_step(model, batch, labels, whole, precision)
-        _synchronize()
+        synchronize()
 
     def alone() -> None:
         model.train()
@@ -166,7 +171,7 @@ def _training_pair(model: Any, batches: list[dict[str, Any]], precision: str) ->
                 torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
                 optimizers[name].step()
                 optimizers[name].zero_grad()
-        _synchronize()
+        synchronize()
 
     return stack, alone
 
@@ -208,7 +213,7 @@ def _epoch_pair(model: Any, tokenizer: Any, groups: list[list[str]], precision: 
             batch = collator(rows.__getitems__(list(range(start, start + size))))
             batch = {key: value.to(model.device) for key, value in batch.items()}
             _training_step(model, batch, batch.pop("labels"), optimizer, precision)
-        _synchronize()
+        synchronize()
 
     whole = torch.optim.AdamW(model.parameters(), 1e-6, fused=True)
     with without_encoders(model):
@@ -219,11 +224,6 @@ def _epoch_pair(model: Any, tokenizer: Any, groups: list[list[str]], precision: 
             epoch(numbered, FeatureCollator(features), head)
 
     return lambda: epoch(rows, EmotionDataCollator(tokenizer), whole), cached
-
-
-def _synchronize() -> None:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 def _compare(part: str, pair: _Pair, num_texts: int, rounds: int, other: str = "alone") -> dict[str, float]:

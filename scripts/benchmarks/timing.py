@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from trainer_ext.precision import best_precision
 
 
@@ -35,6 +37,12 @@ class Turns:
         """The median of the rounds' speedups."""
         return statistics.median(self.speedups(index))
 
+    def numbers(self, index: int, num_texts: int) -> dict[str, float]:
+        """Texts a second of a run, and how many times as fast as the first it was: median, least and most."""
+        ratios = self.speedups(index)
+        speedups = {"speedup": self.speedup(index), "speedup_low": min(ratios), "speedup_high": max(ratios)}
+        return {"texts_per_second": self.per_second(index, num_texts), **speedups}
+
 
 def seconds(function: Callable[[], Any]) -> float:
     """Seconds of the clock that one call takes."""
@@ -51,3 +59,9 @@ def take_turns(runs: Sequence[Callable[[], Any]], rounds: int) -> Turns:
 def chosen_precision(name: str) -> str:
     """The precision that `--precision` names; the best of the device for `"auto"`."""
     return best_precision() if name == "auto" else name
+
+
+def synchronize() -> None:
+    """Wait until an accelerator has done what it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
