@@ -53,7 +53,7 @@ def endpoint(
     folder.mkdir()
     with pytest.warns(UserWarning, match="not recorded"):
         stage_model(source, folder, repo_id="user/emotions")
-    probabilities = predict_probabilities(model, tokenizer, TEXTS, 1).tolist()
+    probabilities = predict_probabilities(model, tokenizer, TEXTS, precision="fp32").tolist()
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "HF_"))}
     environment |= {"HF_HOME": str(root / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     server = str(Path(__file__).with_name("endpoint_server.py"))

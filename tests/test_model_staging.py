@@ -126,7 +126,7 @@ def test_the_widget_shows_what_the_model_says(staged: Path, source: Path) -> Non
     model = StackedEmotionForSequenceClassification.from_pretrained(source)
     tokenizer = StackedEmotionTokenizer.from_pretrained(source)
     texts = TEXTS["en"]
-    probabilities = predict_probabilities(model, tokenizer, texts, 1)
+    probabilities = predict_probabilities(model, tokenizer, texts, precision="fp32")
     examples = widget_examples(staged, ["en"])
     assert [example["text"] for example in examples] == list(texts)
     for example, row in zip(examples, probabilities, strict=True):

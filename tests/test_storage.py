@@ -151,7 +151,7 @@ def test_results_are_those_of_the_weights_that_are_saved(tmp_path: Path) -> None
     data = load_emotion_data(train_file=tmp_path / "train.jsonl", test_file=tmp_path / "test.jsonl")
     model, tokenizer = load_classifier(str(folder), "cpu")
     rows = data.splits["test"]
-    logits = predict_logits(model, tokenizer, rows["text"], 8)
+    logits = predict_logits(model, tokenizer, rows["text"], precision="fp32")
     labels, thresholds = np.asarray(rows["labels"]), np.asarray(model.config.thresholds)
     found = evaluate_split("test", labels, calibrated_probabilities(logits, None), thresholds, data.label_names)
     results = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
