@@ -5,9 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from .text_stacked_emotion import NormalizedText
-
-Span = tuple[int, int]
+from .text_stacked_emotion import NormalizedText, Span
 
 
 class FlatRows:

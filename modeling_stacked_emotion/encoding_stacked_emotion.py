@@ -7,10 +7,10 @@ from itertools import chain
 import numpy as np
 from tokenizers import Tokenizer
 
-from .alignment_stacked_emotion import FlatRows, Span, find_word_ids, original_offsets
+from .alignment_stacked_emotion import FlatRows, find_word_ids, original_offsets
 from .checks_stacked_emotion import check_choice
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .text_stacked_emotion import NORMALIZATIONS, normalize, split_words
+from .text_stacked_emotion import NORMALIZATIONS, NormalizedText, Span, normalize, split_words
 
 # The fields an encoder has in a batch; all of them are padded with zeros but the ids.
 FIELDS = ("input_ids", "attention_mask", "word_ids")
@@ -118,12 +118,37 @@ class TextEncoder:
         normalized = [normalize(text, self.normalizations[name]) for text in texts]
         tokenizer = self.tokenizers[name]
         if isinstance(tokenizer, StaticWordsTokenizer):
-            ids, offsets, lengths = tokenizer.encode_batch([item.text for item in normalized])
-        else:
-            ids, offsets, lengths = _encode_batch(tokenizer, [item.text for item in normalized])
+            return _align_static(tokenizer, normalized, texts, words)
+        ids, offsets, lengths = _encode_batch(tokenizer, [item.text for item in normalized])
         row = np.repeat(np.arange(len(texts)), lengths)
         starts, ends = original_offsets(offsets, row, normalized)
         return FlatRows(ids, find_word_ids(starts, ends, row, texts, words), lengths)
+
+
+def _align_static(
+    tokenizer: StaticWordsTokenizer, normalized: list[NormalizedText], texts: list[str], words: list[list[Span]]
+) -> FlatRows:
+    """The rows of static words: where normalisation has changed nothing, a text's words are known already."""
+    # A text of one word may be cut within it, and then consist of several.
+    is_known = [item.origin is None and len(spans) > 1 for item, spans in zip(normalized, words, strict=True)]
+    own_words = [
+        spans if known else split_words(item.text)
+        for item, spans, known in zip(normalized, words, is_known, strict=True)
+    ]
+    ids, counts, lengths = tokenizer.encode_words([item.text for item in normalized], own_words)
+    num_words = np.array([len(spans) for spans in own_words])
+    row = np.repeat(np.arange(len(texts)), num_words)
+    word_ids = np.arange(1, len(row) + 1) - (np.cumsum(num_words) - num_words)[row]
+    changed = [index for index, known in enumerate(is_known) if not known]
+    if changed:
+        normalized, texts, words, own_words = (
+            [values[index] for index in changed] for values in (normalized, texts, words, own_words)
+        )
+        spans = np.array(list(chain.from_iterable(own_words)), dtype=np.int64).reshape(-1, 2)
+        within = np.repeat(np.arange(len(changed)), num_words[changed])
+        starts, ends = original_offsets(spans, within, normalized)
+        word_ids[~np.array(is_known)[row]] = find_word_ids(starts, ends, within, texts, words)
+    return FlatRows(ids, np.repeat(word_ids, counts), lengths)
 
 
 def pad_rows(

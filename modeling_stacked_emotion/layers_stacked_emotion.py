@@ -28,6 +28,12 @@ def average_tokens(states: torch.Tensor, word_ids: torch.Tensor, num_words: int)
     return torch.bmm(membership / counts.clamp(min=1), states), counts.squeeze(-1) > 0
 
 
+def mark_words(word_ids: torch.Tensor, num_words: int) -> torch.Tensor:
+    """Which words have tokens, `(batch_size, num_words)`; the arguments are those of [`average_tokens`]."""
+    marks = torch.zeros(len(word_ids), num_words + 1, dtype=torch.bool, device=word_ids.device)
+    return marks.scatter_(1, word_ids, True)[:, 1:]
+
+
 def average_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
     Average the real words of each text.

@@ -25,6 +25,7 @@ from .layers_stacked_emotion import (
     Pooling,
     average_tokens,
     average_words,
+    mark_words,
 )
 from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
 from .storage_stacked_emotion import not_finite, stored_weights
@@ -308,14 +309,18 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         states, has_tokens = [], []
         device = num_words.device
         for name, encoder in self.encoders.items():
-            hidden = encoder(
-                input_ids=inputs[f"{name}_input_ids"], attention_mask=inputs[f"{name}_attention_mask"]
-            ).last_hidden_state
-            words, present = average_tokens(hidden, word_ids[name].to(hidden.device), longest)
+            ids, mask, of_words = inputs[f"{name}_input_ids"], inputs[f"{name}_attention_mask"], word_ids[name]
+            if isinstance(encoder, StaticWordsModel) and not torch.compiler.is_exporting():
+                words = encoder(input_ids=ids, word_ids=of_words, num_words=longest).last_hidden_state
+                present = mark_words(of_words, longest)
+            else:
+                hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+                words, present = average_tokens(hidden, of_words.to(hidden.device), longest)
             # Under a device map the encoders may live on different devices; the stack lives with the inputs.
             states.append(words.to(device))
             has_tokens.append(present.to(device))
-        return torch.cat(states, dim=-1), torch.stack(has_tokens, dim=-1), num_words
+        stack = states[0] if len(states) == 1 else torch.cat(states, dim=-1)
+        return stack, torch.stack(has_tokens, dim=-1), num_words
 
     def _encoded_words(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same as `encode_words` returns, from word states that it computed before."""

@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .checks_stacked_emotion import check_flag, check_integer, check_sizes, read_object
-from .text_stacked_emotion import split_words
+from .text_stacked_emotion import Span
 
 _CONFIG_FILE = "tokenizer_config.json"
 _VOCABULARY_FILE = "vocabulary.json"
@@ -19,6 +19,20 @@ _VOCABULARY_FILE = "vocabulary.json"
 _MAX_CHARACTERS = 40
 # Most words whose ids are remembered.
 _CACHE_SIZE = 100_000
+
+
+class _Cache(dict[str, tuple[int, ...]]):
+    """Words to their ids, found when they are first asked for; emptied when it is full."""
+
+    def __init__(self, find: Callable[[str], tuple[int, ...]]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        if len(self) >= _CACHE_SIZE:
+            self.clear()
+        ids = self[word] = self._find(word)
+        return ids
 
 
 class StaticWordsTokenizer:
@@ -42,8 +56,8 @@ class StaticWordsTokenizer:
     Example:
     ```python
     >>> tokenizer = StaticWordsTokenizer(["so", "happy"], ["<sa", "sad", "<ha"])
-    >>> tokenizer.encode_batch(["So sad"])
-    (array([1, 3, 4]), array([[0, 2], [3, 6], [3, 6]]), array([3]))
+    >>> tokenizer.encode_words(["So sad"], [[(0, 2), (3, 6)]])
+    (array([1, 3, 4]), array([1, 2]), array([3]))
     ```
     """
 
@@ -80,7 +94,7 @@ class StaticWordsTokenizer:
                 f"{len(self.words)} words, {num_different[0]} different, "
                 f"and {len(self.ngrams)} n-grams, {num_different[1]} different."
             )
-        self._cache: dict[str, tuple[int, ...]] = {}
+        self._cache = _Cache(self._find_ids)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Without the words that were looked up: `datasets` finds the same fingerprint before and after a call."""
@@ -91,39 +105,35 @@ class StaticWordsTokenizer:
 
     def word_to_ids(self, word: str) -> tuple[int, ...]:
         """The ids of one word: one, several, or none."""
-        ids = self._cache.get(word)
-        if ids is None:
-            if len(self._cache) >= _CACHE_SIZE:
-                self._cache.clear()
-            ids = self._cache[word] = self._find_ids(word.lower() if self.lowercase else word)
-        return ids
+        return self._cache[word]
 
     def _find_ids(self, word: str) -> tuple[int, ...]:
+        if self.lowercase:
+            word = word.lower()
         index = self._word_ids.get(word)
         if index is not None:
             return (index,)
         indices = map(self._ngram_ids.get, word_ngrams(word, self.min_ngram, self.max_ngram))
         return tuple(index for index in indices if index is not None)
 
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def encode_words(
+        self, texts: Sequence[str], words: Sequence[Sequence[Span]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
-        The tokens of texts, end to end.
+        The tokens of texts whose words are known, end to end.
+
+        Args:
+            texts (`Sequence[str]`): The texts.
+            words (`Sequence[Sequence[Span]]`): For each text the character spans of its words.
 
         Returns:
-            Ids `(num_tokens,)`, character offsets `(num_tokens, 2)`, those of an n-gram being its word's, and the
-            number of tokens of each text `(batch_size,)`.
+            Ids `(num_tokens,)`, the number of tokens of each word `(num_words,)` and of each text `(batch_size,)`.
         """
-        spans = [split_words(text) for text in texts]
-        ids = [
-            self.word_to_ids(text[start:end]) for text, words in zip(texts, spans, strict=True) for start, end in words
-        ]
+        ids = [self._cache[text[start:end]] for text, spans in zip(texts, words, strict=True) for start, end in spans]
         counts = np.fromiter(map(len, ids), np.int64, len(ids))
-        total = int(counts.sum())
-        offsets = np.fromiter(chain.from_iterable(chain.from_iterable(spans)), np.int64, 2 * len(ids)).reshape(-1, 2)
-        ends = np.cumsum([len(words) for words in spans], dtype=np.int64)
-        sums = np.concatenate([[0], np.cumsum(counts)])[np.concatenate([[0], ends])]
-        flat = np.fromiter(chain.from_iterable(ids), np.int64, total)
-        return flat, np.repeat(offsets, counts, axis=0), np.diff(sums)
+        sums = np.concatenate([[0], np.cumsum(counts)])
+        lengths = np.diff(sums[np.cumsum([0, *map(len, words)])])
+        return np.fromiter(chain.from_iterable(ids), np.int64, int(sums[-1])), counts, lengths
 
     def batch_decode(
         self, sequences: Sequence[Sequence[int]] | np.ndarray, skip_special_tokens: bool = True

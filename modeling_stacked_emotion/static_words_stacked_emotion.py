@@ -76,14 +76,34 @@ class StaticWordsModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         init.normal_(module.table, std=0.1)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:  # noqa: ARG002
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,  # noqa: ARG002
+        word_ids: torch.Tensor | None = None,
+        num_words: int = 1,
+    ) -> BaseModelOutput:
         """
         Args:
             input_ids (`torch.Tensor` of shape `(batch_size, seq_len)`): Rows of the table.
             attention_mask (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*): Not used: no token sees
                 another one.
+            word_ids (`torch.Tensor` of shape `(batch_size, seq_len)`, *optional*): Word of each token from 1 to
+                `num_words`, or 0 for none: the states are those of words then, the mean of each word's rows.
+            num_words (`int`, *optional*, defaults to 1): Words of the longest text of the batch.
 
         Returns:
-            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, seq_len, hidden_size)`.
+            [`BaseModelOutput`]: `last_hidden_state` of shape `(batch_size, seq_len, hidden_size)` or, with `word_ids`,
+            `(batch_size, num_words, hidden_size)`, zero for a word without tokens.
         """
-        return BaseModelOutput(last_hidden_state=nn.functional.embedding(input_ids, self.table))
+        if word_ids is None:
+            return BaseModelOutput(last_hidden_state=nn.functional.embedding(input_ids, self.table))
+        is_token = word_ids > 0
+        first = num_words * torch.arange(len(word_ids), device=word_ids.device).unsqueeze(-1)
+        places, order = (first + word_ids - 1)[is_token].sort(stable=True)
+        counts = torch.bincount(places, minlength=len(word_ids) * num_words)
+        # Sums the rows of each word where it reads them: no state of a token is written, and padding costs nothing.
+        states = nn.functional.embedding_bag(
+            input_ids[is_token][order], self.table, counts.cumsum(0) - counts, mode="mean"
+        )
+        return BaseModelOutput(last_hidden_state=states.view(len(word_ids), num_words, -1))

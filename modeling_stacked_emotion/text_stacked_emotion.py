@@ -10,6 +10,8 @@ from typing import Any
 
 import regex
 
+Span = tuple[int, int]
+
 # One word is, in this order: a link; a mention or hashtag; a run of letters, digits and marks of one kind of script
 # with inner apostrophes, soft hyphens or non-joiners; a single CJK character; an emoji with its joiners, skin tone,
 # flag or keycap; a run of the same punctuation mark or symbol ("!!!"). White space and invisible control or format
@@ -43,7 +45,7 @@ def clean_surrogates(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def split_words(text: str, max_words: int | None = None) -> list[tuple[int, int]]:
+def split_words(text: str, max_words: int | None = None) -> list[Span]:
     """
     Split `text` into words: links, mentions, hashtags, words, emoji sequences, CJK characters, punctuation.
 
@@ -111,6 +113,8 @@ _TWEET_RULES: list[_Rule] = [
     (regex.compile(r"(?<![\w@])@\w+"), "@user"),
     (regex.compile(r"(\D)\1{2,}"), _twice),
 ]
+# A text without any of these is left as it is by the rules above: asked first, it saves most texts the three searches.
+_TWEET_HINT = re.compile(r"://|www\.|@|(.)\1\1", re.DOTALL)
 
 # The rules of AraBERT's authors for its v0.2 models (Antoun et al. 2020 and the notes of their release 1.0, with
 # emoji kept as for the Twitter models): entities, diacritics and tatweel, links, e-mail addresses and mentions,
@@ -163,6 +167,8 @@ def normalize(text: str, normalization: str) -> NormalizedText:
         [`NormalizedText`]: The text with the origin of each of its characters.
     """
     normalized = NormalizedText(text)
+    if normalization == "tweet" and _TWEET_HINT.search(text) is None:
+        return normalized
     for pattern, replacement in _RULES[normalization]:
         normalized = normalized.sub(pattern, replacement)
     return normalized

@@ -18,11 +18,11 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import PushToHubMixin, logging
 
-from .alignment_stacked_emotion import FlatRows, Span
+from .alignment_stacked_emotion import FlatRows
 from .checks_stacked_emotion import check_encoder_name, check_integer, check_sizes, read_tokenizer_settings
 from .encoding_stacked_emotion import FIELDS, TextEncoder, pad_rows
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
-from .text_stacked_emotion import clean_surrogates
+from .text_stacked_emotion import Span, clean_surrogates
 
 logger = logging.get_logger(__name__)
 

@@ -22,6 +22,8 @@ from scripts import distill, evaluate_model, train
 from trainer_ext.data.batching import tokenize_dataset
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
+from trainer_ext.encoders.stack import encoder_source
+from trainer_ext.encoders.static_words import StaticWords
 from trainer_ext.evaluation.calibration import Calibration
 from trainer_ext.evaluation.prediction import predict_logits
 from trainer_ext.losses.distillation import DistillationLoss
@@ -399,6 +401,17 @@ def test_the_recipe_has_known_fields() -> None:
     assert recipe.given >= set(content)
     assert recipe.distillation.teacher == "elsewhere"
     assert recipe.training.learning_rate == 2e-4
+
+
+def test_the_recipe_of_the_static_tier_has_known_fields_and_a_teacher_of_its_labels() -> None:
+    root = Path(distill.__file__).parents[1]
+    path = root / "scripts" / "recipes" / "goemotions_static.yaml"
+    recipe = load_recipe(str(path))
+    assert recipe.given >= set(yaml.safe_load(path.read_text(encoding="utf-8")))
+    (source,) = [encoder_source(name, origin) for name, origin in recipe.model.encoders.items()]
+    assert isinstance(source, StaticWords)
+    config = json.loads((root / recipe.distillation.teachers[0] / "config.json").read_text(encoding="utf-8"))
+    assert {"grief", "neutral"} <= {*config["id2label"].values()}
 
 
 @pytest.mark.slow

@@ -153,7 +153,8 @@ def test_the_stack_starts_as_the_weighted_mean_of_the_single_logits(
     assert start_from_classifiers(model, {"b": singles["b"]}, None, EmotionDataCollator(tokenizer)) == {"b": 1.0}
     # A weight that is to be learnt does not start at 0.
     tolerance = 1e-2 if model.config.weighted_skip_connection else 1e-5
-    assert predict_logits(model, tokenizer, rows["text"][:], precision="fp32") == pytest.approx(logits["b"], abs=tolerance)
+    predicted = predict_logits(model, tokenizer, rows["text"][:], precision="fp32")
+    assert predicted == pytest.approx(logits["b"], abs=tolerance)
 
 
 def test_without_skip_connection_or_classifiers_nothing_changes(encoder_folders: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from modeling_stacked_emotion import StackedEmotionTokenizer, StaticWordsTokenizer, split_words
 from modeling_stacked_emotion import static_tokenizer_stacked_emotion as module
 from modeling_stacked_emotion.static_tokenizer_stacked_emotion import word_ngrams
-from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates, normalize
 from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 
@@ -42,6 +42,7 @@ def naive_ids(tokenizer: StaticWordsTokenizer, word: str) -> list[int]:
     word = word.lower()
     if word in tokenizer.words:
         return [1 + tokenizer.words.index(word)]
+    word = word[:40]
     ids = []
     for size in (3, 4, 5):
         for start in range(len(word) + 3 - size):
@@ -66,6 +67,35 @@ def test_ids_and_words_are_those_of_the_definition(static: StaticWordsTokenizer)
         assert word_ids == [number for number, part in enumerate(expected, 1) for _ in part]
     # Words without any n-gram, known ones, unknown ones.
     assert {0, 1} < counts
+
+
+def naive_rows(tokenizer: StaticWordsTokenizer, text: str, normalization: str) -> tuple[list[int], list[int]]:
+    """Ids and word ids word by word: a word of the normalised text is that in which its first character was."""
+    normalized = normalize(text, normalization)
+    words = split_words(text)
+    ids, word_ids = [], []
+    for start, end in split_words(normalized.text):
+        place = start if normalized.origin is None else normalized.origin[start]
+        last = end - 1 if normalized.origin is None else normalized.origin[end - 1]
+        inside = [number for number, span in enumerate(words, 1) if span[0] <= place < span[1]]
+        behind = [number for number, span in enumerate(words, 1) if place < span[0] <= last]
+        part = naive_ids(tokenizer, normalized.text[start:end])
+        ids += part
+        word_ids += [next(iter(inside + behind), 0)] * len(part)
+    return ids, word_ids
+
+
+@pytest.mark.parametrize("normalization", ["none", "tweet", "arabert"])
+def test_texts_that_are_normalised_and_others_share_a_batch(static: StaticWordsTokenizer, normalization: str) -> None:
+    generator = random.Random(0)
+    pieces = ["so", "happy", "unhappily", "soooo", "!!!!", "@me", "https://x.y", " ", "  ", "'", "سعيد", "x.y", "000"]
+    texts = [*map(clean_surrogates, TEXTS), "happy", "!!!", "https://x.y"]
+    texts += ["".join(generator.choices(pieces, k=generator.randint(1, 8))) for _ in range(200)]
+    encoded = StackedEmotionTokenizer({"static": static}, {"static": normalization})(texts)
+    changed = {normalize(text, normalization).origin is not None for text in texts}
+    assert changed == ({False} if normalization == "none" else {False, True})
+    for text, *rows in zip(texts, encoded["static_input_ids"], encoded["static_word_ids"], strict=True):
+        assert tuple(rows) == naive_rows(static, text, normalization), text
 
 
 def test_a_repeated_ngram_counts_as_often_as_it_occurs() -> None:

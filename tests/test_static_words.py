@@ -20,6 +20,7 @@ from modeling_stacked_emotion import (
     StaticWordsTokenizer,
     round_weights,
 )
+from modeling_stacked_emotion.layers_stacked_emotion import average_tokens, mark_words
 from trainer_ext.training.layers import count_parameters, freeze_layers
 
 TEXTS = ["I am so happy today!", "unhappily unhappily yours", "", "أنا سعيد جدا اليوم 🎉 xyzzy"]
@@ -221,3 +222,32 @@ def test_a_new_table_is_random_and_finite() -> None:
 def test_fields_out_of_range(fields: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         StaticWordsConfig(**fields)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_states_of_words_are_the_means_of_their_rows(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = StaticWordsModel(StaticWordsConfig(vocab_size=9, hidden_size=5)).to(dtype)
+    # Words without tokens, tokens without a word, the tokens of a word apart from one another, a text without words.
+    ids = torch.tensor([[3, 4, 5, 6, 3], [7, 1, 8, 0, 0], [0, 0, 0, 0, 0]])
+    word_ids = torch.tensor([[1, 3, 3, 0, 1], [2, 0, 2, 0, 0], [0, 0, 0, 0, 0]])
+    states = model(ids, word_ids=word_ids, num_words=3).last_hidden_state
+    expected, has_tokens = average_tokens(model(ids).last_hidden_state, word_ids, 3)
+    torch.testing.assert_close(states, expected)
+    assert torch.equal(mark_words(word_ids, 3), has_tokens)
+    weights = torch.randn(states.shape, dtype=dtype)
+    gradients = [torch.autograd.grad((result * weights).sum(), model.table)[0] for result in (states, expected)]
+    torch.testing.assert_close(*gradients)
+    assert not model(ids[2:], word_ids=word_ids[2:], num_words=1).last_hidden_state.any()
+
+
+def test_a_model_of_static_words_gives_the_logits_of_averaged_tokens(static_folder: Path) -> None:
+    model = build(static_folder).eval()
+    tokenizer = StackedEmotionTokenizer.from_encoders({"words": static_folder})
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    encoder = model.stacked_emotion.encoders["words"]
+    tokens = encoder(inputs["words_input_ids"]).last_hidden_state
+    num_words = inputs["words_word_ids"].amax(dim=1).clamp(min=1)
+    stack, has_tokens = average_tokens(tokens, inputs["words_word_ids"], int(num_words.max()))
+    averaged = model(word_states=stack, has_tokens=has_tokens.unsqueeze(-1), num_words=num_words)
+    torch.testing.assert_close(model(**inputs).logits, averaged.logits)

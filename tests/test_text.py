@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modeling_stacked_emotion.text_stacked_emotion import (
+    _TWEET_RULES,
     _WORD,
     NORMALIZATIONS,
     NormalizedText,
@@ -224,6 +225,17 @@ def test_long_texts_take_linear_time(unit: str, normalization: str) -> None:
     normalize(text, normalization)
     split_words(text)
     assert time.process_time() - start < 2.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+@example("\n\n\n")
+@example("WWW.x.org www.x http:/x @ 1000 😂😂😂")
+def test_a_text_that_the_rules_of_tweets_are_not_tried_on_is_unchanged_by_them(text: str) -> None:
+    expected = NormalizedText(text)
+    for pattern, replacement in _TWEET_RULES:
+        expected = expected.sub(pattern, replacement)
+    assert normalize(text, "tweet") == expected
 
 
 @given(st.text(st.characters(max_codepoint=127)))
