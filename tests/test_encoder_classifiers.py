@@ -175,6 +175,17 @@ def test_only_a_linear_layer_over_the_mean_of_one_encoder_counts(encoder_folders
     for change in ({"mixer": "meta_learner"}, {"lstm_num_layers": 1}, {"pooling": "max"}):
         other = StackedEmotionForSequenceClassification.from_encoders(folder, **labels, **(PLAIN | change))
         assert mean_state_classifier(other, LABELS) is None
+    # Labels that a finished encoder does not know have the prior probability, whatever the text.
+    more = ["more", *LABELS[::-1], "most"]
+    assert mean_state_classifier(single, more) is None
+    assert mean_state_classifier(single, LABELS[1:], may_lack=True) is None
+    wider = mean_state_classifier(single, more, may_lack=True)
+    assert wider is not None
+    state = torch.randn(2, wider.in_features)
+    with torch.no_grad():
+        found, expected = wider(state), single.classifier(state)
+    torch.testing.assert_close(found[:, 1:-1], expected.flip(-1))
+    torch.testing.assert_close(found[:, [0, -1]].sigmoid(), torch.full((2, 2), single.config.prior_probability))
     two = StackedEmotionForSequenceClassification.from_encoders(
         folder | {"b": encoder_folders["roberta_bb"]}, **labels, **PLAIN
     )

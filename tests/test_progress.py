@@ -54,6 +54,8 @@ def test_the_time_left_goes_by_the_pace(monkeypatch: pytest.MonkeyPatch, capsys:
     # Resumed at step 100: 300 s for 150 steps, and 750 are left.
     state = TrainerState(max_steps=1000, global_step=100)
     callback.on_train_begin(arguments, state, control)
+    callback.on_log(arguments, state, control, logs={"eval_loss": 1.0})
+    assert capsys.readouterr().out.endswith(": eval loss 1.000\n")
     state.global_step = 250
     callback.on_log(arguments, state, control, logs={"eval_loss": 1.0})
     assert capsys.readouterr().out.endswith(", 25 min left\n")

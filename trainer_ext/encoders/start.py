@@ -11,6 +11,7 @@ worth to which text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,24 +37,35 @@ MEAN_STATE: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": 
 """Fields of a configuration with nothing between the mean of the word states and the classifier."""
 
 
-def mean_state_classifier(model: Any, labels: Sequence[str]) -> nn.Linear | None:
+def mean_state_classifier(model: Any, labels: Sequence[str], may_lack: bool = False) -> nn.Linear | None:
     """
     The classifier of a model that is one encoder, the mean of its word states and a linear layer, for these labels in
     this order; `None` for any other model. With a skip connection past nothing the layer sees this mean twice: then it
-    is a new layer, with the sum of both weights.
+    is a new layer, with the sum of both weights. If the model `may_lack` labels, it is a new layer as well, which
+    gives each of these the prior probability of an untrained classifier.
     """
-    if not isinstance(model, StackedEmotionForSequenceClassification) or label_names(model.config) != list(labels):
+    if not isinstance(model, StackedEmotionForSequenceClassification):
+        return None
+    known = label_names(model.config)
+    if known != list(labels) and not (may_lack and {*known} <= {*labels}):
         return None
     fields = MEAN_STATE.keys() - {"skip_connection"}
     is_plain = all(getattr(model.config, field) == MEAN_STATE[field] for field in fields)
     if not is_plain or len(model.config.encoders) != 1:
         return None
-    if not model.config.skip_connection:
+    weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
+    if model.config.skip_connection:
+        pooled, skipped = weight.chunk(2, dim=1)
+        weight = pooled + skipped
+    elif known == list(labels):
         return model.classifier
-    pooled, skipped = model.classifier.weight.detach().chunk(2, dim=1)
-    weight = pooled + skipped
-    classifier = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
-    classifier.load_state_dict({"weight": weight, "bias": model.classifier.bias.detach()})
+    prior = model.config.prior_probability
+    classifier = nn.Linear(weight.shape[1], len(labels))
+    places = [list(labels).index(name) for name in known]
+    with torch.no_grad():
+        classifier.weight.zero_()
+        classifier.bias.fill_(-math.log((1 - prior) / prior))
+        classifier.weight[places], classifier.bias[places] = weight, bias
     return classifier
 
 

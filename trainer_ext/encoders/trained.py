@@ -27,20 +27,25 @@ class TrainedEncoder:
         trained (`str`): Hub id or folder of the classifier.
         encoder (`str`, *optional*): Its name there; not needed if it is the only one.
         vocab_size (`int`, *optional*): Most entries of its vocabulary, as of [`PrunedEncoder`].
+        finished (`bool`, *optional*, defaults to `False`): Whether no stage trains it further, although it knows only
+            some of the stack's labels, as an encoder of another language may: it has nothing to say of the others.
 
     Raises:
-        `InputError`: If a name is not a string, or `vocab_size` not an integer of at least 1.
+        `InputError`: If a name is not a string, `vocab_size` not an integer of at least 1, or `finished` no boolean.
     """
 
     trained: str
     encoder: str | None = None
     vocab_size: int | None = None
+    finished: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.trained, str) or not isinstance(self.encoder, str | None):
             raise InputError(f"`trained` and `encoder` must be strings, got {self.trained!r} and {self.encoder!r}.")
         if self.vocab_size is not None:
             check_integer("vocab_size", self.vocab_size, 1)
+        if not isinstance(self.finished, bool):
+            raise InputError(f"`finished` must be true or false, got {self.finished!r}.")
 
     def __str__(self) -> str:
         return f"from the trained model {self.trained}"
@@ -81,11 +86,20 @@ def trained_classifiers(origins: Mapping[str, Any], labels: Sequence[str]) -> di
 
     Returns:
         `dict[str, nn.Linear]`: Encoder to the classifier over its mean word state that it was trained with, if so.
+
+    Raises:
+        `InputError`: If an encoder is to be finished that has no such classifier.
     """
     classifiers = {}
     for name, origin in origins.items():
         if isinstance(origin, Mapping) and "trained" in origin:
             model, _ = load_classifier(origin["trained"], "cpu")
-            if (classifier := mean_state_classifier(model, labels)) is not None:
+            is_finished = bool(origin.get("finished"))
+            if (classifier := mean_state_classifier(model, labels, may_lack=is_finished)) is not None:
                 classifiers[name] = classifier
+            elif is_finished:
+                raise InputError(
+                    f"`encoders.{name}`: a finished encoder must be alone in {origin['trained']}, below the mean of "
+                    "its words and a linear layer, with some of the labels of the stack and no others."
+                )
     return classifiers

@@ -49,13 +49,15 @@ class EvaluationLineCallback(ProgressCallback):
                 values["macro-F1" if name == "eval" else f"{name.removeprefix('eval_')} macro-F1"] = score
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         place = f"epoch {state.epoch or 0:.1f}, step {state.global_step:,} of {state.max_steps:,}"
-        self.training_bar.write(f"{place}: {numbers}, {format_duration(self._seconds_left(state))} left")
+        self.training_bar.write(f"{place}: {numbers}{self._time_left(state)}")
 
-    def _seconds_left(self, state: TrainerState) -> float:
-        """At the pace since the start, evaluations included."""
+    def _time_left(self, state: TrainerState) -> str:
+        """At the pace since the start, evaluations included; nothing before the first step."""
         began, first_step = self._start
-        seconds, steps = time.monotonic() - began, max(state.global_step - first_step, 1)
-        return seconds / steps * (state.max_steps - state.global_step)
+        if state.global_step == first_step:
+            return ""
+        pace = (time.monotonic() - began) / (state.global_step - first_step)
+        return f", {format_duration(pace * (state.max_steps - state.global_step))} left"
 
 
 def format_duration(seconds: float) -> str:
