@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline stored with the model: the emotions over their thresholds, and the words that decided."""
+"""The pipeline stored with the model: the emotions over their thresholds, and the words, with reasons if asked."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from .text_stacked_emotion import clean_surrogates
 
 class StackedEmotionPipeline(Pipeline):
     r"""
-    Text to emotions: only the labels at or above their thresholds, and the words that counted most.
+    Text to emotions: only the labels at or above their thresholds, and the words that got the most attention.
 
     Call options:
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of `config.thresholds`.
-        top_words (`int`, *optional*, defaults to 3): How many words to name, by their share in the decision.
+        top_words (`int`, *optional*, defaults to 3): How many words to name.
         explain (`bool`, *optional*, defaults to `False`): Whether to say for each emotion which words and encoders
             decided. The model is asked about each text without each of its words, at most 32 times more.
         source (`str`, *optional*): Name of a data set in `config.source_thresholds`, whose thresholds are taken.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Emotions of texts, with the words that decided; or predictions as a table.
+Emotions of texts, with the words that got the most attention, or with those that decided; or predictions as a table.
 
 Usage:
     python -m scripts.predict "first text" "second text"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from hub.model.mini import mini_model
@@ -92,12 +92,18 @@ def _methods(model: PreTrainedModel) -> dict[str, _Method]:
         "leave-one-out": partial(_fall_of_words, max_pieces=MAX_PIECES),
         f"{_FEW_PIECES} pieces left out": partial(_fall_of_words, max_pieces=_FEW_PIECES),
         "gradient x input": _gradient_times_input,
-        "attention": _attention,
-        "random": _chance,
+        "gradient norm": partial(_gradient_times_input, is_norm=True),
     }
-    if not _encoders(model):
-        del methods["attention"]
-    return methods
+    if _encoders(model):
+        methods["attention"] = _attention
+        if _is_sum_over_words(model.config):
+            methods["parts of words"] = _parts_of_words
+    return methods | {"random": _chance}
+
+
+def _is_sum_over_words(config: PreTrainedConfig) -> bool:
+    is_weighted = getattr(config, "weighted_skip_connection", False)
+    return config.skip_connection and not is_weighted and config.pooling in ("attention", "mean")
 
 
 def _encoders(model: PreTrainedModel) -> dict[str, nn.Module]:
@@ -150,8 +156,38 @@ def _chance(_: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
     return [generator.random(len(case.words)) for case in cases]
 
 
-def _gradient_times_input(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
-    """The sum over the tokens of a word of the logit's gradient times the token's embedding, over all encoders."""
+def _parts_of_words(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
+    """
+    What each word's states add to the logit, which is a sum over words: by the skip connection, and by attention over
+    what mixer and Bi-LSTM make of them. A word's state knows the words around it.
+    """
+    model = prepare(subject.model, subject.precision)
+    base: Any = model.base_model
+    scores = [np.zeros(len(case.words)) for case in cases]
+    first = min(place.start for place in base.skip_places.values())
+    for rows in length_batches([len(case.text) for case in cases], _BATCH_SIZE):
+        own = [cases[row] for row in rows]
+        inputs, _ = _encode(subject.tokenizer, own, [])
+        with torch.inference_mode():
+            stack, has_tokens, num_words = base.encode_words(
+                **{name: values.to(model.device) for name, values in inputs.items()}
+            )
+            output = base.mix_words(stack, has_tokens, num_words)
+            weight = model.classifier.weight[[case.label for case in own]].unsqueeze(-1)
+            skipped = (stack @ weight[:, first:]).squeeze(-1) / num_words.unsqueeze(-1)
+            mixed = (output.last_hidden_state @ weight[:, :first]).squeeze(-1) * output.word_attention
+            parts = ((skipped + mixed) * output.word_mask).cpu().numpy()
+        for row, values in zip(rows, parts, strict=True):
+            number = min(len(scores[row]), len(values))
+            scores[row][:number] = values[:number]
+    return scores
+
+
+def _gradient_times_input(subject: _Subject, cases: Sequence[_Case], is_norm: bool = False) -> list[np.ndarray]:
+    """
+    The sum over the tokens of a word of the logit's gradient times the token's embedding, over all encoders; or of the
+    gradient's norm.
+    """
     model = prepare(subject.model, "fp32")
     encoders = _encoders(model) or {"": model.base_model}
     embedded: list[torch.Tensor] = []
@@ -171,8 +207,8 @@ def _gradient_times_input(subject: _Subject, cases: Sequence[_Case]) -> list[np.
             logits = model(**{name: values.to(model.device) for name, values in inputs.items()}).logits
             chosen = logits[torch.arange(len(own)), [case.label for case in own]].sum()
             for ids, states, gradients in zip(word_ids, embedded, torch.autograd.grad(chosen, embedded), strict=True):
-                products = (states.detach() * gradients).sum(dim=-1).cpu().numpy()
-                for row, places, values in zip(rows, ids, products, strict=True):
+                of_tokens = gradients.norm(dim=-1) if is_norm else (states.detach() * gradients).sum(dim=-1)
+                for row, places, values in zip(rows, ids, of_tokens.cpu().numpy(), strict=True):
                     np.add.at(scores[row], places, values)
     finally:
         for hook in hooks:
