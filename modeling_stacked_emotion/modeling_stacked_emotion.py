@@ -496,13 +496,46 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
         logits: torch.Tensor = self.classifier(torch.stack(states, dim=1))
         return logits
 
+    def logit_parts(self, pooler_output: torch.Tensor) -> torch.Tensor | None:
+        r"""
+        The logits as a sum, which says how much of each comes from which encoder.
+
+        The classifier is linear, and each encoder has its place \\(P_n\\) in its input \\(h\\), that of the skip
+        connection; what mixer, Bi-LSTM and pooling make of all encoders is the rest \\(R\\):
+
+        $$z_l = \sum_n \sum_{i \in P_n} W_{li} h_i + \sum_{i \in R} W_{li} h_i + b_l$$
+
+        With a calibration every part is scaled, and the calibration's bias belongs to the last one.
+
+        Args:
+            pooler_output (`torch.Tensor` of shape `(batch_size, output_size)`): As the model returns it.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_encoders + 2, num_labels)`: The part of each encoder, of the
+            rest, and the bias, fp32; their sum are the logits. `None` for a single encoder, which decides all, and
+            without the skip connection, where no part is that of one encoder.
+        """
+        if not self.config.skip_connection or len(self.config.encoders) < 2:
+            return None
+        states, weight = pooler_output.float(), self.classifier.weight.float()
+        places = [*self.stacked_emotion.skip_places.values()]
+        places.append(slice(0, min(place.start for place in places)))
+        parts = torch.stack([states[:, place] @ weight[:, place].T for place in places], dim=1)
+        bias = self.classifier.bias.float().expand(len(states), 1, -1)
+        if self.config.calibration_scale is not None:
+            parts, bias = self._calibration(parts.device)[0] * parts, self._calibrate(bias)
+        return torch.cat([parts, bias], dim=1)
+
     def _calibrate(self, logits: torch.Tensor) -> torch.Tensor:
         if self.config.calibration_scale is None:
             return logits
+        scale, bias = self._calibration(logits.device)
+        return scale * logits.float() + bias
+
+    def _calibration(self, device: torch.device) -> torch.Tensor:
         # Read from the config at each call: a buffer that is not saved comes back from `from_pretrained` as garbage.
         values = [self.config.calibration_scale, self.config.calibration_bias]
-        scale, bias = torch.tensor(values, dtype=torch.float32, device=logits.device)
-        return scale * logits.float() + bias
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
     def emotion_pipeline(self, tokenizer: Any, **options: Any) -> Any:
         """A [`StackedEmotionPipeline`] on this model; `options` are those of any transformers pipeline."""

@@ -1,29 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline stored with the model: the emotions over their thresholds, and the words that decided."""
+"""The pipeline stored with the model: the emotions over their thresholds, and the words, with reasons if asked."""
 
 from typing import Any
 
+import numpy as np
+import torch
 from transformers import BatchEncoding, Pipeline
 
 from .configuration_stacked_emotion import decision_thresholds, label_names
 from .description_stacked_emotion import describe_emotions
+from .explanation_stacked_emotion import describe_explanation, explain_texts
 from .text_stacked_emotion import clean_surrogates
 
 
 class StackedEmotionPipeline(Pipeline):
     r"""
-    Text to emotions: only the labels at or above their thresholds, and the words that counted most.
+    Text to emotions: only the labels at or above their thresholds, and the words that got the most attention.
 
     Call options:
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of `config.thresholds`.
-        top_words (`int`, *optional*, defaults to 3): How many words to name, by their share in the decision.
+        top_words (`int`, *optional*, defaults to 3): How many words to name.
+        explain (`bool`, *optional*, defaults to `False`): Whether to say for each emotion which words and encoders
+            decided. The model is asked about each text without each of its words, at most 32 times more.
         source (`str`, *optional*): Name of a data set in `config.source_thresholds`, whose thresholds are taken.
 
     Returns, for each text, a dict with
 
     - **text** (`str`) -- The text, with U+FFFD for lone surrogates.
     - **emotions** (`list[dict]`) -- `label`, `score` (probability) and `threshold`, best first; may be empty.
-    - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share in [0, 1]); best first.
+      With `explain` each has `words`, those without which its logit falls, as those below with `fall` in place of
+      `weight`; and `parts`, of which its logit is the sum, where several encoders have parts: `encoders` (name to
+      part), `rest` (mixer and Bi-LSTM) and `bias`.
+    - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share of the attention in
+      [0, 1]); best first.
     - **unfamiliar_script** (`str`) -- Only for a text mostly in a script that the model was not trained on: its name.
 
     Example:
@@ -44,6 +53,7 @@ class StackedEmotionPipeline(Pipeline):
         threshold: float | None = None,
         top_words: int | None = None,
         source: str | None = None,
+        explain: bool | None = None,
         **tokenizer_options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         options: dict[str, Any] = {}
@@ -59,6 +69,8 @@ class StackedEmotionPipeline(Pipeline):
             if threshold is not None:
                 raise ValueError("`threshold` and `source` both name thresholds: give one of them.")
             options["thresholds"] = decision_thresholds(self.model.config, source)
+        if explain is not None:
+            options["explain"] = explain
         return tokenizer_options, {}, options
 
     def preprocess(self, inputs: str, **tokenizer_options: Any) -> dict[str, Any]:
@@ -73,7 +85,13 @@ class StackedEmotionPipeline(Pipeline):
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         context = {"text": model_inputs.pop("text"), "words": model_inputs.pop("words")}
         outputs = self.model(**BatchEncoding(model_inputs))
-        return {**context, "logits": outputs.logits, "word_attention": outputs.word_attention}
+        parts = self.model.logit_parts(outputs.pooler_output)
+        return {
+            **context,
+            "logits": outputs.logits,
+            "word_attention": outputs.word_attention,
+            "logit_parts": parts,
+        }
 
     def postprocess(
         self,
@@ -81,16 +99,31 @@ class StackedEmotionPipeline(Pipeline):
         threshold: float | None = None,
         top_words: int = 3,
         thresholds: list[float] | None = None,
+        explain: bool = False,
     ) -> dict[str, Any]:
         """The emotions and words of one text."""
         config = self.model.config
-        return describe_emotions(
+        labels, logits = label_names(config), model_outputs["logits"].float()
+        answer = describe_emotions(
             model_outputs["text"],
-            label_names(config),
-            model_outputs["logits"][0].float().sigmoid().tolist(),
+            labels,
+            logits[0].sigmoid().tolist(),
             (thresholds or decision_thresholds(config)) if threshold is None else threshold,
             model_outputs["words"],
             model_outputs["word_attention"][0].float().tolist(),
             top_words,
             config.scripts,
         )
+        if not explain:
+            return answer
+        texts, words = [model_outputs["text"]], [model_outputs["words"]]
+        (explanation,) = explain_texts(texts, words, logits.numpy(), self._logits)
+        parts = model_outputs["logit_parts"]
+        parts = None if parts is None else parts[0].numpy()
+        return describe_explanation(answer, labels, explanation, parts, list(config.encoders), top_words)
+
+    @torch.no_grad()
+    def _logits(self, texts: list[str]) -> np.ndarray:
+        inputs = self.tokenizer(texts, padding=True, return_tensors="pt")
+        logits: np.ndarray = self.model(**inputs.to(self.model.device)).logits.float().cpu().numpy()
+        return logits

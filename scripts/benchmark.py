@@ -8,6 +8,7 @@ Usage:
     python -m scripts.benchmark models [FOLDER ...] [--texts FILE] [--json OUT]
     python -m scripts.benchmark metric [--json OUT]
     python -m scripts.benchmark onnx MODEL [--texts FILE] [--num_texts N] [--json OUT]
+    python -m scripts.benchmark explanations [MODEL] [--texts FILE] [--num_texts N] [--json OUT]
     python -m scripts.benchmark labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
     python -m scripts.benchmark balanced_dataset [NUM_TWEETS ...] [--json OUT]
 
@@ -49,6 +50,9 @@ COMMANDS = {
     ),
     "metric": "All metrics of 54,263 x 28 values in the core, in scikit-learn and through `evaluate`.",
     "onnx": "Texts a second and macro-F1 of a model in torch (fp32, bf16) and in onnxruntime (fp32, int8).",
+    "explanations": (
+        "How faithful the words are that are said to have decided, by each way to find them, and how long it takes."
+    ),
     "labelling": "Tweets a second of a teacher as it labels the balanced data set, and in the stock pipeline.",
     "balanced_dataset": (
         "The stages of `scripts.build_balanced_dataset` on generated tweets, all but the teacher's forward pass."
@@ -99,6 +103,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     onnx = _add_command(commands, "onnx", "texts", "num_texts", "batch_size", "rounds")
     onnx.add_argument("model", metavar="MODEL", help="folder of a trained model")
+
+    explanations = _add_command(commands, "explanations", "texts", "num_texts", "precision")
+    explanations.add_argument(
+        "model", nargs="?", metavar="MODEL", help="folder or Hub id of a model (default: the one of this repository)"
+    )
+    explanations.set_defaults(num_texts=500)
 
     labelling = _add_command(commands, "labelling", "num_texts", "precision", "rounds")
     labelling.add_argument("teacher", metavar="TEACHER", help="folder or Hub id of the teacher")

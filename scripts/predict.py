@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Emotions of texts, with the words that decided; or predictions as a table.
+Emotions of texts, with the words that got the most attention, or with those that decided; or predictions as a table.
 
 Usage:
     python -m scripts.predict "first text" "second text"
+    python -m scripts.predict --explain "a lovely day, but I am tired"
     python -m scripts.predict --model DIR --input texts.txt --json > emotions.jsonl
     python -m scripts.predict --model DIR --input posts.csv --text_column post
     python -m scripts.predict --model DIR --input posts.csv --output predictions.csv
@@ -15,6 +16,9 @@ Without --model it is the small English one that comes with this repository, and
 and a .txt file hold one text per line; in a csv, tsv, jsonl, json or parquet file the texts are a column, which is
 found as in training. Files of any length are read as they are classified, except json arrays, parquet and compressed
 files, which are read as a whole. Several processes of `accelerate launch` share the texts; one reads and writes.
+
+--explain says for each emotion which words decided, by asking the model about the text without each of them, and how
+much of its logit comes from which encoder.
 
 --output writes the columns of the input as they are, and a column of 0 and 1 for every label in the order of the
 model, or of --labels. Columns of the input that have the name of a label keep their place and hold its predictions:
@@ -71,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
     parser.add_argument("--source", help="name of a data set that the model was trained on, for its own thresholds")
     parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
+    parser.add_argument("--explain", action="store_true", help="the words and encoders that decided, for each emotion")
     add_engine_options(parser)
     return parser
 
@@ -127,6 +132,8 @@ def _check_output(options: argparse.Namespace) -> None:
     from trainer_ext.data.prediction_tables import check_output
 
     check_output(options.output)
+    if options.explain:
+        raise InputError("--explain has no place in a table: leave --output out, and take --json for a file.")
     if options.json:
         raise InputError("--json prints, --output writes a file, such as predictions.jsonl: give one of them.")
     if options.probabilities and options.threshold is not None:
@@ -176,7 +183,7 @@ def _load(
 ) -> tuple[Classifier, dict[str, float]]:
     """The model, and the threshold of every label that is asked for, in their order."""
     model = options.model or mini_model()
-    settings |= {name: getattr(options, name) for name in ("precision", "tokens_per_batch", "source")}
+    settings |= {name: getattr(options, name) for name in ("precision", "tokens_per_batch", "source", "explain")}
     are_few = are_few and processes is None
     classifier = load_answers(model, options.device, are_few=are_few, processes=processes, **settings)
     thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True))
@@ -360,22 +367,38 @@ class _Printer:
 
         # One for one, so that the spans stay right.
         text = Text(printable(answer["text"]))
-        for rank, word in enumerate(answer["words"]):
+        emotions = answer["emotions"]
+        is_explained = bool(emotions) and "words" in emotions[0]
+        for rank, word in enumerate(emotions[0]["words"] if is_explained else answer["words"]):
             text.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
         self.console.print(text)
-        if not answer["emotions"]:
+        if not emotions:
             self.console.print("  no emotion over its threshold", style="dim")
-        width = max((len(emotion["label"]) for emotion in answer["emotions"]), default=0)
-        for emotion in answer["emotions"]:
+        width = max((len(emotion["label"]) for emotion in emotions), default=0)
+        for emotion in emotions:
             filled = round(emotion["score"] * _BAR_WIDTH)
             bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
             self.console.print(
                 Text.assemble(f"  {printable(emotion['label']):<{width}} ", (bar, "cyan"), f" {emotion['score']:.2f}")
             )
-        if answer["words"]:
+            for name, values in _reasons(emotion).items():
+                self.console.print(f"  {'':<{width}} {name}: {values}", style="dim")
+        if answer["words"] and not is_explained:
             words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in answer["words"])
             self.console.print(f"  words: {printable(words)}", style="dim")
         self.console.print()
+
+
+def _reasons(emotion: dict[str, Any]) -> dict[str, str]:
+    """The words and encoders that decided, where they are known, as lines of the terminal."""
+    reasons = {}
+    if emotion.get("words"):
+        reasons["words"] = ", ".join(f"{printable(word['word'])} {word['fall']:.2f}" for word in emotion["words"])
+    if parts := emotion.get("parts"):
+        named = sorted(parts["encoders"].items(), key=lambda part: -part[1])
+        named += [(name, parts[name]) for name in ("rest", "bias")]
+        reasons["encoders"] = ", ".join(f"{printable(name)} {part:+.2f}" for name, part in named)
+    return reasons
 
 
 if __name__ == "__main__":

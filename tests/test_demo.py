@@ -116,6 +116,27 @@ def test_analysis_is_what_the_model_says_of_each_text_alone(demo_model: EmotionM
     assert demo_model.encoders == ["bert_wp", "electra_uni", "roberta_bb"]
 
 
+def test_a_click_on_an_emotion_shows_the_words_and_encoders_that_decided(demo_model: EmotionModel) -> None:
+    text = "so happy, thank <you>"
+    (plain,), (answer,) = demo_model.analyse([text]), demo_model.analyse([text], explain=True)
+    assert plain.explanation is None
+    assert "<details" not in analysis_html(plain, demo_model.encoders)
+    (pieces, falls), parts = answer.explanation, answer.logit_parts
+    html = analysis_html(answer, demo_model.encoders)
+    page = Tags(html)
+    assert page.counts["details"] == html.count('<details name="se-why"><summary class="se-bar') == 4
+    assert page.counts["mark"] == 4 * len(pieces) + len(answer.words)
+    first = max(answer.emotions, key=lambda emotion: (emotion.is_predicted, emotion.score))
+    label = answer.emotions.index(first)
+    opened = html[html.index("<details") : html.index("</details>")] + "</details>"
+    for (start, end), fall in zip(pieces, falls[:, label].tolist(), strict=True):
+        kind = ' class="se-against"' if fall < 0 else ""
+        assert re.search(rf'<mark{kind} style="--share:[\d.]+" title="{re.escape(f"{fall:+.2f}")}">', opened)
+        assert text[start:end] in Tags(opened).text
+    for name, value in zip([*demo_model.encoders, "rest of the model", "bias"], parts[:, label].tolist(), strict=True):
+        assert f"{name} {value:+.2f}" in Tags(opened).text
+
+
 def test_batches_do_not_change_the_answers(demo_model: EmotionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     together = demo_model.analyse(CORPUS)
     monkeypatch.setattr("trainer_ext.evaluation.engine._TOKENS_ON_CPU", 300)
@@ -576,7 +597,17 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     assert contents[0] == contents[1]
     code = {name for name in contents[0] if name.endswith(".py")}
     own = {"app.py", "analysis.py", "pages.py", "text_files.py"}
-    copied = {"headers.py", "label_order.py", "languages.py", "scripts_stacked_emotion.py", "text_stacked_emotion.py"}
+    copied = {
+        "engine.py",
+        "explanation_stacked_emotion.py",
+        "headers.py",
+        "label_order.py",
+        "languages.py",
+        "length_batches.py",
+        "precision.py",
+        "scripts_stacked_emotion.py",
+        "text_stacked_emotion.py",
+    }
     assert code == own | copied
     assert set(contents[0]) - code == {"README.md", "style.css", "demo.json", "requirements.txt"}
     assert json.loads(contents[0]["demo.json"]) == {"model_id": "user/model", "model_revision": "v1.0"}

@@ -21,7 +21,7 @@ from conftest import fails
 from recipe_samples import LABELS, make_rows
 
 from scripts import predict
-from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
+from trainer_ext.evaluation.prediction import load_classifier, predict_logits, predict_probabilities
 
 if TYPE_CHECKING:
     from trained_model import Trained
@@ -123,6 +123,33 @@ def test_bars_are_as_long_as_the_scores(trained: Trained, capfd: pytest.CaptureF
         assert (bar.count("█"), len(bar)) == (round(20 * emotion["score"]), 20)
     assert lines[5].startswith(f"  words: {result['words'][0]['word']} ")
     assert "\x1b" not in "".join(lines)
+
+
+def test_explained_emotions_name_their_words_and_encoders(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
+    text = "so happy about the exam"
+    (result,) = run_json(capfd, trained, "--threshold", "0", "--explain", "--top_words", "2", text)
+    model, tokenizer = load_classifier(str(trained.folder), "cpu")
+    for emotion in result["emotions"]:
+        label = LABELS.index(emotion["label"])
+        falls = [word["fall"] for word in emotion["words"]]
+        assert len(falls) <= 2
+        assert falls == sorted(falls, reverse=True)
+        variants = [text.replace(word["word"], "") for word in emotion["words"]]
+        logits = predict_logits(model, tokenizer, [text, *variants])[:, label]
+        assert falls == pytest.approx((logits[0] - logits[1:]).tolist(), abs=0.05)
+        parts = emotion["parts"]
+        assert list(parts["encoders"]) == list(model.config.encoders)
+        assert sum([*parts["encoders"].values(), parts["rest"], parts["bias"]]) == pytest.approx(logits[0], abs=0.05)
+    assert any(emotion["words"] for emotion in result["emotions"])
+    predict.main(["--model", str(trained.folder), "--threshold", "0", "--explain", text])
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == text
+    assert sum(line.lstrip().startswith("encoders: ") for line in lines) == 4
+    words = [line for line in lines if line.lstrip().startswith("words: ")]
+    best = next(emotion["words"][0] for emotion in result["emotions"] if emotion["words"])
+    assert words[0].lstrip().startswith(f"words: {best['word']} {best['fall']:.2f}")
+    said = fails(predict.main, capfd, "--model", trained.folder, "--explain", "--output", "a.csv", text)
+    assert "--explain has no place in a table" in said
 
 
 def test_nothing_over_its_threshold_is_said(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from modeling_stacked_emotion.explanation_stacked_emotion import Explanation
 from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 from trainer_ext.evaluation.engine import Outputs, iter_chunks, iter_outputs, prepare
@@ -58,6 +59,9 @@ class Analysis(NamedTuple):
         words (`list[Word]`): In the order of the text; empty for models without words.
         is_truncated (`bool`): Whether the end was too long for the model to be read.
         unfamiliar_script (`str`, *optional*): The script of the text, if the model was not trained on it.
+        explanation ([`Explanation`], *optional*): Which words decided, if that was asked for.
+        logit_parts (`np.ndarray` of shape `(num_encoders + 2, num_labels)`, *optional*): The logits as a sum: the part
+            of each encoder, of the rest of the model, and the bias.
     """
 
     text: str
@@ -65,6 +69,8 @@ class Analysis(NamedTuple):
     words: list[Word]
     is_truncated: bool
     unfamiliar_script: str | None = None
+    explanation: Explanation | None = None
+    logit_parts: np.ndarray | None = None
 
     @property
     def predicted(self) -> list[Emotion]:
@@ -111,13 +117,17 @@ class EmotionModel:
         self.scripts = getattr(self.config, "scripts", None)
         self.encoders = list(getattr(self.config, "encoders", None) or [])
 
-    def analyse(self, texts: Sequence[str], report: Callable[[int, int], object] | None = None) -> list[Analysis]:
+    def analyse(
+        self, texts: Sequence[str], report: Callable[[int, int], object] | None = None, *, explain: bool = False
+    ) -> list[Analysis]:
         """
         Classify texts.
 
         Args:
             texts (`Sequence[str]`): Any number.
             report (`Callable[[int, int], object]`, *optional*): Told after each batch how many of how many are done.
+            explain (`bool`, *optional*, defaults to `False`): Whether to find the words that decided, which takes up
+                to 32 times as long.
 
         Returns:
             `list[Analysis]`: One per text, in their order.
@@ -130,7 +140,8 @@ class EmotionModel:
             if report is not None:
                 report(num_done, len(texts))
 
-        outputs = iter_outputs(self.model, self.tokenizer, iter_chunks(texts), precision=self.precision, report=count)
+        options: dict[str, Any] = {"precision": self.precision, "report": count, "explain": explain}
+        outputs = iter_outputs(self.model, self.tokenizer, iter_chunks(texts), **options)
         return [analysis for chunk in outputs for analysis in self._analyses(chunk)]
 
     def _analyses(self, outputs: Outputs) -> list[Analysis]:
@@ -142,14 +153,18 @@ class EmotionModel:
                 _words(spans, shares.tolist(), weights.tolist()),
                 is_truncated,
                 unfamiliar_script(text, self.scripts),
+                explanation,
+                parts,
             )
-            for text, scores, spans, shares, weights, is_truncated in zip(
+            for text, scores, spans, shares, weights, is_truncated, parts, explanation in zip(
                 outputs.texts,
                 probabilities,
                 outputs.words,
                 outputs.word_attention,
                 outputs.encoder_weights,
                 outputs.is_truncated,
+                outputs.logit_parts,
+                outputs.explanations or [None] * len(outputs.texts),
                 strict=True,
             )
         ]

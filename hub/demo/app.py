@@ -85,7 +85,7 @@ def build(model: EmotionModel) -> gr.Blocks:
 
     def show(text: str) -> str:
         try:
-            return analysis_html(model.analyse([check_text(text)])[0], model.encoders)
+            return analysis_html(model.analyse([check_text(text)], explain=True)[0], model.encoders)
         except InputError as error:
             return message_html(str(error))
 

@@ -28,16 +28,21 @@ def message_html(message: str) -> str:
 
 def analysis_html(analysis: Analysis, encoders: Sequence[str]) -> str:
     """Everything about one text: its emotions, its words and the weight of each encoder for each word."""
-    return _emotions_html(analysis) + _words_html(analysis) + _encoder_weights_html(analysis, encoders)
+    return _emotions_html(analysis, encoders) + _words_html(analysis) + _encoder_weights_html(analysis, encoders)
 
 
-def _emotions_html(analysis: Analysis) -> str:
+def _emotions_html(analysis: Analysis, encoders: Sequence[str]) -> str:
     predicted = analysis.predicted
     others = sorted((emotion for emotion in analysis.emotions if not emotion.is_predicted), key=lambda e: -e.score)
     names = ", ".join(f"<b>{escape(emotion.label)}</b>" for emotion in predicted)
     num_others = max(_NUM_SHOWN - len(predicted), 0)
     rest = others[num_others:]
     more = f'<details><summary>{len(rest)} more labels</summary><ul class="se-bars">{_bars(rest)}</ul></details>'
+    shown, click = [*predicted, *others[:num_others]], ""
+    bars = _bars(shown)
+    if analysis.explanation is not None and analysis.explanation.pieces:
+        bars = _explained_bars(shown, analysis, encoders)
+        click = " A click on a label shows the words that decided."
     note = ""
     if analysis.unfamiliar_script:
         script = escape(analysis.unfamiliar_script)
@@ -45,23 +50,73 @@ def _emotions_html(analysis: Analysis) -> str:
         note = f'<p class="se-note">{note}</p>'
     return (
         f'<section><p class="se-verdict" role="status">{names or "No emotion reaches its threshold."}</p>{note}'
-        f'<ul class="se-bars">{_bars([*predicted, *others[:num_others]])}</ul>{more if rest else ""}'
+        f'<ul class="se-bars">{bars}</ul>{more if rest else ""}'
         '<p class="se-note"><span class="se-key"></span> The line in a bar is the label’s threshold: '
-        "a label whose probability reaches it is predicted.</p></section>"
+        f"a label whose probability reaches it is predicted.{click}</p></section>"
     )
 
 
 def _bars(emotions: Iterable[Emotion]) -> str:
-    return "".join(
-        f'<li class="se-bar{" se-over" if emotion.is_predicted else ""}"><span dir="auto">{escape(emotion.label)}'
-        f'</span><span class="se-track" title="probability {emotion.score:.3f}, threshold {emotion.threshold:.3f}">'
+    return "".join(f'<li class="{_bar_class(emotion)}">{_bar(emotion)}</li>' for emotion in emotions)
+
+
+def _bar_class(emotion: Emotion) -> str:
+    return "se-bar se-over" if emotion.is_predicted else "se-bar"
+
+
+def _bar(emotion: Emotion) -> str:
+    return (
+        f'<span dir="auto">{escape(emotion.label)}</span>'
+        f'<span class="se-track" title="probability {emotion.score:.3f}, threshold {emotion.threshold:.3f}">'
         f'<span class="se-fill" style="width:{emotion.score:.2%}"></span>'
         f'<span class="se-limit" style="left:{emotion.threshold:.2%}"></span></span>'
         f"<span>{percent(emotion.score)}"
         f'<span class="se-hidden">, threshold {percent(emotion.threshold)}'
-        f"{', predicted' if emotion.is_predicted else ''}</span></span></li>"
+        f"{', predicted' if emotion.is_predicted else ''}</span></span>"
+    )
+
+
+def _explained_bars(emotions: Iterable[Emotion], analysis: Analysis, encoders: Sequence[str]) -> str:
+    """Bars that open on a click and say why; one at a time."""
+    return "".join(
+        f'<li><details name="se-why"><summary class="{_bar_class(emotion)}">{_bar(emotion)}</summary>'
+        f"{_why_html(analysis, emotion, encoders)}</details></li>"
         for emotion in emotions
     )
+
+
+def _why_html(analysis: Analysis, emotion: Emotion, encoders: Sequence[str]) -> str:
+    """The text with the words for and against an emotion, and the parts of its logit."""
+    assert analysis.explanation is not None
+    label, (pieces, falls) = analysis.emotions.index(emotion), analysis.explanation
+    own = falls[:, label]
+    highest = float(np.abs(own).max(initial=0.0)) or 1.0
+    marks = [
+        (start, end, fall / highest, f"{fall:+.2f}") for (start, end), fall in zip(pieces, own.tolist(), strict=True)
+    ]
+    parts = ""
+    if analysis.logit_parts is not None:
+        names = [*(f"<bdi>{escape(name)}</bdi>" for name in encoders), "rest of the model", "bias"]
+        values = zip(names, analysis.logit_parts[:, label].tolist(), strict=True)
+        parts = f" Its logit is the sum of {', '.join(f'{name} {value:+.2f}' for name, value in values)}."
+    return (
+        f'<p class="se-why" dir="auto">{_marked(analysis.text, marks)}</p>'
+        f'<p class="se-note">For <b dir="auto">{escape(emotion.label)}</b>, and in the other colour against it: the '
+        f"stronger the colour, the more its logit changes without the word.{parts}</p>"
+    )
+
+
+def _marked(text: str, marks: Iterable[tuple[int, int, float, str]]) -> str:
+    """The text with marks: start, end, strength of the colour (the other one below 0), and a title."""
+    pieces, end = [], 0
+    for start, stop, share, title in marks:
+        kind = ' class="se-against"' if share < 0 else ""
+        pieces.append(escape(text[end:start]))
+        pieces.append(
+            f'<mark{kind} style="--share:{abs(share):.3f}" title="{title}">{escape(text[start:stop])}</mark>'
+        )
+        end = stop
+    return "".join([*pieces, escape(text[end:])])
 
 
 def percent(share: float) -> str:
@@ -80,18 +135,17 @@ def _words_html(analysis: Analysis) -> str:
         note = "Every word counted the same."
     if analysis.is_truncated:
         note += " The end of the text is too long for this model and was not read."
-    pieces, end = [], 0
-    for word in analysis.words:
-        share = 0.0 if is_even else word.attention / highest
-        pieces.append(escape(analysis.text[end : word.start]))
-        pieces.append(
-            f'<mark style="--share:{share:.3f}" title="{percent(word.attention)} of the attention">'
-            f"{escape(analysis.text[word.start : word.end])}</mark>"
+    marks = [
+        (
+            word.start,
+            word.end,
+            0.0 if is_even else word.attention / highest,
+            f"{percent(word.attention)} of the attention",
         )
-        end = word.end
-    pieces.append(escape(analysis.text[end:]))
+        for word in analysis.words
+    ]
     return (
-        f'<section><h2>Words that counted</h2><p class="se-text" dir="auto">{"".join(pieces)}</p>'
+        f'<section><h2>Words that counted</h2><p class="se-text" dir="auto">{_marked(analysis.text, marks)}</p>'
         f'<p class="se-note">{note}</p></section>'
     )
 

@@ -36,6 +36,7 @@ def load_answers(
     precision: str = "auto",
     top_words: int = 3,
     source: str | None = None,
+    explain: bool = False,
     **options: Any,
 ) -> Classifier:
     """
@@ -49,16 +50,19 @@ def load_answers(
             graph is one in fp32.
         top_words (`int`, *optional*, defaults to 3): How many words to name.
         source (`str`, *optional*): Name of a data set, for its thresholds.
+        explain (`bool`, *optional*, defaults to `False`): Whether answers say which words and encoders decided, as of
+            [`~modeling_stacked_emotion.explanation_stacked_emotion.describe_explanation`]; torch answers then.
         options: `tokens_per_batch`, `report` and `processes`, where torch is to answer, as of
             [`~trainer_ext.evaluation.prediction.iter_predictions`].
 
     Raises:
         `InputError`: If the model or the device cannot be used.
     """
-    may_be_quick = are_few and device is None and precision in ("auto", "fp32")
+    may_be_quick = are_few and not explain and device is None and precision in ("auto", "fp32")
     quick = quick_classifier(model) if may_be_quick else None
     if quick is None:
-        return _load_torch(model, device, precision, top_words, source, options)
+        options |= {"precision": precision, "explain": explain}
+        return _load_torch(model, device, top_words, source, options)
     labels, thresholds = quick.labels, quick.thresholds
     if source is not None:
         if source not in quick.source_thresholds:
@@ -76,12 +80,13 @@ def load_answers(
 
 
 def _load_torch(
-    name: str, device: str | None, precision: str, top_words: int, source: str | None, options: dict[str, Any]
+    name: str, device: str | None, top_words: int, source: str | None, options: dict[str, Any]
 ) -> Classifier:
     import transformers
 
     from modeling_stacked_emotion import decision_thresholds, label_names
     from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
+    from modeling_stacked_emotion.explanation_stacked_emotion import describe_explanation
     from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
     from trainer_ext.evaluation.prediction import find_device, iter_predictions, load_classifier
 
@@ -90,12 +95,16 @@ def _load_torch(
     with reading(f"--model {name} cannot be loaded"):
         model, tokenizer = load_classifier(name, usable)
     labels, scripts = label_names(model.config), getattr(model.config, "scripts", None)
+    encoders = list(getattr(model.config, "encoders", None) or ())
 
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
         cleaned = map(clean_surrogates, texts)
-        predictions = iter_predictions(model, tokenizer, cleaned, precision=precision, **options)
-        for text, _, scores, words, shares in predictions:
-            yield describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
+        predictions = iter_predictions(model, tokenizer, cleaned, **options)
+        for text, _, scores, words, shares, parts, explanation in predictions:
+            answer = describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
+            if explanation is not None:
+                answer = describe_explanation(answer, labels, explanation, parts, encoders, top_words)
+            yield answer
 
     with reading():
         thresholds = decision_thresholds(model.config, source)

@@ -18,6 +18,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from modeling_stacked_emotion.explanation_stacked_emotion import MAX_PIECES, Explanation, explain_texts
+from modeling_stacked_emotion.text_stacked_emotion import split_words
+
 from ..data.length_batches import length_batches
 from ..precision import DTYPES, named_precision
 
@@ -42,6 +45,9 @@ class Outputs(NamedTuple):
         encoder_weights (`list[np.ndarray]`): For each text how much each encoder counts for each word,
             `(num_words, num_encoders)`; `num_encoders` is 0 for models without a meta-learner.
         is_truncated (`list[bool]`): Which texts were cut; nothing is known of it for models without words.
+        logit_parts (`list[np.ndarray | None]`): For each text its logits as a sum, `(num_encoders + 2, num_labels)`,
+            as of [`StackedEmotionForSequenceClassification.logit_parts`].
+        explanations (`list[Explanation]`): Which words of each text decided, if that was asked for; none otherwise.
     """
 
     texts: list[str]
@@ -50,6 +56,8 @@ class Outputs(NamedTuple):
     word_attention: list[np.ndarray]
     encoder_weights: list[np.ndarray]
     is_truncated: list[bool]
+    logit_parts: list[np.ndarray | None]
+    explanations: list[Explanation]
 
 
 class _Tokenized(NamedTuple):
@@ -131,6 +139,7 @@ def iter_outputs(
     precision: str = "auto",
     tokens_per_batch: int | None = None,
     report: _Report | None = None,
+    explain: bool = False,
 ) -> Iterator[Outputs]:
     """
     Let a model answer chunks of texts.
@@ -146,6 +155,8 @@ def iter_outputs(
         tokens_per_batch (`int`, *optional*): Tokens of a forward pass, those of all encoders and padding included; a
             text that has more is a batch by itself. By default 4,096 on the CPU and 32,768 elsewhere.
         report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
+        explain (`bool`, *optional*, defaults to `False`): Whether the model is asked about each text without each of
+            its words, too, or without each of 32 runs of them; `report` is then told of texts that are explained.
 
     Yields:
         [`Outputs`]: One per chunk.
@@ -171,7 +182,10 @@ def iter_outputs(
                 following = begin()
             except Exception as error:
                 following, failure = None, error
-            yield _compute(prepared, present.result(), report)
+            outputs = _compute(prepared, present.result(), None if explain else report)
+            if explain:
+                outputs = _explained(prepared, tokenizer, outputs, tokens_per_batch, report)
+            yield outputs
             present = following
     if failure is not None:
         raise failure
@@ -218,6 +232,7 @@ def _compute(model: PreTrainedModel, chunk: _Tokenized, report: _Report | None) 
     logits = np.zeros((len(chunk.texts), model.config.num_labels), dtype=np.float32)
     attention = [np.zeros(0, dtype=np.float32)] * len(chunk.texts)
     weights = [np.zeros((0, 0), dtype=np.float32)] * len(chunk.texts)
+    parts: list[np.ndarray | None] = [None] * len(chunk.texts)
     for rows, inputs in chunk.batches:
         outputs = model(**{key: values.to(model.device) for key, values in inputs.items()})
         logits[rows] = outputs.logits.float().cpu().numpy()
@@ -225,9 +240,41 @@ def _compute(model: PreTrainedModel, chunk: _Tokenized, report: _Report | None) 
             if (values := getattr(outputs, name, None)) is not None:
                 for row, value in zip(rows, values.float().cpu().numpy(), strict=True):
                     found[row] = _of_words(value, len(chunk.words[row]))
+        if hasattr(model, "logit_parts") and (values := model.logit_parts(outputs.pooler_output)) is not None:
+            for row, value in zip(rows, values.cpu().numpy(), strict=True):
+                parts[row] = value
         if report is not None:
             report(len(rows))
-    return Outputs(chunk.texts, logits, chunk.words, attention, weights, chunk.is_truncated)
+    return Outputs(chunk.texts, logits, chunk.words, attention, weights, chunk.is_truncated, parts, [])
+
+
+def _explained(
+    model: PreTrainedModel, tokenizer: Any, outputs: Outputs, tokens_per_batch: int, report: _Report | None
+) -> Outputs:
+    """The outputs with their explanations."""
+
+    def answer(texts: list[str]) -> np.ndarray:
+        return _compute(model, _tokenize(tokenizer, texts, tokens_per_batch), None).logits
+
+    words = outputs.words if hasattr(tokenizer, "tokenizers") else _read_words(tokenizer, outputs.texts)
+    explanations: list[Explanation] = []
+    step = TEXTS_PER_CHUNK // MAX_PIECES
+    for start in range(0, len(words), step):
+        rows = slice(start, start + step)
+        explanations += explain_texts(outputs.texts[rows], words[rows], outputs.logits[rows], answer)
+        if report is not None:
+            report(len(words[rows]))
+    return outputs._replace(explanations=explanations)
+
+
+def _read_words(tokenizer: Any, texts: list[str]) -> list[list[tuple[int, int]]]:
+    """The words of each text up to the last token that a tokenizer of transformers keeps."""
+    words = [split_words(text) for text in texts]
+    if not texts or not tokenizer.is_fast:
+        return words
+    offsets = tokenizer(texts, truncation=True, return_offsets_mapping=True)["offset_mapping"]
+    ends = [max((end for _, end in spans), default=0) for spans in offsets]
+    return [[span for span in spans if span[0] < end] for spans, end in zip(words, ends, strict=True)]
 
 
 def _of_words(values: np.ndarray, num_words: int) -> np.ndarray:

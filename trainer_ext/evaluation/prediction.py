@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from modeling_stacked_emotion.explanation_stacked_emotion import Explanation
+
 from ..errors import InputError, reading
 from ..loading import check_tokenizer, load_config, load_model, load_tokenizer
 from .calibration import calibrated_probabilities
@@ -27,6 +29,9 @@ class Prediction(NamedTuple):
         probabilities (`np.ndarray` of shape `(num_labels,)`): Their sigmoid, fp32.
         words (`list[tuple[int, int]]`): Character spans of the words; empty for models without words.
         word_attention (`list[float]`): Share of each word in the decision; empty for models without words.
+        logit_parts (`np.ndarray` of shape `(num_encoders + 2, num_labels)`, *optional*): The logits as a sum, as of
+            [`StackedEmotionForSequenceClassification.logit_parts`].
+        explanation ([`Explanation`], *optional*): Which words decided, if that was asked for.
     """
 
     text: str
@@ -34,6 +39,8 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray
     words: list[tuple[int, int]]
     word_attention: list[float]
+    logit_parts: np.ndarray | None
+    explanation: Explanation | None
 
 
 class SplitOutputs(NamedTuple):
@@ -59,6 +66,7 @@ def iter_predictions(
     tokens_per_batch: int | None = None,
     report: Callable[[int], object] | None = None,
     processes: Processes | None = None,
+    explain: bool = False,
 ) -> Iterator[Prediction]:
     """
     Classify texts one chunk at a time.
@@ -70,16 +78,18 @@ def iter_predictions(
         precision, tokens_per_batch, report: As of [`~trainer_ext.evaluation.engine.iter_outputs`].
         processes ([`Processes`], *optional*): Those that share the texts of the main one, each with the model and the
             same arguments; the others have no texts of their own, and no results.
+        explain (`bool`, *optional*, defaults to `False`): As of [`~trainer_ext.evaluation.engine.iter_outputs`].
 
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
     """
     options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "report": report}
-    for chunk in _outputs(model, tokenizer, texts, processes, **options):
+    for chunk in _outputs(model, tokenizer, texts, processes, explain=explain, **options):
         probabilities = calibrated_probabilities(chunk.logits, None)
-        rows = zip(chunk.texts, chunk.logits, probabilities, chunk.words, chunk.word_attention, strict=True)
-        for text, logits, scores, words, attention in rows:
-            yield Prediction(text, logits, scores, words, attention.tolist())
+        shares = (attention.tolist() for attention in chunk.word_attention)
+        explanations = chunk.explanations or [None] * len(chunk.texts)
+        columns = (chunk.texts, chunk.logits, probabilities, chunk.words, shares, chunk.logit_parts, explanations)
+        yield from map(Prediction, *columns)
 
 
 def predict_outputs(
