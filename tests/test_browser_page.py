@@ -71,6 +71,7 @@ OpenPage = Callable[..., Page]
 def open_page(browser: Any) -> Iterator[OpenPage]:
     """Opens a Space; at the end nothing may have gone wrong in the console, or have been asked of another host."""
     complaints: list[str] = []
+    asked: list[str] = []
     pages: list[Page] = []
 
     def opened(url: str, viewport: dict[str, int] = DESKTOP, scheme: str = "light") -> Page:
@@ -80,6 +81,7 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         page.context.on("request", lambda request: complaints.extend(leaving(request.url, url)))
+        page.context.on("request", lambda request: asked.append(request.url))
         page.goto(url)
         page.wait_for_selector("#loading", state="hidden")
         pages.append(page)
@@ -89,6 +91,8 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     for page in pages:
         page.close()
     assert complaints == []
+    # Those of the worker are seen, too.
+    assert any(url.endswith("/model/model.safetensors") for url in asked)
 
 
 def leaving(url: str, home: str) -> list[str]:
@@ -122,22 +126,18 @@ def classifier_of(folder: Path) -> OnnxClassifier:
 
 
 def assert_same_answers(page: Page, classifier: OnnxClassifier, texts: list[str]) -> None:
-    for start in range(0, len(texts), 50):
-        part = texts[start : start + 50]
-        for text, found in zip(part, page.evaluate(ANSWERS, part), strict=True):
-            text = classifier.clean(text)
-            tokens, (words,) = classifier.tokenize([text])
-            assert found["words"] == [list(span) for span in words], ascii(text)
-            for name, row in found["rows"].items():
-                # One token of padding stands where there is none.
-                num_tokens = int(tokens[f"{name}_attention_mask"].sum())
-                assert row["ids"] == tokens[f"{name}_input_ids"][0, :num_tokens].tolist(), ascii(text)
-                assert row["wordIds"] == tokens[f"{name}_word_ids"][0, :num_tokens].tolist(), ascii(text)
-            scores = {
-                emotion["label"]: emotion["score"] for emotion in classifier([text], threshold=0.0)[0]["emotions"]
-            }
-            expected = [scores[label] for label in classifier.labels]
-            np.testing.assert_allclose(found["scores"], expected, atol=1e-4, rtol=0, err_msg=ascii(text))
+    for text, found in zip(texts, page.evaluate(ANSWERS, texts), strict=True):
+        text = classifier.clean(text)
+        tokens, (words,) = classifier.tokenize([text])
+        assert found["words"] == [list(span) for span in words], ascii(text)
+        for name, row in found["rows"].items():
+            # One token of padding stands where there is none.
+            num_tokens = int(tokens[f"{name}_attention_mask"].sum())
+            assert row["ids"] == tokens[f"{name}_input_ids"][0, :num_tokens].tolist(), ascii(text)
+            assert row["wordIds"] == tokens[f"{name}_word_ids"][0, :num_tokens].tolist(), ascii(text)
+        scores = {emotion["label"]: emotion["score"] for emotion in classifier([text], threshold=0.0)[0]["emotions"]}
+        expected = [scores[label] for label in classifier.labels]
+        np.testing.assert_allclose(found["scores"], expected, atol=1e-4, rtol=0, err_msg=ascii(text))
 
 
 def test_hard_texts_get_the_answers_of_python(open_page: OpenPage, space_url: str) -> None:

@@ -91,7 +91,7 @@ def stage_browser(
     }
     write_file(folder / "tables.json", json.dumps(tables))
     loaded = (_WASM, "tables.json", f"model/{GRAPH_FILE}", *(f"model/{name}" for name in names))
-    space = {
+    space: dict[str, Any] = {
         "model_id": model_id,
         "examples": _examples(config.get("languages")),
         "files": {name: (folder / name).stat().st_size for name in loaded},
