@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import regex
 
 # Those in everyday use today (UAX #31, tables 5 and 7), the most frequent first; the rest is `Other`.
-_NAMES = (
+SCRIPT_NAMES = (
     *("Latin", "Arabic", "Cyrillic", "Han", "Hangul", "Hiragana", "Katakana", "Devanagari", "Bengali", "Ethiopic"),
     *("Greek", "Hebrew", "Thai", "Tamil", "Telugu", "Gujarati", "Gurmukhi", "Kannada", "Malayalam", "Oriya"),
     *("Sinhala", "Khmer", "Lao", "Myanmar", "Tibetan", "Armenian", "Georgian", "Thaana", "Bopomofo", "Adlam"),
@@ -19,7 +19,7 @@ _NAMES = (
 OTHER = "Other"
 # European digits, punctuation, emoji and most combining marks are of no script of their own.
 _SHARED = r"\p{Script=Common}\p{Script=Inherited}\p{Script=Unknown}"
-_SCRIPTS = "|".join([*(rf"(?P<{name}>\p{{Script={name}}}+)" for name in _NAMES), rf"(?P<{OTHER}>[^{_SHARED}])"])
+_SCRIPTS = "|".join([*(rf"(?P<{name}>\p{{Script={name}}}+)" for name in SCRIPT_NAMES), rf"(?P<{OTHER}>[^{_SHARED}])"])
 # With the end of the text, which shared characters may come before: no search begins anew at each of them.
 _RUN = regex.compile(rf"[{_SHARED}]*+(?:{_SCRIPTS}|\Z)", regex.VERSION1)
 _MIN_SHARE = 0.01

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Stage, validate and publish a model, a data set, the metric or the demo on the Hub.
+Stage, validate and publish a model, a data set, the metric, the demo or the page of a model on the Hub.
 
 Usage:
     python -m scripts.push_to_hub model --model DIR --repo_id USER/NAME [--sibling DIR]
     python -m scripts.push_to_hub dataset --dataset DIR --repo_id USER/NAME
     python -m scripts.push_to_hub metric --repo_id USER/multilabel_emotion
     python -m scripts.push_to_hub demo --model_id USER/NAME --repo_id USER/NAME-demo
+    python -m scripts.push_to_hub browser --model DIR --model_id USER/NAME --repo_id USER/NAME-browser
     python -m scripts.push_to_hub all --model DIR --dataset DIR --namespace USER
 
 One commit per repository makes it equal to the staged folder; an equal one gets none. New repositories are private.
@@ -54,26 +55,31 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser; it imports nothing heavy."""
     parser = command_parser("push_to_hub", __doc__)
     common = _common_options()
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{model,dataset,metric,demo,all}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{model,dataset,metric,demo,browser,all}")
     helps = {
         "model": "a trained folder",
         "dataset": "a folder that scripts.build_balanced_dataset left",
         "metric": "the metric for `evaluate`, a Space",
         "demo": "the Gradio Space of a model",
-        "all": "all four, tied together in a collection",
+        "browser": "the static Space that runs a model in the visitor's browser",
+        "all": "all five, tied together in a collection",
     }
     made = {name: commands.add_parser(name, help=text, parents=[common]) for name, text in helps.items()}
-    for name in ("model", "dataset", "metric", "demo"):
+    for name in ("model", "dataset", "metric", "demo", "browser"):
         made[name].add_argument("--repo_id", required=True, metavar="USER/NAME", help="the repository")
     for name in ("model", "all"):
         _add_model_options(made[name])
     for name in ("dataset", "all"):
         made[name].add_argument("--dataset", required=True, type=Path, metavar="DIR", help="folder of the data set")
-    made["demo"].add_argument("--model_id", required=True, metavar="USER/NAME", help="the model on the Hub")
-    made["demo"].add_argument("--model_revision", help="its commit, tag or branch (default: main)")
+    made["browser"].add_argument("--model", required=True, type=Path, metavar="DIR", help="folder of the model")
+    for name in ("demo", "browser"):
+        made[name].add_argument("--model_id", required=True, metavar="USER/NAME", help="the model on the Hub")
+        made[name].add_argument("--model_revision", help="its commit, tag or branch (default: main)")
     made["all"].add_argument("--namespace", required=True, metavar="USER", help="user or organisation")
     made["all"].add_argument(
-        "--name", default="stacked-emotion", help="the model; the demo's ends in -demo (default: stacked-emotion)"
+        "--name",
+        default="stacked-emotion",
+        help="the model; the Spaces' end in -demo and -browser (default: stacked-emotion)",
     )
     made["all"].add_argument("--collection", default="Stacked emotion", help="its title (default: Stacked emotion)")
     return parser
@@ -124,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> list[Published]:
     jobs = _jobs(options)
     for job in jobs:
         check_repo_id("repo_id", job.repo_id)
-    if options.command == "demo":
+    if options.command in ("demo", "browser"):
         check_repo_id("model_id", options.model_id)
     with nullcontext(options.staging_dir) if options.dry_run else TemporaryDirectory() as root:
         folders = {Path(root) / job.folder_name: job for job in jobs}
@@ -142,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> list[Published]:
 
 
 def _jobs(options: argparse.Namespace) -> list[_Job]:
+    from hub.browser.staging import browser_problem, stage_browser
     from hub.dataset.staging import stage_dataset
     from hub.demo.staging import stage_demo
     from hub.metric.staging import stage_metric
@@ -152,21 +159,28 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         return [_Job("dataset", options.repo_id, partial(stage_dataset, options.dataset))]
     if options.command == "metric":
         return [_Job("metric", options.repo_id, stage_metric)]
-    if options.command == "demo":
+    if options.command in ("demo", "browser"):
         model = {"model_id": options.model_id, "model_revision": options.model_revision}
-        return [_Job("demo", options.repo_id, partial(stage_demo, **model))]
+        stage = stage_demo if options.command == "demo" else partial(stage_browser, options.model)
+        return [_Job(options.command, options.repo_id, partial(stage, **model))]
     model_id = f"{options.namespace}/{options.name}"
     model = {"model_id": model_id, "model_revision": options.tag or options.revision}
     dataset_id = f"{options.namespace}/{options.dataset.resolve().name}"
+    pages = []
+    if problem := browser_problem(options.model):
+        print(f"Without a page for the browser: {problem}")
+    else:
+        pages.append(_Job("browser", f"{model_id}-browser", partial(stage_browser, options.model, **model)))
     return [
         _Job("metric", f"{options.namespace}/multilabel_emotion", stage_metric),
         _Job("dataset", dataset_id, partial(stage_dataset, options.dataset)),
-        *_model_jobs(model_id, options),
+        *_model_jobs(model_id, options, page=pages[0].repo_id if pages else None),
         _Job("demo", f"{model_id}-demo", partial(stage_demo, **model)),
+        *pages,
     ]
 
 
-def _model_jobs(repo_id: str, options: argparse.Namespace) -> list[_Job]:
+def _model_jobs(repo_id: str, options: argparse.Namespace, page: str | None = None) -> list[_Job]:
     from hub.model.staging import stage_model
 
     encoders = dict(entry.partition("=")[::2] for entry in options.encoder)
@@ -180,7 +194,7 @@ def _model_jobs(repo_id: str, options: argparse.Namespace) -> list[_Job]:
         license=options.license,
         dataset=options.trained_on,
     )
-    jobs = [_Job("model", repo_id, partial(stage, options.model, encoders=encoders))]
+    jobs = [_Job("model", repo_id, partial(stage, options.model, encoders=encoders, page=page))]
     if options.sibling:
         jobs.append(_Job("model", f"{repo_id}-distilled", partial(stage, options.sibling), "sibling"))
     return jobs

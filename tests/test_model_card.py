@@ -485,3 +485,9 @@ def test_card_has_the_data_sets_the_agreement_and_the_warnings() -> None:
     assert "Trained on 2 data sets together." in body
     assert "Krippendorff's alpha: joy 0.26." in body
     assert body.partition("## Limits")[2].startswith("\n\n- It went wrong.\n- It was made")
+
+
+def test_page_for_the_browser_is_linked_to() -> None:
+    link = "[In your browser](https://huggingface.co/spaces/user/repo-browser)"
+    assert link in card(page="user/repo-browser", **PUBLISHED)[1]
+    assert "In your browser" not in card(**PUBLISHED)[1]

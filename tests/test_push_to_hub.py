@@ -51,6 +51,7 @@ class Played:
         self.calls: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.languages = ["en"]
+        self.browser_problem: str | None = None
         self.validated: list[tuple[str, str]] = []
 
     @contextmanager
@@ -86,6 +87,10 @@ def played(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
         "hub.dataset.staging": {"stage_dataset": lambda *a, **k: play.stage_from("dataset", *a, **k)},
         "hub.metric.staging": {"stage_metric": lambda *a, **k: play.stage("metric", *a, **k)},
         "hub.demo.staging": {"stage_demo": lambda *a, **k: play.stage("demo", *a, **k)},
+        "hub.browser.staging": {
+            "stage_browser": lambda *a, **k: play.stage_from("browser", *a, **k),
+            "browser_problem": lambda source: play.browser_problem,
+        },
     }
     for name, functions in modules.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**functions))
@@ -126,7 +131,7 @@ def test_what_a_model_is_staged_with(played: Played) -> None:
     common = {"kind": "model", "revision": "v1", "onnx": True, "language": ["ar", "en"], "license": "mit"}
     common |= {"dataset": "user/data"}
     assert played.calls == [
-        {**common, "source": "trained", "repo_id": "user/repo", "encoders": {"a": "x/y", "b": "z"}},
+        {**common, "source": "trained", "repo_id": "user/repo", "encoders": {"a": "x/y", "b": "z"}, "page": None},
         {**common, "source": "small", "repo_id": "user/repo-distilled"},
     ]
 
@@ -171,6 +176,11 @@ def test_a_wrong_encoder(played: Played, capsys: pytest.CaptureFixture[str]) -> 
             "space",
             {"model_id": "user/model", "model_revision": "v1"},
         ),
+        (
+            ["browser", "--model", "trained", "--model_id", "user/model"],
+            "space",
+            {"source": "trained", "model_id": "user/model", "model_revision": None},
+        ),
     ],
 )
 def test_the_other_kinds(
@@ -191,6 +201,7 @@ def test_all_are_tied_together(hub: HubServer, played: Played) -> None:
         ("user/stacked-emotion", "model"): "model",
         ("user/stacked-emotion-distilled", "model"): "model",
         ("user/stacked-emotion-demo", "space"): "demo",
+        ("user/stacked-emotion-browser", "space"): "browser",
     }
     assert [(done.plan.repo_id, done.plan.repo_type) for done in published] == list(expected)
     for (repo_id, repo_type), kind in expected.items():
@@ -198,11 +209,26 @@ def test_all_are_tied_together(hub: HubServer, played: Played) -> None:
         assert repo.files()["kind.txt"].decode() == f"{kind} {repo_id}"
         assert repo.refs["refs/tags/v1.0.0"] == repo.head.oid
     assert played.validated == [(kind, repo_id) for (repo_id, _), kind in expected.items()]
-    assert played.calls[-1]["model_id"] == "user/stacked-emotion"
-    assert played.calls[-1]["model_revision"] == "v1.0.0"
+    for call in played.calls[-2:]:
+        assert call["model_id"] == "user/stacked-emotion"
+        assert call["model_revision"] == "v1.0.0"
+    assert [call.get("page") for call in played.calls if call["kind"] == "model"] == [
+        "user/stacked-emotion-browser",
+        None,
+    ]
     (collection,) = hub.collections.values()
     assert collection["title"] == "Stacked emotion"
     assert [(item["id"], item["type"]) for item in collection["items"]] == list(expected)
+
+
+def test_a_model_that_runs_in_no_browser_gets_no_page(
+    hub: HubServer, played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played.browser_problem = "trained cannot run in a browser: its encoder 'words' has no fast tokenizer."
+    assert len(push_to_hub.main(ALL)) == 4
+    assert f"Without a page for the browser: {played.browser_problem}" in capsys.readouterr().out
+    assert {call["kind"] for call in played.calls} == {"metric", "dataset", "model", "demo"}
+    assert all(call.get("page") is None for call in played.calls)
 
 
 def test_nothing_is_published_when_one_is_not_valid(
@@ -214,8 +240,11 @@ def test_nothing_is_published_when_one_is_not_valid(
         push_to_hub.main(ALL)
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines() == [
-        *(f"{kind}: README.md: `$name` is not filled in" for kind in ("metric", "dataset", "model", "demo")),
-        "error: 4 problems in the staged folders, nothing was published; mend them first.",
+        *(
+            f"{kind}: README.md: `$name` is not filled in"
+            for kind in ("metric", "dataset", "model", "demo", "browser")
+        ),
+        "error: 5 problems in the staged folders, nothing was published; mend them first.",
     ]
     assert not hub.requests
 
@@ -258,7 +287,13 @@ class TestDryRun:
         push_to_hub.main([*ALL, "--dry_run", "--staging_dir", "here", "--public"])
         printed = capsys.readouterr().out
         assert "dataset user/balanced, branch main: a new public repository" in printed
-        assert sorted(path.name for path in Path("here").iterdir()) == ["dataset", "demo", "metric", "model"]
+        assert sorted(path.name for path in Path("here").iterdir()) == [
+            "browser",
+            "dataset",
+            "demo",
+            "metric",
+            "model",
+        ]
         assert "becomes visible" not in printed
         assert not hub.repos
         assert not hub.collections
@@ -321,8 +356,8 @@ class TestFaults:
 
         published = push_to_hub.main(ALL)
 
-        assert len(published) == 4
-        assert [done.plan.is_empty for done in published] == [True, False, False, False]
+        assert len(published) == 5
+        assert [done.plan.is_empty for done in published] == [True, False, False, False, False]
         assert {len(repo.history()) for repo in hub.repos.values()} == {2}
 
     @pytest.mark.parametrize(("token", "said"), [(WRONG_TOKEN, "does not accept"), (READ_TOKEN, "lacks write access")])

@@ -88,6 +88,7 @@ class CardContext:
         onnx (`bool`, *optional*, defaults to `False`): Whether ONNX files are beside the weights.
         with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is beside them; a card without
             shows how a checkout of this project loads the model.
+        page (`str`, *optional*): The Space that runs the model in a browser.
     """
 
     config: Any
@@ -101,6 +102,7 @@ class CardContext:
     figures: Sequence[str] = ()
     onnx: bool = False
     with_code: bool = True
+    page: str | None = None
 
     @property
     def name(self) -> str:

@@ -48,6 +48,7 @@ def stage_model(
     encoders: Mapping[str, str] | None = None,
     dataset: str | None = None,
     with_code: bool = True,
+    page: str | None = None,
 ) -> list[str]:
     """
     Fill an empty folder with the files of a model repository.
@@ -70,6 +71,7 @@ def stage_model(
         dataset (`str`, *optional*): Hub id of the data set, or `id:configuration`, where training read it from files.
         with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is added. Without it the folder is
             for a checkout of this project, whose classes load it, and its card says so.
+        page (`str`, *optional*): The Space that runs the model in a browser, `user/name`, which the card links to.
 
     Returns:
         `list[str]`: The languages that the card names; where none is known, its examples are English.
@@ -109,6 +111,7 @@ def stage_model(
         figures=figures,
         onnx=onnx,
         with_code=with_code,
+        page=page,
     )
     entries = evaluation_entries(card)
     if entries and with_code:

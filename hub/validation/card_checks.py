@@ -18,6 +18,7 @@ _CARDS: dict[str, type[RepoCard]] = {
     "dataset": DatasetCard,
     "metric": SpaceCard,
     "demo": SpaceCard,
+    "browser": SpaceCard,
 }
 _UNFILLED = re.compile(
     r"\$\{[a-z_]+\}|\$[a-z_]{3,}(?![\w$])|PATH_OR_ID|\b(?:TODO|FIXME)\b|\{\{.*?\}\}|More Information Needed"
@@ -30,7 +31,7 @@ def card_problems(folder: Path, kind: str) -> list[str]:
 
     Args:
         folder (`Path`): The staged repository.
-        kind (`str`): `model`, `dataset`, `metric` or `demo`.
+        kind (`str`): `model`, `dataset`, `metric`, `demo` or `browser`.
 
     Returns:
         `list[str]`: A line each.

@@ -19,7 +19,7 @@ _MAX_PLAIN_SIZE = 10 * 2**20
 # Beyond that size the Hub wants git LFS, which it uses for these by itself (.gitattributes of a new repository).
 _LARGE = (
     *("*.arrow", "*.bz2", "*.gz", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.onnx.data", "*.onnx_data", "*.parquet"),
-    *("*.safetensors", "*.tar", "*.xz", "*.zip", "*.zst", "tokenizer.json"),
+    *("*.safetensors", "*.tar", "*.wasm", "*.xz", "*.zip", "*.zst", "tokenizer.json"),
 )
 # Each starts with letters of its own, so that searching a large file is quick.
 _TOKENS = {

@@ -54,8 +54,8 @@ def run_as_stranger(folder: Path, kind: str, repo_id: str, *, timeout: float = 6
 
     Args:
         folder (`Path`): The staged repository.
-        kind (`str`): `model`, `dataset`, `metric` or `demo`. Of a demo only the app is imported: the blocks of its
-            card need a running Space.
+        kind (`str`): `model`, `dataset`, `metric`, `demo` or `browser`. Of a demo only the app is imported: the
+            blocks of its card need a running Space; of a page for the browser its graph is loaded.
         repo_id (`str`): Such as `user/name`.
         timeout (`float`, *optional*, defaults to 600): In seconds.
 
@@ -144,7 +144,19 @@ def _load_demo(repo_id: str) -> None:
     __import__("app")
 
 
-_LOADERS = {"model": _load_model, "dataset": _load_dataset, "metric": _load_metric, "demo": _load_demo}
+def _load_browser(repo_id: str) -> None:
+    import onnxruntime
+
+    onnxruntime.InferenceSession(Path(repo_id, "model", "model.onnx"), providers=["CPUExecutionProvider"])
+
+
+_LOADERS = {
+    "model": _load_model,
+    "dataset": _load_dataset,
+    "metric": _load_metric,
+    "demo": _load_demo,
+    "browser": _load_browser,
+}
 
 
 def _place(error: BaseException, folder: Path) -> str | None:

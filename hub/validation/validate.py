@@ -16,7 +16,7 @@ def validate(folder: Path, kind: str, *, repo_id: str) -> list[str]:
 
     Args:
         folder (`Path`): The staged repository; nothing in it is changed.
-        kind (`str`): `model`, `dataset`, `metric` or `demo`.
+        kind (`str`): `model`, `dataset`, `metric`, `demo` or `browser`.
         repo_id (`str`): The name that the repository will have.
 
     Returns:
