@@ -134,6 +134,8 @@ def test_wheel_depends_on_what_it_imports() -> None:
     declared = {re.split(r"[^\w-]", entry)[0].replace("-", "_") for entry in entries}
     declared = {{"pyyaml": "yaml", "scikit_learn": "sklearn"}.get(name, name) for name in declared}
     used = {name for package in ALLOWED for path in modules(package) for name in imports(path)}
+    # Named by the benchmark that uses them where they are missing.
+    used -= {"model2vec", "sentence_transformers"}
     # What transformers' Trainer needs, and what only its own files import, is declared without being imported.
     assert used - set(sys.stdlib_module_names) - SIBLINGS <= declared
 
@@ -170,7 +172,7 @@ def test_help_of_train_lists_the_fields(capsys: pytest.CaptureFixture[str]) -> N
         train.main(["--help"])
     assert stopped.value.code == 0
     said = capsys.readouterr().out
-    assert said.startswith("usage: python -m scripts.train RECIPE.yaml [--field value ...]")
+    assert said.startswith("usage: python -m scripts.train RECIPE.yaml [--quiet | --json] [--field value ...]")
     for field in ("train_file", "encoders", "head_learning_rate", "threshold_strategy"):
         assert f"--{field}" in said
 

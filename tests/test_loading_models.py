@@ -318,6 +318,8 @@ def test_auto_classes_load_in_one_module_only() -> None:
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "from_pretrained"
+        # Of another library, for a benchmark.
+        and "StaticModel" not in ast.unparse(node.func)
         and "StaticWordsTokenizer" not in ast.unparse(node.func)
     ]
     elsewhere = [call for call in calls if call.partition(":")[0] not in STANDALONE]
