@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -49,7 +51,7 @@ def test_without_evaluations_each_log_is_one_line(capsys: pytest.CaptureFixture[
 
 def test_the_time_left_goes_by_the_pace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     times = iter([100.0, 400.0])
-    monkeypatch.setattr("trainer_ext.training.progress.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("trainer_ext.training.progress.time", SimpleNamespace(monotonic=lambda: next(times)))
     callback, control, arguments = EvaluationLineCallback(), TrainerControl(), TrainingArguments("unused")
     # Resumed at step 100: 300 s for 150 steps, and 750 are left.
     state = TrainerState(max_steps=1000, global_step=100)

@@ -18,8 +18,8 @@ from modeling_stacked_emotion import StackedEmotionForSequenceClassification, St
 CODE_FILES = {
     f"{part}_stacked_emotion.py"
     for part in (
-        *("alignment", "checks", "configuration", "description", "encoding", "layers", "modeling", "pipeline"),
-        *("scripts", "static_tokenizer", "static_words", "storage", "text", "tokenization"),
+        *("alignment", "checks", "configuration", "description", "encoding", "explanation", "layers", "modeling"),
+        *("pipeline", "scripts", "static_tokenizer", "static_words", "storage", "text", "tokenization"),
     )
 }
 

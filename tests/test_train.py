@@ -58,7 +58,7 @@ def probabilities_of(trained: Trained, split: str) -> np.ndarray:
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
     parts = ("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "text", "tokenization")
-    parts += ("checks", "description", "static_tokenizer", "static_words", "storage", "scripts")
+    parts += ("checks", "description", "explanation", "static_tokenizer", "static_words", "storage", "scripts")
     files = {f"{part}_stacked_emotion.py" for part in parts}
     files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
     files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
