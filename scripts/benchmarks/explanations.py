@@ -235,7 +235,8 @@ def _encode(
     inputs = tokenizer(texts, return_offsets_mapping=True, **options)
     offsets = inputs.pop("offset_mapping").numpy()
     rows = [
-        [_word_of(start, end, case.words) for start, end in spans] for case, spans in zip(cases, offsets.tolist(), strict=True)
+        [_word_of(start, end, case.words) for start, end in spans]
+        for case, spans in zip(cases, offsets.tolist(), strict=True)
     ]
     return dict(inputs), [np.asarray(rows)]
 
