@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,7 +165,7 @@ class EmotionModel:
                 outputs.encoder_weights,
                 outputs.is_truncated,
                 outputs.logit_parts,
-                outputs.explanations or [None] * len(outputs.texts),
+                outputs.explanations or repeat(None, len(outputs.texts)),
                 strict=True,
             )
         ]

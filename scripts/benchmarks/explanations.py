@@ -235,7 +235,8 @@ def _encode(
     inputs = tokenizer(texts, return_offsets_mapping=True, **options)
     offsets = inputs.pop("offset_mapping").numpy()
     rows = [
-        [_word_of(*span, case.words) for span in spans] for case, spans in zip(cases, offsets.tolist(), strict=True)
+        [_word_of(start, end, case.words) for start, end in spans]
+        for case, spans in zip(cases, offsets.tolist(), strict=True)
     ]
     return dict(inputs), [np.asarray(rows)]
 
@@ -280,7 +281,7 @@ def _print_table(values: dict[str, np.ndarray], times: dict[str, float]) -> dict
     base = "attention" if "attention" in values else "random"
     beside = f"beside {base}"
     print(f"{'':<20}{'comprehensiveness':>18}{beside:>20}{'sufficiency':>14}{beside:>20}{'time':>8}")
-    results = {}
+    results: dict[str, float] = {}
     for title, own in values.items():
         line = f"{title:<20}"
         for name, width, quality, other in zip(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ def iter_predictions(
     for chunk in _outputs(model, tokenizer, texts, processes, explain=explain, **options):
         probabilities = calibrated_probabilities(chunk.logits, None)
         shares = (attention.tolist() for attention in chunk.word_attention)
-        explanations = chunk.explanations or [None] * len(chunk.texts)
+        explanations = chunk.explanations or repeat(None, len(chunk.texts))
         columns = (chunk.texts, chunk.logits, probabilities, chunk.words, shares, chunk.logit_parts, explanations)
         yield from map(Prediction, *columns)
 
