@@ -132,7 +132,7 @@ def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     # A checkout whose outputs are gone afterwards.
-    for name in ("constraints.txt", "scripts", "hub", "modeling_stacked_emotion", "trainer_ext"):
+    for name in ("LICENSE", "constraints.txt", "scripts", "hub", "modeling_stacked_emotion", "trainer_ext"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
