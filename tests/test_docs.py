@@ -21,9 +21,10 @@ from trainer_ext.encoders.scratch import ScratchEncoder
 from trainer_ext.encoders.source import BuildContext
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
 DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+REMEDIES = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 COMMANDS = {path.stem for path in (ROOT / "scripts").glob("[a-z]*.py")}
 BERT = "google-bert/bert-base-uncased"
 
@@ -137,7 +138,7 @@ ERRORS = {
 @pytest.mark.parametrize("place", ERRORS)
 def test_errors_are_those_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     (message,) = [
-        shown for shown in re.findall(r"^\| `(.+?)` \|", DATA, flags=re.MULTILINE) if shown.startswith(place)
+        shown for shown in re.findall(r"^\| `(.+?)` \|", REMEDIES, flags=re.MULTILINE) if shown.startswith(place)
     ]
     monkeypatch.chdir(tmp_path)
     file = Path(place.partition(",")[0].partition(":")[0])

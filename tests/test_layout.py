@@ -120,7 +120,7 @@ def test_wheel_holds_the_two_packages_and_no_more() -> None:
     # A folder that is not named would be left out of the wheel.
     folders = {path.parent for package in setuptools["package-data"] for path in modules(package)}
     assert sorted(setuptools["packages"]) == sorted(".".join(path.relative_to(ROOT).parts) for path in folders)
-    extras = {"data", "demo", "dev", "metric", "onnx", "test", "vectors"}
+    extras = {"data", "demo", "dev", "docs", "metric", "onnx", "test", "vectors"}
     assert set(project["project"]["optional-dependencies"]) == extras
     assert project["project"]["license"] == "Apache-2.0"
 
