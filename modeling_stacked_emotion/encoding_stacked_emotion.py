@@ -141,9 +141,8 @@ def _align_static(
     word_ids = np.arange(1, len(row) + 1) - (np.cumsum(num_words) - num_words)[row]
     changed = [index for index, known in enumerate(is_known) if not known]
     if changed:
-        normalized, texts, words, own_words = (
-            [values[index] for index in changed] for values in (normalized, texts, words, own_words)
-        )
+        normalized, own_words = [normalized[index] for index in changed], [own_words[index] for index in changed]
+        texts, words = [texts[index] for index in changed], [words[index] for index in changed]
         spans = np.array(list(chain.from_iterable(own_words)), dtype=np.int64).reshape(-1, 2)
         within = np.repeat(np.arange(len(changed)), num_words[changed])
         starts, ends = original_offsets(spans, within, normalized)

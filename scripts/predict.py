@@ -212,8 +212,8 @@ def _write_table(options: argparse.Namespace, processes: Processes | None) -> No
         rows = _rows(options, lines)
         texts, are_few = _few(rows.rows, options)
         is_shown = is_terminal(sys.stderr)
-        settings = {"are_few": are_few, "top_words": 0, "report": lambda number: bar and bar.update(number)}
-        classifier, limits = _load(options, processes, **settings)
+        settings: dict[str, Any] = {"top_words": 0, "report": lambda number: bar and bar.update(number)}
+        classifier, limits = _load(options, processes, are_few=are_few, **settings)
         _name_replaced(options.input, [name for name in rows.columns if name in limits and name != rows.text_column])
         start = time.perf_counter()
         with _progress(rows.num_rows) if is_shown else nullcontext() as bar:

@@ -129,7 +129,7 @@ def _set_classifier(
 @torch.no_grad()
 def _set_weights(model: StackedEmotionForSequenceClassification, shares: Mapping[str, float]) -> None:
     """The meta-learner gives every word these weights; an encoder without a share gets next to nothing."""
-    gate = model.stacked_emotion.mixer.gate  # type: ignore[union-attr]
+    gate: Any = model.stacked_emotion.mixer.gate  # type: ignore[union-attr]
     gate.weight.zero_()
     gate.bias.copy_(torch.tensor([shares.get(name, 0.0) for name in model.config.encoders]).clamp(_LEAST_SHARE).log())
 

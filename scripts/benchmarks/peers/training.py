@@ -76,6 +76,11 @@ def _sides(work: Work) -> dict[str, Callable[[], Iterator[tuple[Training, Any]]]
     }
 
 
+def _until_done(epoch: Callable[[], Any]) -> None:
+    epoch()
+    synchronize()
+
+
 def prepare(task: dict[str, Any]) -> Callable[[], Numbers]:
     """A side in its process: each of its trainings is warmed up by a batch, timed, and forgotten."""
     work = from_task(task)
@@ -87,7 +92,7 @@ def prepare(task: dict[str, Any]) -> Callable[[], Numbers]:
             rows = work.encoded(tokenizer)
             train(rows.select(range(min(work.batch_size, len(rows)))))()
             epoch = train(rows)
-            taken += seconds(lambda epoch=epoch: (epoch(), synchronize()))
+            taken += seconds(partial(_until_done, epoch))
             # The next one begins with the memory that it would have alone.
             del train, epoch
             gc.collect()
