@@ -205,6 +205,8 @@ class StackedEmotionConfig(PreTrainedConfig):
         self._check_labels()
         if self.thresholds is not None:
             check_thresholds(self.thresholds, self.labels)
+        if not isinstance(self.source_thresholds, dict | None):
+            raise TypeError(f"`source_thresholds` must map data sets to thresholds, got {self.source_thresholds!r}.")
         for values in (self.source_thresholds or {}).values():
             check_thresholds(values, self.labels)
         self._check_label_numbers("calibration_scale", lambda value: 0.0 < value < math.inf, "above 0 and finite")

@@ -337,7 +337,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             )
         # Cast here once, to the dtype that the layers compute in, and not by each of them.
         kind = word_states.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
+        dtype = next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
         return word_states.to(dtype), inputs["has_tokens"], inputs["num_words"]
 
     def mix_words(

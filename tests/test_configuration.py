@@ -51,6 +51,7 @@ INVALID = [
     ({"pooling": "last", "lstm_num_layers": 0}, ValueError, r"`lstm_num_layers` must be at least 1\."),
     ({"encoders": {"half": BERT}}, ValueError, r"cannot be called 'half': torch\.nn\.ModuleDict has a member"),
     ({"skip_connection": 1}, TypeError, r"`skip_connection` must be true or false, got 1\."),
+    ({"source_thresholds": [[0.5]]}, TypeError, "`source_thresholds` must map data sets to thresholds"),
     ({"weighted_skip_connection": True, "mixer": "none"}, ValueError, "`weighted_skip_connection` needs `skip_"),
     ({"weighted_skip_connection": True, "skip_connection": False}, ValueError, "`weighted_skip_connection` needs"),
     ({"meta_hidden_size": 0}, ValueError, r"`meta_hidden_size` must be at least 1, got 0\."),

@@ -260,6 +260,19 @@ def test_the_skip_connection_is_the_mean_of_the_encoders_words(encoder_folders: 
     assert logits_of(without, batch).isfinite().all()
 
 
+def test_a_head_without_weights_takes_cached_states(encoder_folders: dict[str, Path], batch: Batch) -> None:
+    plain: dict[str, Any] = {"mixer": "none", "lstm_num_layers": 0, "pooling": "mean"}
+    model = build(encoder_folders, **plain).stacked_emotion
+    with torch.no_grad():
+        expected = model(**batch).pooler_output
+        names = ("word_states", "has_tokens", "num_words")
+        encoded = dict(zip(names, model.encode_words(**batch), strict=True))
+        # As in the stage of the head.
+        model.encoders = torch.nn.ModuleDict()
+        assert not list(model.parameters())
+        assert_near(model(**encoded).pooler_output, expected)
+
+
 def test_a_weighted_skip_connection_weighs_the_encoders_words(encoder_folders: dict[str, Path], batch: Batch) -> None:
     classifier = build(encoder_folders, lstm_hidden_size=8, weighted_skip_connection=True)
     model = classifier.stacked_emotion
