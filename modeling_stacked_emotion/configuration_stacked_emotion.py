@@ -173,6 +173,11 @@ class StackedEmotionConfig(PreTrainedConfig):
         return super().from_dict(config_dict, **kwargs)
 
     @property
+    def prior_logit(self) -> float:
+        """The logit of `prior_probability`."""
+        return -math.log((1 - self.prior_probability) / self.prior_probability)
+
+    @property
     def labels(self) -> list[str]:
         """Label names in the order of the logits."""
         return label_names(self)

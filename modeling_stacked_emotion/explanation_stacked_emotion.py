@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .text_stacked_emotion import split_words
+from .text_stacked_emotion import Span, split_words
 
-Span = tuple[int, int]
 # Texts without a piece that are asked about for one text.
 MAX_PIECES = 32
 

@@ -3,7 +3,6 @@
 
 import functools
 import inspect
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -439,8 +438,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if module is self.classifier or module is self.auxiliary_classifier:
-            prior = self.config.prior_probability
-            init.constant_(module.bias, -math.log((1 - prior) / prior))
+            init.constant_(module.bias, self.config.prior_logit)
 
     @_NamedInputs
     def forward(

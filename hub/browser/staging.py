@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from modeling_stacked_emotion.checks_stacked_emotion import read_object, read_tokenizer_settings
 from modeling_stacked_emotion.scripts_stacked_emotion import SCRIPT_NAMES
 from trainer_ext.errors import InputError, reading
@@ -19,7 +17,7 @@ from trainer_ext.files import write_file
 from ..languages import known_languages
 from ..model.quick import GRAPH_FILE, WEIGHTS_FILE, fingerprint
 from ..model.widget import TEXTS
-from ..templates import render_template
+from ..templates import render_space_card
 from .npm import ONNXRUNTIME, TOKENIZERS, read_files
 from .tables import character_classes, html_entities
 
@@ -163,24 +161,18 @@ def _examples(languages: list[str] | None) -> list[str]:
 
 
 def _card(repo_id: str, model_id: str, model_revision: str | None, num_bytes: int) -> str:
-    metadata: dict[str, Any] = {
+    own: dict[str, str] = {
         "title": "Emotions in text, in your browser",
-        "emoji": "💬",
-        "colorFrom": "green",
-        "colorTo": "blue",
         "sdk": "static",
         "app_file": "index.html",
-        "license": "apache-2.0",
         "short_description": "Emotions of texts that never leave your browser",
-        "models": [model_id],
-        "tags": ["emotion", "multi-label", "stacked-emotion"],
     }
-    return render_template(
+    return render_space_card(
         HERE / "card_template.md",
-        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
+        own,
         repo_id=repo_id,
         model_id=model_id,
-        revision=f"revision `{model_revision}`" if model_revision else "its latest revision",
+        model_revision=model_revision,
         megabytes=round(num_bytes / 1e6),
         onnxruntime=ONNXRUNTIME,
         tokenizers=TOKENIZERS,

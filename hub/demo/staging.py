@@ -7,13 +7,10 @@ import json
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from trainer_ext.errors import InputError, MissingPackageError
 
-from ..templates import render_template
+from ..templates import render_space_card
 
 HERE = Path(__file__).resolve().parent
 _CODE = (
@@ -81,23 +78,13 @@ def _installed_versions() -> dict[str, str]:
 
 
 def _card(repo_id: str, model_id: str, model_revision: str | None, sdk_version: str) -> str:
-    metadata: dict[str, Any] = {
+    own = {
         "title": "Emotions in text",
-        "emoji": "💬",
-        "colorFrom": "green",
-        "colorTo": "blue",
         "sdk": "gradio",
         "sdk_version": sdk_version,
         "app_file": "app.py",
-        "license": "apache-2.0",
         "short_description": "Emotions of texts, several at once",
-        "models": [model_id],
-        "tags": ["emotion", "multi-label", "stacked-emotion"],
     }
-    return render_template(
-        HERE / "card_template.md",
-        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(),
-        repo_id=repo_id,
-        model_id=model_id,
-        revision=f"revision `{model_revision}`" if model_revision else "its latest revision",
+    return render_space_card(
+        HERE / "card_template.md", own, repo_id=repo_id, model_id=model_id, model_revision=model_revision
     )

@@ -18,8 +18,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from hub.model.mini import mini_model
 from modeling_stacked_emotion import StaticWordsModel, decision_thresholds, split_words
-from modeling_stacked_emotion.explanation_stacked_emotion import MAX_PIECES, Span, explain_texts, leave_out
-from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
+from modeling_stacked_emotion.explanation_stacked_emotion import MAX_PIECES, explain_texts, leave_out
+from modeling_stacked_emotion.text_stacked_emotion import Span, clean_surrogates
 from trainer_ext.data.length_batches import length_batches
 from trainer_ext.data.loading import iter_texts
 from trainer_ext.errors import InputError, reading

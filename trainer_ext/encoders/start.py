@@ -11,7 +11,6 @@ worth to which text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -59,12 +58,11 @@ def mean_state_classifier(model: Any, labels: Sequence[str], may_lack: bool = Fa
         weight = pooled + skipped
     elif known == list(labels):
         return model.classifier
-    prior = model.config.prior_probability
     classifier = nn.Linear(weight.shape[1], len(labels))
     places = [list(labels).index(name) for name in known]
     with torch.no_grad():
         classifier.weight.zero_()
-        classifier.bias.fill_(-math.log((1 - prior) / prior))
+        classifier.bias.fill_(model.config.prior_logit)
         classifier.weight[places], classifier.bias[places] = weight, bias
     return classifier
 

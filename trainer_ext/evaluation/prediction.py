@@ -84,8 +84,8 @@ def iter_predictions(
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
     """
-    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "report": report}
-    for chunk in _outputs(model, tokenizer, texts, processes, explain=explain, **options):
+    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "explain": explain}
+    for chunk in _outputs(model, tokenizer, texts, processes=processes, report=report, **options):
         probabilities = calibrated_probabilities(chunk.logits, None)
         shares = (attention.tolist() for attention in chunk.word_attention)
         explanations = chunk.explanations or repeat(None, len(chunk.texts))
@@ -93,39 +93,35 @@ def iter_predictions(
         yield from map(Prediction, *columns)
 
 
-def predict_outputs(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    texts: Iterable[str],
-    *,
-    precision: str = "auto",
-    tokens_per_batch: int | None = None,
-    report: Callable[[int], object] | None = None,
-    processes: Processes | None = None,
-) -> SplitOutputs:
+def predict_outputs(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], **options: Any) -> SplitOutputs:
     """The outputs for all texts; arguments as of [`iter_predictions`]."""
-    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "report": report}
     logits, weights = [np.zeros((0, model.config.num_labels), dtype=np.float32)], []
-    for chunk in _outputs(model, tokenizer, texts, processes, **options):
+    for chunk in _outputs(model, tokenizer, texts, **options):
         logits.append(chunk.logits)
         weights += [values.sum(axis=0, dtype=np.float64) for values in chunk.encoder_weights]
     return SplitOutputs(np.concatenate(logits), np.stack(weights) if weights else np.zeros((0, 0)))
 
 
 def _outputs(
-    model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], processes: Processes | None, **options: Any
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Iterable[str],
+    *,
+    processes: Processes | None = None,
+    report: Callable[[int], object] | None = None,
+    **options: Any,
 ) -> Iterator[Outputs]:
     """The outputs for the texts, and in a process that is not the main one none."""
     if processes is None:
-        yield from iter_outputs(model, tokenizer, iter_chunks(texts), **options)
+        yield from iter_outputs(model, tokenizer, iter_chunks(texts), report=report, **options)
         return
     chunks = processes.deal(iter_chunks(texts, processes.size * TEXTS_PER_CHUNK))
-    outputs = iter_outputs(model, tokenizer, chunks, **options)
+    outputs = iter_outputs(model, tokenizer, chunks, report=report, **options)
     try:
         for own in outputs:
             for rank, chunk in enumerate(processes.collect(own)):
-                if rank and options["report"] is not None:
-                    options["report"](len(chunk.texts))
+                if rank and report is not None:
+                    report(len(chunk.texts))
                 yield chunk
     except (GeneratorExit, Exception):
         # The others wait for their turn: they are told that there is nothing more.
