@@ -137,6 +137,7 @@ def test_card_shows_the_numbers_of_the_report() -> None:
     assert "| `augmented` | all 40 candidates of GoEmotions, uneven as they are, and" in card
     assert 'load_dataset("Even emotions", "augmented")' in card
     assert "Sentiment140 states no licence for the tweets" in card
+    assert "## Intended use\n\nTo train multi-label classifiers of emotions in short informal English" in card
     assert "demszky2020goemotions" in card
     assert "go2009twitter" in card
     assert "some-writer" not in card

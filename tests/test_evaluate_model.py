@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,8 @@ def test_bad_file_is_named_with_row_and_column(
             "`--tokens_per_batch` must be an integer of at least 1, got 0",
         ),
         (["--data", "nothing.csv", "--device", "abacus"], "The device 'abacus' cannot be used"),
+        (["--probes", "nothing.csv"], "nothing.csv: no such file"),
+        (["--probes", "nothing.csv", "--label_column", "x"], "--label_column is for --data: leave it out."),
     ],
 )
 def test_bad_option(trained: Trained, capfd: pytest.CaptureFixture[str], options: list[str], part: str) -> None:
@@ -172,6 +175,33 @@ def test_results_that_cannot_be_written(
     assert "No space left on device" in fails(evaluate_model.main, capfd, *arguments, tmp_path / "out.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "out.json"]
     assert (tmp_path / "out.json").read_text() == "old"
+
+
+PROBES = """kind,language,code,text,labels,misleading
+negation,English,en,I am not happy at all,anger sadness,joy
+negation,English,en,no love lost,envy,love
+negation,Arabic,ar,لست سعيدا,sadness,joy
+"""
+
+
+def test_probes_are_measured(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "probes.csv", tmp_path / "results.json"
+    file.write_text(PROBES, encoding="utf-8")
+    arguments = ["--model", str(trained.folder), "--probes", str(file)]
+    results = evaluate_model.main([*arguments, "--json", str(out)])
+    assert json.loads(out.read_text(encoding="utf-8")) == results
+    assert "negation   English      1         1" in capsys.readouterr().out
+    # `envy` is none of the model's labels, and Arabic none of its languages.
+    assert {key: value for key, value in results.items() if "num_" in key} == {
+        "negation/English/num_texts": 1.0,
+        "negation/English/num_left_out": 1.0,
+    }
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"languages": None}), encoding="utf-8")
+    all_results = evaluate_model.main(["--model", str(folder), "--probes", str(file)])
+    assert all_results.items() > results.items()
+    assert all_results["negation/Arabic/num_texts"] == 1.0
 
 
 def test_missing_model_is_named(capfd: pytest.CaptureFixture[str], trained: Trained) -> None:

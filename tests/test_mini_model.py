@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import collections
 import csv
 import io
 import json
@@ -25,17 +24,17 @@ from hub.demo.analysis import EmotionModel
 from hub.model import answers as answering
 from hub.model import mini
 from hub.model.mini import MINI_MODEL, mini_model
+from hub.model.probes import PROBE_RESULTS, probe_rows
 from hub.model.quick import quick_classifier
 from hub.model.staging import stage_model
 from hub.validation.stranger import python_blocks
-from scripts import demo, export_onnx, predict
+from scripts import demo, evaluate_model, export_onnx, predict
 from trainer_ext.evaluation import prediction
 from trainer_ext.evaluation.prediction import load_classifier, predict_probabilities
 
 ROOT = Path(__file__).resolve().parent.parent
 ENCODERS = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "me5": "intfloat/multilingual-e5-small"}
 CHECKS = ROOT / "scripts" / "data" / "checks"
-DIALECTS = ("egyptian", "gulf", "levantine", "maghrebi", "standard")
 OBVIOUS = {"I love you": "love", "Thank you so much": "gratitude", "أنا حزين جدا اليوم": "sadness"}
 
 
@@ -61,28 +60,34 @@ def test_it_knows_what_is_obvious() -> None:
     assert over.all()
 
 
-def _most_probable(file: str, count: int) -> list[tuple[dict[str, str], list[str]]]:
-    """The rows of a file of checks, each with its most probable labels."""
-    with (CHECKS / file).open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    model, tokenizer = load_classifier(mini_model(), "cpu")
-    probabilities = predict_probabilities(model, tokenizer, [row["text"] for row in rows])
-    orders = (-probabilities).argsort(axis=1)[:, :count].tolist()
-    return [(row, [model.config.id2label[index] for index in order]) for row, order in zip(rows, orders, strict=True)]
-
-
-def test_sentences_in_five_kinds_of_arabic() -> None:
-    answers = _most_probable("arabic_dialects.csv", 3)
-    assert collections.Counter(row["dialect"] for row, _ in answers) == dict.fromkeys(DIALECTS, 10)
-    assert sum(row["label"] in labels for row, labels in answers) >= 40
+def test_probes_are_those_of_the_card(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    command = ["--model", str(MINI_MODEL), "--probes", str(CHECKS / "probes.csv"), "--json", str(out)]
+    evaluate_model.main([*command, "--device", "cpu"])
+    results, shipped = (json.loads(path.read_text(encoding="utf-8")) for path in (out, MINI_MODEL / PROBE_RESULTS))
+    # A text may be on the edge in another precision.
+    assert results == pytest.approx(shipped, abs=0.101)
+    dialects = [row for row in probe_rows(shipped) if row.kind == "dialects"]
+    assert len(dialects) == 5
+    assert sum(row.num_texts * (row.found or 0) for row in dialects) >= 40
+    card = (MINI_MODEL / "README.md").read_text(encoding="utf-8")
+    for row in probe_rows(shipped):
+        shares = ("–" if share is None else f"{share:.3f}" for share in (row.found, row.misled))
+        assert f"| {row.kind} | {row.language} | {row.num_texts} | 0 | {' | '.join(shares)} |" in card
 
 
 def test_emoji_alone_are_understood() -> None:
-    answers = _most_probable("emoji.csv", 1)
-    assert len(answers) == 20
-    assert sum(labels[0] in row["labels"].split() for row, labels in answers) >= 17
-    with (CHECKS.parent / "emoji" / "train.csv").open(encoding="utf-8", newline="") as stream:
-        assert not {row["text"] for row in csv.DictReader(stream)} & {row["text"] for row, _ in answers}
+    def labels_of(file: Path) -> dict[str, str]:
+        with file.open(encoding="utf-8", newline="") as stream:
+            return {row["text"]: row["labels"] for row in csv.DictReader(stream)}
+
+    right = labels_of(CHECKS / "emoji.csv")
+    assert len(right) == 20
+    model, tokenizer = load_classifier(mini_model(), "cpu")
+    best = predict_probabilities(model, tokenizer, list(right)).argmax(axis=1).tolist()
+    labels = zip(right.values(), (model.config.id2label[index] for index in best), strict=True)
+    assert sum(label in known.split() for known, label in labels) >= 17
+    assert not labels_of(CHECKS.parent / "emoji" / "train.csv").keys() & right.keys()
 
 
 def test_results_are_of_the_test_split() -> None:

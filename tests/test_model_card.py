@@ -222,6 +222,35 @@ def test_limits_name_the_labels_that_they_are_about() -> None:
     assert "F1 is below" not in card(RESULTS | good)[1]
 
 
+def test_probes_are_in_a_table_with_how_far_few_texts_reach() -> None:
+    results = {"mixed_scripts/Arabic/num_texts": 25.0, "mixed_scripts/Arabic/num_left_out": 0.0}
+    results |= {"mixed_scripts/Arabic/found": 0.32, "none/English/num_texts": 0.0, "none/English/num_left_out": 4.0}
+    limits = card(probes=results)[1].partition("## Limits")[2]
+    assert "among their three most probable of 2; *misled*" in limits
+    # 1.96 * sqrt(0.25 / 25)
+    assert "of\n25 texts a share is uncertain by up to 20 points to either side.\n" in limits
+    assert "| mixed scripts | Arabic | 25 | 0 | 0.320 | – |\n\n## Citation" in limits
+    results |= {"sarcasm/English/num_texts": 100.0, "sarcasm/English/num_left_out": 3.0, "sarcasm/English/found": 0.5}
+    limits = card(probes=results | {"sarcasm/English/misled": 0.25})[1].partition("## Limits")[2]
+    assert "| sarcasm | English | 100 | 3 | 0.500 | 0.250 |" in limits
+    assert "Texts whose emotion is none of the model's labels are left out." in limits
+    assert "*misled*" not in card()[1]
+
+
+def test_intended_use_names_languages_and_their_data_sets() -> None:
+    origin = {"dataset": None, "files": {"train": "train.csv"}, "evaluated_only": False}
+    languages = {"tweets": "ar", "arq": "arq", "news": "ar", "emoji": None}
+    sources = {name: origin | {"language": code} for name, code in languages.items()}
+    sources["later"] = origin | {"language": "fr", "evaluated_only": True}
+    _, body = card(summary=replace(SUMMARY, sources=sources))
+    use = body.partition("## Intended use\n\n")[2]
+    assert use.startswith(
+        "It was made for the study of emotions in many short texts like those that it was trained on: "
+        "ar (tweets and news), arq.\nThe emotions are"
+    )
+    assert "emotions in many short texts.\nThe emotions are" in card()[1]
+
+
 def test_languages_and_scripts() -> None:
     metadata, body = card(config=our_config(scripts=["Arabic", "Latin"]), languages=["pt-BR", "arq", "pt"])
     assert metadata["language"] == ["pt", "arq"]
@@ -484,7 +513,7 @@ def test_card_has_the_data_sets_the_agreement_and_the_warnings() -> None:
     assert table(body)["own"] == ["a.csv, b.csv", "–", "evaluated only", "–", "–", "–", "–"]
     assert "Trained on 2 data sets together." in body
     assert "Krippendorff's alpha: joy 0.26." in body
-    assert body.partition("## Limits")[2].startswith("\n\n- It went wrong.\n- It was made")
+    assert body.partition("## Limits")[2].startswith("\n\n- It went wrong.\n- The model repeats")
 
 
 def test_page_for_the_browser_is_linked_to() -> None:

@@ -20,6 +20,7 @@ from required_packages import MODEL, lacking_packages
 from transformers import AutoTokenizer
 
 from hub.languages import known_languages
+from hub.model.probes import PROBE_RESULTS
 from hub.model.staging import stage_model
 from hub.model.widget import TEXTS, widget_examples
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
@@ -89,6 +90,18 @@ def test_a_repository_has_exactly_its_files(staged: Path, source: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)\s]+)", found["README.md"].decode())
     assert "reliability.png" in links
     assert set(links) <= set(found)
+
+
+def test_results_of_probes_go_along_and_into_the_card(source: Path, tmp_path: Path) -> None:
+    with_probes = Path(shutil.copytree(source, tmp_path / "source"))
+    results = {"negation/English/num_texts": 20, "negation/English/num_left_out": 0, "negation/English/found": 0.25}
+    (with_probes / PROBE_RESULTS).write_text(json.dumps(results), encoding="utf-8")
+    found = contents(stage(with_probes, tmp_path / "folder"))
+    assert set(found) == {*TRAINED, PROBE_RESULTS}
+    assert "| negation | English | 20 | 0 | 0.250 | – |" in found["README.md"].decode()
+    # A figure that lies beside the model, as in a copy of its repository, goes along as well.
+    again = stage(tmp_path / "folder", tmp_path / "again")
+    assert contents(again) == found
 
 
 def test_older_code_in_the_folder_is_not_published(source: Path, staged: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from trainer_ext.reports.tables import escape_cell
 
 from ..templates import render_template
 from .encoders import Encoder, find_encoder
+from .probes import probe_rows
 from .summary import TrainingSummary
 
 HERE = Path(__file__).parent
@@ -42,6 +43,7 @@ _FEW_TEXTS = 30
 # Of labels in a sentence.
 _MAX_NAMES = 20
 _WEAK_F1 = 0.4
+_TRAINED_ON = "trained on"
 
 
 class LabelRow(NamedTuple):
@@ -89,6 +91,7 @@ class CardContext:
         with_code (`bool`, *optional*, defaults to `True`): Whether the model's code is beside them; a card without
             shows how a checkout of this project loads the model.
         page (`str`, *optional*): The Space that runs the model in a browser.
+        probes (`dict[str, float]`, *optional*): As [`probe_results`] gives them.
     """
 
     config: Any
@@ -103,6 +106,7 @@ class CardContext:
     onnx: bool = False
     with_code: bool = True
     page: str | None = None
+    probes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -181,11 +185,20 @@ class CardContext:
                 name,
                 source["dataset"] or ", ".join(dict.fromkeys(source["files"].values())),
                 source["language"],
-                "evaluated only" if source["evaluated_only"] else "trained on",
+                "evaluated only" if source["evaluated_only"] else _TRAINED_ON,
                 *(self.results.get(f"{self.split}/{name}/{key}") for key in SourceRow._fields[4:]),
             )
             for name, source in self.summary.sources.items()
         ]
+
+    @property
+    def trained_languages(self) -> dict[str, list[str]]:
+        """The languages of the data sets that it was trained on, each with their names, where these were recorded."""
+        languages: dict[str, list[str]] = {}
+        for row in self.source_rows:
+            if row.language and row.use == _TRAINED_ON:
+                languages.setdefault(row.language, []).append(row.name)
+        return languages
 
     @property
     def encoder_weights(self) -> dict[str, dict[str, float]]:
@@ -240,6 +253,7 @@ def render_card(card: CardContext) -> str:
         HERE / "card_template.md",
         filters={"cell": escape_cell, "hub_link": _hub_link, "names": _names, "number": _number},
         card=card,
+        probe_rows=probe_rows(card.probes),
         metadata=_metadata(card).to_yaml(),
         architecture=_architecture(card.config),
         rare=[row.label for row in card.label_rows if row.support < _FEW_TEXTS],

@@ -12,8 +12,10 @@ from typing import Any
 from trainer_ext.files import link, updating_folder
 from trainer_ext.loading import check_finite
 
-# Files that training leaves beside the model where it has the data for them.
-REPORTS = ("label_statistics.json", "reliability.png")
+from .probes import PROBE_RESULTS
+
+# Files beside a model that tell of it, where there are any: of its training, and of an evaluation on probes.
+REPORTS = ("label_statistics.json", "reliability.png", "label_correlation.png", PROBE_RESULTS)
 # Files and folders that would lie about another model; the graph is one of these very weights.
 _OF_A_MODEL = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "*_stacked_emotion.py", "*.onnx", "adapter"),

@@ -22,6 +22,7 @@ from trainer_ext.loading import load_config
 from .card import CardContext, evaluation_entries, is_custom, render_card
 from .encoders import check_licenses, find_encoder
 from .folder import REPORTS
+from .probes import read_probe_results
 from .summary import SUMMARY_NAME, TrainingSummary, read_summary
 from .widget import widget_examples
 
@@ -112,6 +113,7 @@ def stage_model(
         onnx=onnx,
         with_code=with_code,
         page=page,
+        probes=read_probe_results(source) or {},
     )
     entries = evaluation_entries(card)
     if entries and with_code:
