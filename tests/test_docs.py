@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import warnings
@@ -22,6 +23,12 @@ from trainer_ext.encoders.source import BuildContext
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Besides: cards and their templates, the statement of the embedded texts, notebooks.
+LINKED = [
+    *(*PAGES, ROOT / "CHANGELOG.md", ROOT / "scripts" / "data" / "README.md"),
+    *sorted((ROOT / "hub").rglob("*.md")),
+    *sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")),
+]
 README = PAGES[0].read_text(encoding="utf-8")
 DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 REMEDIES = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -34,16 +41,45 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def markdown(page: Path) -> str:
+    """The text of a page or notebook without its code; what a template fills in is an `x`."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```", "", re.sub(r"\{\{.*?\}\}", "x", text), flags=re.MULTILINE | re.DOTALL)
+
+
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)]*)\)", re.sub(r"`[^`\n]*`", "", markdown(page)))
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(page: Path) -> None:
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
-    for link in links:
+    for link in links(page):
         name, _, heading = link.partition("#")
+        # The figures of a card lie beside it when it is filled in.
+        if ":" in name or (page.name == "card_template.md" and name.endswith(".png")):
+            continue
         target = page.parent / name if name else page
         assert target.exists(), link
         if heading:
-            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            titles = re.findall(r"^#+ (.+)$", markdown(target), flags=re.MULTILINE)
             assert heading in map(anchor, titles), link
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_elsewhere_are_well_formed(page: Path) -> None:
+    for link in links(page):
+        assert ":" not in link or re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/[^\s<>]*)?", link), link
+
+
+def test_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(
+        "[a](b.md#c) ![d](e.png)\n[`f`](https://g.org/{{ h i }}) `x[0](y)`\n```python\nx[0](y)\n```\n[z](a b)"
+    )
+    assert links(tmp_path / "page.md") == ["b.md#c", "e.png", "https://g.org/x", "a b"]
+    assert sum(len(links(page)) for page in LINKED) > 100
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

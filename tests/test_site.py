@@ -93,8 +93,6 @@ def test_notebooks_are_valid_and_without_outputs(path: Path) -> None:
                 ast.parse(lines)
             for name in re.findall(r"python -m scripts\.(\w+)", lines):
                 assert (ROOT / "scripts" / f"{name}.py").is_file(), name
-        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", "".join(cell["source"])):
-            assert (path.parent / link).exists(), link
 
 
 def test_notebooks_begin_alike_and_name_the_repository_of_the_site() -> None:
