@@ -79,4 +79,6 @@ def notebook_page(path: Path, repository: str) -> str:
     place = f"docs/notebooks/{path.name}"
     hosted = f"https://colab.research.google.com/github/{name}/blob/main/{place}"
     run = f"[Run it on Colab]({hosted}), or take [the notebook]({repository}/blob/main/{place})."
-    return "\n\n".join([parts[0], run, *parts[1:]]) + "\n"
+    page = "\n\n".join([parts[0], run, *parts[1:]]) + "\n"
+    # The cell that fetches the project names the repository of this site.
+    return re.sub(r'^REPOSITORY = ".*"$', f'REPOSITORY = "{repository}"', page, flags=re.MULTILINE)

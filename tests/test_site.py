@@ -60,12 +60,17 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
     assert not {"analytics", "consent"} & set(SITE["extra"])
 
 
-def test_links_lead_into_the_site_or_to_the_repository() -> None:
+@pytest.fixture
+def hook() -> dict[str, Any]:
+    """The names of docs/site.py, which is not on the path: `docs` is no package."""
     pytest.importorskip("mkdocs")
-    # Not on the path: `docs` is no package.
     names: dict[str, Any] = {"__name__": "site_hook", "__file__": str(DOCS / "site.py")}
     exec(compile((DOCS / "site.py").read_text(encoding="utf-8"), "site.py", "exec"), names)
-    link = names["site_link"]
+    return names
+
+
+def test_links_lead_into_the_site_or_to_the_repository(hook: dict[str, Any]) -> None:
+    link = hook["site_link"]
     assert link("docs/data.md", "index.md", "R") == "data.md"
     assert link("docs/data.md", "api/model.md", "R") == "../data.md"
     assert link("README.md", "data.md", "R") == "index.md"
@@ -101,6 +106,14 @@ def test_notebooks_begin_alike_and_name_the_repository_of_the_site() -> None:
     (code,) = first
     assert f'REPOSITORY = "{SITE["extra"]["repository"]}"' in code
     assert "constraints.txt" in code
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_pages_of_notebooks_name_the_repository_of_their_site(hook: dict[str, Any], path: Path) -> None:
+    page = hook["notebook_page"](path, "https://github.com/me/mine")
+    assert page.count('\nREPOSITORY = "https://github.com/me/mine"\n') == 1
+    assert f"(https://colab.research.google.com/github/me/mine/blob/main/docs/notebooks/{path.name})" in page
+    assert "<owner>" not in page
 
 
 def test_a_notebook_finds_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
