@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer_ext.data.prediction_tables import check_output, rows_of_file, rows_of_texts, write_predictions
-from trainer_ext.data.tables import read_table
+from trainer_ext.data.table_files import read_table
 from trainer_ext.errors import InputError
 
 FORMS = ["csv", "tsv", "jsonl", "parquet"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer_ext.data.tables import read_table
+from trainer_ext.data.table_files import read_table
 from trainer_ext.errors import InputError, reading
 from trainer_ext.evaluation.metrics_table import align_rows
 

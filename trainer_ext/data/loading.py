@@ -24,18 +24,8 @@ from .headers import TEXT_COLUMNS
 from .labels import LabelOptions
 from .layouts import LayoutOptions, find_texts, read_labelled_texts
 from .stratification import divide_texts, text_key
-from .tables import (
-    Table,
-    error_at,
-    first_duplicate,
-    iter_tables,
-    read_table,
-    read_text,
-    require_rows,
-    short,
-    short_list,
-    table_from_arrow,
-)
+from .table_files import iter_tables, read_table, read_text
+from .tables import Table, error_at, first_duplicate, require_rows, short, short_list, table_from_arrow
 from .targets import LabelledTexts, TargetOptions
 from .votes import agreement_by_label, match_votes
 

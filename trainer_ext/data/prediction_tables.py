@@ -24,7 +24,8 @@ from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
 from ..errors import InputError, printable, reading
 from ..files import replacing
 from .layouts import find_texts
-from .tables import error_at, is_semeval, iter_tables, short
+from .table_files import is_semeval, iter_tables
+from .tables import error_at, short
 
 _ROWS_IN_MEMORY = 1000
 _ROWS_OF_A_GROUP = 10_000
@@ -70,12 +71,12 @@ def rows_of_texts(texts: Iterable[str], num_rows: int | None = None) -> TextRows
 
 def rows_of_file(path: str | os.PathLike[str], text_column: str | None = None) -> TextRows:
     """
-    The rows of a table, in the memory that [`~trainer_ext.data.tables.iter_tables`] takes.
+    The rows of a table, in the memory that [`~trainer_ext.data.table_files.iter_tables`] takes.
 
     The file is read twice: first all of it is checked, its rows are counted and its columns found.
 
     Args:
-        path (`str` or `os.PathLike`): A file as of [`~trainer_ext.data.tables.read_table`], or one of no rows.
+        path (`str` or `os.PathLike`): A file as of [`~trainer_ext.data.table_files.read_table`], or one of no rows.
         text_column (`str`, *optional*): Column of the texts, by default found by its name.
 
     Raises:
