@@ -228,7 +228,7 @@ def test_probes_are_in_a_table_with_how_far_few_texts_reach() -> None:
     limits = card(probes=results)[1].partition("## Limits")[2]
     assert "among their three most probable of 2; *misled*" in limits
     # 1.96 * sqrt(0.25 / 25)
-    assert "of\n25 texts a share is uncertain by up to 20 points to either side.\n" in limits
+    assert "of 25 a share is uncertain by up to 20 points to either side.\n" in limits
     assert "| mixed scripts | Arabic | 25 | 0 | 0.320 | – |\n\n## Citation" in limits
     results |= {"sarcasm/English/num_texts": 100.0, "sarcasm/English/num_left_out": 3.0, "sarcasm/English/found": 0.5}
     limits = card(probes=results | {"sarcasm/English/misled": 0.25})[1].partition("## Limits")[2]
