@@ -138,7 +138,7 @@ def test_the_stack_starts_as_the_weighted_mean_of_the_single_logits(
         single = StackedEmotionForSequenceClassification(type(model.config)(encoders=config, num_labels=4, **PLAIN))
         single.stacked_emotion.encoders[name] = encoder
         own = StackedEmotionTokenizer({name: tokenizer.tokenizers[name]})
-        singles[name], logits[name] = single.classifier, predict_logits(single, own, rows["text"][:])
+        singles[name], logits[name] = single.classifier, predict_logits(single, own, rows["text"][:], precision="fp32")
     tokenized, _ = tokenize_dataset(rows, tokenizer)
     model.train()
     shares = start_from_classifiers(model, singles, tokenized, EmotionDataCollator(tokenizer), 6)
