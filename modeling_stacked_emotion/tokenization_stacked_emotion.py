@@ -190,6 +190,20 @@ class StackedEmotionTokenizer(PushToHubMixin):
         encoding.update(context)
         return encoding
 
+    def encode_rows(self, texts: Sequence[str]) -> tuple[list[list[Span]], dict[str, FlatRows], list[bool]]:
+        """
+        What `__call__` with `return_words` and `return_truncated` says of texts, in arrays from end to end: lists of a
+        text's ids would be made to be read once.
+
+        Returns:
+            The character spans of each text's words, per encoder the rows, of which `pad_rows` makes batches, and
+            which texts were cut.
+
+        Raises:
+            `TypeError`: If a text is not a string.
+        """
+        return self._encode(_check_texts(texts), self.max_tokens)
+
     def _encode(
         self, texts: list[str], max_tokens: int | None
     ) -> tuple[list[list[Span]], dict[str, FlatRows], list[bool]]:
@@ -224,6 +238,10 @@ class StackedEmotionTokenizer(PushToHubMixin):
     def _padded(self, rows: dict[str, FlatRows], width: int, multiple: int) -> dict[str, np.ndarray]:
         pad_ids = {name: tokenizer.pad_token_id or 0 for name, tokenizer in self.tokenizers.items()}
         return pad_rows(rows, pad_ids, width, multiple)
+
+    def pad_rows(self, rows: Mapping[str, FlatRows], indices: np.ndarray) -> dict[str, np.ndarray]:
+        """The batch of some of the rows that `encode_rows` returns, with the keys and values that `pad` gives them."""
+        return self._padded({name: flat.take(indices) for name, flat in rows.items()}, 1, 1)
 
     def pad(
         self,

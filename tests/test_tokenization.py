@@ -470,6 +470,21 @@ def test_pad_equals_padding(
             assert batch[key].dtype == value.dtype
 
 
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3], [3, 0], [2], [1, 1]])
+def test_batches_of_encoded_rows_equal_pad(stacked: StackedEmotionTokenizer, indices: list[int]) -> None:
+    texts = ["no", "I am so happy today! " * 20, "", "شكرا لك يا صديقي ❤️"]
+    words, rows, truncated = stacked.encode_rows(texts)
+    called = stacked(texts, return_words=True, return_truncated=True)
+    assert words == called.pop("words")
+    assert truncated == called.pop("truncated") == [False, True, False, False]
+    batch = stacked.pad_rows(rows, np.array(indices))
+    expected = stacked.pad({key: [values[index] for index in indices] for key, values in called.items()})
+    assert batch.keys() == expected.keys()
+    for key, values in expected.items():
+        assert batch[key].tolist() == values.tolist()
+        assert batch[key].dtype == values.dtype
+
+
 @pytest.mark.parametrize("before", [{"padding": True}, {"padding": "max_length"}, {"pad_to_multiple_of": 16}])
 @pytest.mark.parametrize("return_tensors", [None, "pt"])
 def test_padding_of_before_counts_for_nothing(

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, pipeline
 from hub.model.onnx_export import FOLDER, INT8_FILE, export_onnx
 from trainer_ext.data.length_batches import length_batches
 from trainer_ext.errors import reading
+from trainer_ext.evaluation.engine import prepare
 from trainer_ext.evaluation.prediction import predict_probabilities
 from trainer_ext.loading import load_model
 from trainer_ext.precision import autocast
@@ -161,13 +162,17 @@ def _gpu_sides(work: Work, tokenizer: Any, texts: list[str]) -> dict[str, Side]:
 def _beside_encoders(work: Work, name: str, folder: str, texts: list[str]) -> dict[str, float]:
     """Ours beside the tokenizers and the encoders within it called alone, on the same texts and batches."""
     model, tokenizer = work.load(folder)
-    ours, alone = tokenize_pair(list(tokenizer.tokenizers.values()), tokenizer, texts, work.batch_size)
+    _, alone = tokenize_pair(list(tokenizer.tokenizers.values()), tokenizer, texts, work.batch_size)
+    # As the engine reads them: as a whole, into arrays.
+    ours: Side = partial(tokenizer.encode_rows, texts)
     sides = ["the tokenizers alone", name]
     turns = _turns([alone, ours], work.rounds)
     results = report(f"tokenising, {name}", f"Tokenising, {name}", sides, turns, len(texts))
     groups = length_groups(texts, work.batch_size, _NUM_BATCHES)
     batches = [dict(tokenizer(group, padding=True, return_tensors="pt").to(model.device)) for group in groups]
-    ours, alone = forward_pair(model, batches, work.best)
+    _, alone = forward_pair(model, batches, work.best)
+    # As the engine runs it: encoders in that precision as a whole, nothing to cast.
+    ours, _ = forward_pair(prepare(model, work.best), batches, "fp32")
     sides = ["the encoders alone", name]
     turns = _turns([alone, ours], work.rounds)
     title = f"Forward pass, {name}, {work.best}"
