@@ -21,6 +21,9 @@ from hub.model.mini import MINI_MODEL
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 
 CHROMIUM = Path("/usr/bin/chromium")
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+TEXTS = {"en": "so happy about the exam, thank you! 🎉", "ar": "الحمد لله نجحت أختي في الامتحان 😍 thanks"}
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}} &amp;"
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -47,6 +50,22 @@ def staged_space(model: Path, folder: Path) -> Path:
     folder.mkdir()
     stage_browser(model, folder, repo_id="ann/emotions-browser", model_id="ann/emotions")
     return folder
+
+
+def watched_page(browser: Any, home: str, complaints: list[str], viewport: dict[str, int], scheme: str) -> Any:
+    """A page without an address that writes down what goes wrong, and what is asked of other hosts than `home`."""
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)
+    page.set_default_timeout(300_000)
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    # Those of workers are the context's.
+    page.context.on("request", lambda request: complaints.extend(_leaving(request.url, home)))
+    return page
+
+
+def _leaving(url: str, home: str) -> list[str]:
+    return [] if url.startswith((home, "data:", "blob:")) else [f"request: {url}"]
 
 
 @pytest.fixture(scope="session")

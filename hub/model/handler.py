@@ -33,8 +33,8 @@ class EndpointHandler:
 
     Answer, for a text, or in a list for a list:
         `{"text": ..., "emotions": [{"label", "score", "threshold", "words": [{"word", "start", "end", "part"}, ...]},
-        ...], "attention": [{"word", "start", "end", "weight"}, ...]}`, with U+FFFD for lone surrogates, which cannot be sent; and `"unfamiliar_script"` for a text
-        mostly in a script that the model was not trained on.
+        ...], "attention": [{"word", "start", "end", "weight"}, ...]}`, with U+FFFD for lone surrogates, which cannot
+        be sent; and `"unfamiliar_script"` for a text mostly in a script that the model was not trained on.
     """
 
     def __init__(self, path: str = "") -> None:

@@ -56,9 +56,9 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
     that it needs for any model.
 
     The inputs are those of the model, int64, with free batch size and lengths; the outputs `logits`, calibrated where
-    the model is, and for a stacked model `word_attention` and, where it has them, `word_parts`. The int8 file holds the
-    weights of matrix products, of the Bi-LSTM and of embeddings as integers, one scale per output, and computes the
-    products in 8 bits (dynamic quantisation). Twice the same model gives the same bytes.
+    the model is, and for a stacked model `word_attention` and, where it has them, `word_parts`. The int8 file holds
+    the weights of matrix products, of the Bi-LSTM and of embeddings as integers, one scale per output, and computes
+    the products in 8 bits (dynamic quantisation). Twice the same model gives the same bytes.
 
     Args:
         source (`Path`): Folder of a trained model, stacked or any `AutoModelForSequenceClassification`.
