@@ -4,11 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,27 +15,11 @@ from hub.browser.npm import ONNXRUNTIME, TOKENIZERS, cached_archive
 from hub.browser.staging import stage_browser
 from hub.model.mini import MINI_MODEL
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts.benchmarks.browser import CHROMIUM, serving
 
-CHROMIUM = Path("/usr/bin/chromium")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 TEXTS = {"en": "so happy about the exam, thank you! 🎉", "ar": "الحمد لله نجحت أختي في الامتحان 😍 thanks"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}} &amp;"
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The address at which a folder is served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
 
 
 def staged_space(model: Path, folder: Path) -> Path:

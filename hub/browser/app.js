@@ -99,18 +99,20 @@ function bar({ label, score, threshold, isPredicted }, choose) {
   return make("li", isPredicted ? "over" : "", button);
 }
 
-/** The words for and against an emotion; where a model has no parts of words, those that got the attention. */
+/** The words that speak for an emotion; where a model has no parts of words, those that got the attention. */
 function showWords({ chars, words, isCut }, { label, index }) {
   const hasParts = words.some(({ parts }) => parts);
   const values = words.map(({ parts, share }) => (hasParts ? parts[index] : share));
-  const highest = Math.max(...values.map(Math.abs), 0) || 1;
+  // Each word knows the others, so that all have a part: the least one has no colour. A single word has all of it.
+  const lowest = words.length > 1 ? Math.min(...values) : 0;
+  const range = Math.max(...values) - lowest;
   const pieces = [];
   let end = 0;
   words.forEach((word, place) => {
     const value = values[place];
     pieces.push(chars.slice(end, word.start).join(""));
-    const mark = make("mark", value < 0 ? "against" : "", chars.slice(word.start, word.end).join(""));
-    mark.style.setProperty("--share", (Math.abs(value) / highest).toFixed(3));
+    const mark = make("mark", "", chars.slice(word.start, word.end).join(""));
+    mark.style.setProperty("--share", (range < 1e-6 ? 0 : (value - lowest) / range).toFixed(3));
     mark.title = hasParts ? `${value < 0 ? "" : "+"}${value.toFixed(2)}` : `${percent(value)} of the attention`;
     pieces.push(mark);
     end = word.end;
@@ -122,7 +124,7 @@ function showWords({ chars, words, isCut }, { label, index }) {
   element("words-title").replaceChildren(...(hasParts ? ["Words for ", make("bdi", "", label)] : ["Words by attention"]));
   element("about-words").textContent =
     (hasParts
-      ? "The stronger the colour, the more the word adds to the emotion; in the other colour it speaks against it."
+      ? "The stronger the colour, the more the word adds to the emotion."
       : "The stronger the colour, the more attention the word got.") +
     (isCut ? " The end of the text is too long for this model and was not read." : "");
 }
