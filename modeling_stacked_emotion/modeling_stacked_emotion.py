@@ -409,7 +409,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             yield average_words(share, mask)
 
     def _word_summands(
-        self, stack: torch.Tensor, output: StackedEmotionModelOutput, attended: dict[str, torch.Tensor]
+        self, stack: torch.Tensor, output: Any, attended: dict[str, torch.Tensor]
     ) -> torch.Tensor | None:
         """As [`~word_parts_stacked_emotion.word_summands`]; `None` where the text state is no sum over words."""
         if not self.has_word_summands:
@@ -440,12 +440,12 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         inputs = {name: value for name, value in inputs.items() if value is not None}
         attended: dict[str, torch.Tensor] = {}
         if "word_states" in inputs:
-            encoded = self._encoded_words(inputs)
+            stack, has_tokens, num_words = self._encoded_words(inputs)
         else:
-            *encoded, attended = self._encode_words(inputs, output_word_parts)
-        output = self.mix_words(*encoded)
+            stack, has_tokens, num_words, attended = self._encode_words(inputs, output_word_parts)
+        output = self.mix_words(stack, has_tokens, num_words)
         if output_word_parts:
-            output.word_summands = self._word_summands(encoded[0], output, attended)
+            output.word_summands = self._word_summands(stack, output, attended)
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 
 

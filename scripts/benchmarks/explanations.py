@@ -150,7 +150,7 @@ def _parts_of_words(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarra
 def _outputs(subject: _Subject, cases: Sequence[_Case], **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each text the attention and the parts of its words."""
     texts = iter_chunks(dict.fromkeys(case.text for case in cases))
-    found = {}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for chunk in iter_outputs(subject.model, subject.tokenizer, texts, precision=subject.precision, **options):
         found |= dict(zip(chunk.texts, zip(chunk.word_attention, chunk.word_parts, strict=True), strict=True))
     return found
