@@ -116,6 +116,7 @@ class StackedEmotionConfig(PreTrainedConfig):
         "pooler_output",
         "word_attention",
         "encoder_weights",
+        "word_parts",
     ]
 
     encoders: dict[str, dict[str, Any]] | None = None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .description_stacked_emotion import name_words
 from .text_stacked_emotion import Span, split_words
 
 # Texts without a piece that are asked about for one text.
@@ -119,25 +120,17 @@ def describe_explanation(
         top_words (`int`, *optional*, defaults to 3): How many words to name for each emotion.
 
     Returns:
-        `dict[str, Any]`: The answer, where each emotion has `words`, those for it with `word`, `start`, `end` and
-        `fall`, most telling first; and `parts` with `encoders` (name to part), `rest` and `bias`, whose sum is the
-        logit, if there are parts.
+        `dict[str, Any]`: The answer, where the `words` of each emotion are those without which its logit falls, with
+        `fall` in place of `part`, most telling first; and it has `parts` with `encoders` (name to part), `rest` and
+        `bias`, whose sum is the logit, if there are parts.
     """
     emotions = []
     for emotion in answer["emotions"]:
         label = labels.index(emotion["label"])
-        reason: dict[str, Any] = {"words": _telling_words(answer["text"], explanation, label)[:top_words]}
+        falls = explanation.falls[:, label].tolist()
+        reason: dict[str, Any] = {"words": name_words(answer["text"], explanation.pieces, falls, "fall", top_words)}
         if logit_parts is not None:
             *own, rest, bias = logit_parts[:, label].tolist()
             reason["parts"] = {"encoders": dict(zip(encoders, own, strict=True)), "rest": rest, "bias": bias}
         emotions.append(emotion | reason)
     return answer | {"emotions": emotions}
-
-
-def _telling_words(text: str, explanation: Explanation, label: int) -> list[dict[str, Any]]:
-    words = [
-        {"word": text[start:end], "start": start, "end": end, "fall": fall}
-        for (start, end), fall in zip(explanation.pieces, explanation.falls[:, label].tolist(), strict=True)
-        if fall > 0
-    ]
-    return sorted(words, key=lambda word: -word["fall"])

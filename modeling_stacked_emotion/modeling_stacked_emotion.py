@@ -28,6 +28,7 @@ from .layers_stacked_emotion import (
 )
 from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
 from .storage_stacked_emotion import not_finite, stored_weights
+from .word_parts_stacked_emotion import attended_words, showing_attention, word_summands
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 _HEADS = ("classifier.", "auxiliary_classifier.")
@@ -52,6 +53,8 @@ class StackedEmotionModelOutput(ModelOutput):
             Mean over the words of the meta-learner's output.
         encoder_means (`torch.Tensor` of shape `(batch_size, sum of the hidden sizes)`, *optional*):
             The mean of the encoders' word states; with the skip connection only.
+        word_summands (`torch.Tensor` of shape `(batch_size, num_words, output_size)`, *optional*):
+            What each word adds to `pooler_output`, if it was asked for and the pooling is a weighted mean of words.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -61,6 +64,7 @@ class StackedEmotionModelOutput(ModelOutput):
     encoder_weights: torch.Tensor | None = None
     meta_state: torch.Tensor | None = None
     encoder_means: torch.Tensor | None = None
+    word_summands: torch.Tensor | None = None
 
 
 @dataclass
@@ -77,6 +81,9 @@ class StackedEmotionClassifierOutput(ModelOutput):
         encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
             The classifier's logits for each encoder's words alone, never calibrated; with the skip connection only.
         pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
+        word_parts (`torch.Tensor` of shape `(batch_size, num_words, num_labels)`, *optional*):
+            What each word adds to each logit, if it was asked for and the pooling is a weighted mean of words: with
+            the bias, their sum is the logits; calibrated as these, fp32.
     """
 
     loss: torch.Tensor | None = None
@@ -86,6 +93,7 @@ class StackedEmotionClassifierOutput(ModelOutput):
     pooler_output: torch.Tensor | None = None
     word_attention: torch.Tensor | None = None
     encoder_weights: torch.Tensor | None = None
+    word_parts: torch.Tensor | None = None
 
 
 class _NamedInputs:
@@ -271,6 +279,11 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self.post_init()
 
     @property
+    def has_word_summands(self) -> bool:
+        """Whether the text state is a sum over the words: their weighted mean, and not the highest or last of each."""
+        return self.pooling.mode in ("attention", "mean")
+
+    @property
     def skip_places(self) -> dict[str, slice]:
         """
         Where in `pooler_output` the skip connection puts the mean of each encoder's word states, and behind it, with a
@@ -299,13 +312,19 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             sizes)`, which encoder has tokens for which word `(batch_size, num_words, num_encoders)`, and the words of
             each text `(batch_size,)`, at least 1.
         """
+        return self._encode_words(inputs)[:3]
+
+    def _encode_words(
+        self, inputs: dict[str, torch.Tensor], with_attention: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """The same, and if asked for, of each encoder how much the words attend to each other in its last layer."""
         _check_inputs(inputs, list(self.encoders))
         # Tokens that the mask hides belong to no word.
         word_ids = {name: inputs[f"{name}_word_ids"] * inputs[f"{name}_attention_mask"] for name in self.encoders}
         num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
         # Not by `int()`, which `torch.export` cannot follow.
         longest: Any = num_words.max().item()
-        states, has_tokens = [], []
+        states, has_tokens, attended = [], [], {}
         device = num_words.device
         for name, encoder in self.encoders.items():
             ids, mask, of_words = inputs[f"{name}_input_ids"], inputs[f"{name}_attention_mask"], word_ids[name]
@@ -313,13 +332,17 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 words = encoder(input_ids=ids, word_ids=of_words, num_words=longest).last_hidden_state
                 present = mark_words(of_words, longest)
             else:
-                hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-                words, present = average_tokens(hidden, of_words.to(hidden.device), longest)
+                outputs = _run_encoder(encoder, ids, mask, with_attention)
+                hidden = outputs.last_hidden_state
+                of_words = of_words.to(hidden.device)
+                words, present = average_tokens(hidden, of_words, longest)
+                if with_attention and outputs.get("attentions"):
+                    attended[name] = attended_words(outputs.attentions[-1], of_words, longest).to(device)
             # Under a device map the encoders may live on different devices; the stack lives with the inputs.
             states.append(words.to(device))
             has_tokens.append(present.to(device))
         stack = states[0] if len(states) == 1 else torch.cat(states, dim=-1)
-        return stack, torch.stack(has_tokens, dim=-1), num_words
+        return stack, torch.stack(has_tokens, dim=-1), num_words, attended
 
     def _encoded_words(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same as `encode_words` returns, from word states that it computed before."""
@@ -385,17 +408,44 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
             yield average_words(states * share, mask)
             yield average_words(share, mask)
 
+    def _word_summands(
+        self, stack: torch.Tensor, output: Any, attended: dict[str, torch.Tensor]
+    ) -> torch.Tensor | None:
+        """As [`~word_parts_stacked_emotion.word_summands`]; `None` where the text state is no sum over words."""
+        if not self.has_word_summands:
+            return None
+        mask, skipped = output.word_mask, {}
+        if self.config.skip_connection:
+            shares = (mask / mask.sum(dim=-1, keepdim=True)).to(stack.dtype).unsqueeze(-1)
+            skipped = dict(zip(self.encoders, (stack * shares).split(self.hidden_sizes, dim=-1), strict=True))
+            if self.config.weighted_skip_connection:
+                weights = output.encoder_weights.to(stack.dtype).split(1, dim=-1)
+                skipped = {
+                    name: torch.cat([own * weight, shares * weight], dim=-1)
+                    for (name, own), weight in zip(skipped.items(), weights, strict=True)
+                }
+        return word_summands(output.last_hidden_state, output.word_attention, skipped, attended)
+
     @_NamedInputs
-    def forward(self, return_dict: bool | None = None, **inputs: torch.Tensor) -> StackedEmotionModelOutput | tuple:
+    def forward(
+        self, return_dict: bool | None = None, output_word_parts: bool = False, **inputs: torch.Tensor
+    ) -> StackedEmotionModelOutput | tuple:
         """
         Args:
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
+            output_word_parts (`bool`, *optional*, defaults to `False`): Whether `word_summands` is asked for.
             inputs: `<encoder>_input_ids`, `<encoder>_attention_mask` and `<encoder>_word_ids` for every encoder, or
                 `word_states`, `has_tokens` and `num_words`. `None`, as peft passes it, is no input.
         """
         inputs = {name: value for name, value in inputs.items() if value is not None}
-        encoded = self._encoded_words(inputs) if "word_states" in inputs else self.encode_words(**inputs)
-        output = self.mix_words(*encoded)
+        attended: dict[str, torch.Tensor] = {}
+        if "word_states" in inputs:
+            stack, has_tokens, num_words = self._encoded_words(inputs)
+        else:
+            stack, has_tokens, num_words, attended = self._encode_words(inputs, output_word_parts)
+        output = self.mix_words(stack, has_tokens, num_words)
+        if output_word_parts:
+            output.word_summands = self._word_summands(stack, output, attended)
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
 
 
@@ -442,16 +492,21 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
 
     @_NamedInputs
     def forward(
-        self, labels: torch.Tensor | None = None, return_dict: bool | None = None, **inputs: torch.Tensor
+        self,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        output_word_parts: bool = False,
+        **inputs: torch.Tensor,
     ) -> StackedEmotionClassifierOutput | tuple:
         """
         Args:
             labels (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*): In [0, 1], NaN where unknown; they
                 give the loss.
             return_dict (`bool`, *optional*, defaults to `config.return_dict`): `False` returns a tuple.
+            output_word_parts (`bool`, *optional*, defaults to `False`): Whether `word_parts` is asked for.
             inputs: As in [`StackedEmotionModel`].
         """
-        outputs = self.stacked_emotion(return_dict=True, **inputs)
+        outputs = self.stacked_emotion(return_dict=True, output_word_parts=output_word_parts, **inputs)
         pooled = self.dropout(outputs.pooler_output)
         logits = self._calibrate(self.classifier(pooled))
         auxiliary_logits = None
@@ -473,8 +528,14 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
             pooler_output=outputs.pooler_output,
             word_attention=outputs.word_attention,
             encoder_weights=outputs.encoder_weights,
+            word_parts=None if outputs.word_summands is None else self._word_parts(outputs.word_summands),
         )
         return output if _wants_dict(return_dict, self.config) else output.to_tuple()
+
+    def _word_parts(self, summands: torch.Tensor) -> torch.Tensor:
+        """The classifier is linear: of a sum over words it makes a sum over words."""
+        parts = nn.functional.linear(summands, self.classifier.weight).float()
+        return parts if self.config.calibration_scale is None else self._calibration(parts.device)[0] * parts
 
     def _encoder_logits(self, pooled: torch.Tensor, outputs: StackedEmotionModelOutput) -> torch.Tensor:
         """
@@ -598,6 +659,13 @@ def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None
     if attn_implementation not in (None, "sdpa"):
         arguments["attn_implementation"] = attn_implementation
     return arguments
+
+
+def _run_encoder(encoder: Any, ids: torch.Tensor, mask: torch.Tensor, with_attention: bool) -> ModelOutput:
+    if not with_attention:
+        return encoder(input_ids=ids, attention_mask=mask)
+    with showing_attention(encoder):
+        return encoder(input_ids=ids, attention_mask=mask, output_attentions=True)
 
 
 def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> PreTrainedModel:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline stored with the model: the emotions over their thresholds, and the words, with reasons if asked."""
+"""The pipeline stored with the model: the emotions over their thresholds, and for each the words that say so."""
 
 from typing import Any
 
@@ -15,31 +15,33 @@ from .text_stacked_emotion import clean_surrogates
 
 class StackedEmotionPipeline(Pipeline):
     r"""
-    Text to emotions: only the labels at or above their thresholds, and the words that got the most attention.
+    Text to emotions: only the labels at or above their thresholds, and for each the words that speak for it.
 
     Call options:
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of `config.thresholds`.
-        top_words (`int`, *optional*, defaults to 3): How many words to name.
-        explain (`bool`, *optional*, defaults to `False`): Whether to say for each emotion which words and encoders
-            decided. The model is asked about each text without each of its words, at most 32 times more.
+        top_words (`int`, *optional*, defaults to 3): How many words to name, for each emotion and by attention.
+        explain (`bool`, *optional*, defaults to `False`): Whether to find the words that decided by leaving them out,
+            which is surer, and to say for each emotion which encoder decided. The model is asked about each text
+            without each of its words, at most 32 times more.
         source (`str`, *optional*): Name of a data set in `config.source_thresholds`, whose thresholds are taken.
 
     Returns, for each text, a dict with
 
     - **text** (`str`) -- The text, with U+FFFD for lone surrogates.
-    - **emotions** (`list[dict]`) -- `label`, `score` (probability) and `threshold`, best first; may be empty.
-      With `explain` each has `words`, those without which its logit falls, as those below with `fall` in place of
-      `weight`; and `parts`, of which its logit is the sum, where several encoders have parts: `encoders` (name to
-      part), `rest` (mixer and Bi-LSTM) and `bias`.
-    - **words** (`list[dict]`) -- `word`, `start`, `end` (character offsets), `weight` (share of the attention in
-      [0, 1]); best first.
+    - **emotions** (`list[dict]`) -- `label`, `score` (probability), `threshold` and `words`, best first; may be
+      empty. Each of `words` has `word`, `start`, `end` (character offsets) and `part`, what it adds to the emotion's
+      logit, most telling first; none for a model whose pooling is `max` or `last`. With `explain` they are those
+      without which the logit falls, with `fall` in place of `part`; and each emotion has `parts`, of which its logit
+      is the sum, where several encoders have parts: `encoders` (name to part), `rest` (mixer and Bi-LSTM) and `bias`.
+    - **attention** (`list[dict]`) -- The words that got the most of it, one list for all emotions: as above, with
+      `weight` (share of the attention in [0, 1]) in place of `part`.
     - **unfamiliar_script** (`str`) -- Only for a text mostly in a script that the model was not trained on: its name.
 
     Example:
     ```python
     >>> classifier = pipeline("emotion-classification", model="user/stacked-emotion", trust_remote_code=True)
     >>> classifier("thank you so much, I did not see that coming!")
-    {'text': ..., 'emotions': [{'label': 'gratitude', 'score': 0.97, 'threshold': 0.41}, ...], 'words': [...]}
+    {'text': ..., 'emotions': [{'label': 'gratitude', 'score': 0.97, 'threshold': 0.41, 'words': [...]}, ...], ...}
     ```
     """
 
@@ -84,11 +86,12 @@ class StackedEmotionPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         context = {"text": model_inputs.pop("text"), "words": model_inputs.pop("words")}
-        outputs = self.model(**BatchEncoding(model_inputs))
+        outputs = self.model(**BatchEncoding(model_inputs), output_word_parts=True)
         parts = self.model.logit_parts(outputs.pooler_output)
         return {
             **context,
             "logits": outputs.logits,
+            "word_parts": outputs.word_parts,
             "word_attention": outputs.word_attention,
             "logit_parts": parts,
         }
@@ -104,12 +107,14 @@ class StackedEmotionPipeline(Pipeline):
         """The emotions and words of one text."""
         config = self.model.config
         labels, logits = label_names(config), model_outputs["logits"].float()
+        word_parts = model_outputs["word_parts"]
         answer = describe_emotions(
             model_outputs["text"],
             labels,
             logits[0].sigmoid().tolist(),
             (thresholds or decision_thresholds(config)) if threshold is None else threshold,
             model_outputs["words"],
+            () if word_parts is None else word_parts[0].tolist(),
             model_outputs["word_attention"][0].float().tolist(),
             top_words,
             config.scripts,

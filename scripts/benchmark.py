@@ -9,6 +9,7 @@ Usage:
     python -m scripts.benchmark metric [--json OUT]
     python -m scripts.benchmark onnx MODEL [--texts FILE] [--num_texts N] [--json OUT]
     python -m scripts.benchmark explanations [MODEL] [--texts FILE] [--num_texts N] [--json OUT]
+    python -m scripts.benchmark browser [MODEL] [--rounds N] [--json OUT]
     python -m scripts.benchmark labelling TEACHER --tweets FILE [--num_texts N] [--json OUT]
     python -m scripts.benchmark balanced_dataset [NUM_TWEETS ...] [--json OUT]
 
@@ -53,6 +54,7 @@ COMMANDS = {
     "explanations": (
         "How faithful the words are that are said to have decided, by each way to find them, and how long it takes."
     ),
+    "browser": "Megabytes, seconds to load and to answer of the page that runs a model in the browser, in Chromium.",
     "labelling": "Tweets a second of a teacher as it labels the balanced data set, and in the stock pipeline.",
     "balanced_dataset": (
         "The stages of `scripts.build_balanced_dataset` on generated tweets, all but the teacher's forward pass."
@@ -105,10 +107,10 @@ def make_parser() -> argparse.ArgumentParser:
     onnx.add_argument("model", metavar="MODEL", help="folder of a trained model")
 
     explanations = _add_command(commands, "explanations", "texts", "num_texts", "precision")
-    explanations.add_argument(
-        "model", nargs="?", metavar="MODEL", help="folder or Hub id of a model (default: the one of this repository)"
-    )
     explanations.set_defaults(num_texts=500)
+    browser = _add_command(commands, "browser", "rounds")
+    for subject in (explanations, browser):
+        subject.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: the one of this repository)")
 
     labelling = _add_command(commands, "labelling", "num_texts", "precision", "rounds")
     labelling.add_argument("teacher", metavar="TEACHER", help="folder or Hub id of the teacher")

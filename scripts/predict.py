@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Emotions of texts, with the words that got the most attention, or with those that decided; or predictions as a table.
+Emotions of texts, for each with the words that speak for it; or predictions as a table.
 
 Usage:
     python -m scripts.predict "first text" "second text"
@@ -17,8 +17,8 @@ and a .txt file hold one text per line; in a csv, tsv, jsonl, json or parquet fi
 found as in training. Files of any length are read as they are classified, except json arrays, parquet and compressed
 files, which are read as a whole. Several processes of `accelerate launch` share the texts; one reads and writes.
 
---explain says for each emotion which words decided, by asking the model about the text without each of them, and how
-much of its logit comes from which encoder.
+The words of an emotion are those whose states add most to its logit. --explain finds them more surely, by asking the
+model about the text without each of them, and says how much of the logit comes from which encoder.
 
 --output writes the columns of the input as they are, and a column of 0 and 1 for every label in the order of the
 model, or of --labels. Columns of the input that have the name of a label keep their place and hold its predictions:
@@ -74,8 +74,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="JSON lines, UTF-8, instead of bars and colours")
     parser.add_argument("--threshold", type=float, help="one threshold for all labels instead of the model's own")
     parser.add_argument("--source", help="name of a data set that the model was trained on, for its own thresholds")
-    parser.add_argument("--top_words", type=int, default=3, help="words to name per text (default: 3)")
-    parser.add_argument("--explain", action="store_true", help="the words and encoders that decided, for each emotion")
+    parser.add_argument("--top_words", type=int, default=3, help="words to name per emotion (default: 3)")
+    parser.add_argument(
+        "--explain", action="store_true", help="leave words out to find those that decided; name encoders"
+    )
     add_engine_options(parser)
     return parser
 
@@ -350,7 +352,7 @@ def _print_json(answer: dict[str, Any]) -> None:
 
 
 class _Printer:
-    """Text with the deciding words highlighted, then a bar per emotion; plain text where no terminal is."""
+    """Text with the words for its first emotion highlighted, then the emotions; plain text where no terminal is."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -368,8 +370,7 @@ class _Printer:
         # One for one, so that the spans stay right.
         text = Text(printable(answer["text"]))
         emotions = answer["emotions"]
-        is_explained = bool(emotions) and "words" in emotions[0]
-        for rank, word in enumerate(emotions[0]["words"] if is_explained else answer["words"]):
+        for rank, word in enumerate(emotions[0]["words"] if emotions else ()):
             text.stylize("bold black on yellow" if rank == 0 else "bold yellow", word["start"], word["end"])
         self.console.print(text)
         if not emotions:
@@ -383,17 +384,15 @@ class _Printer:
             )
             for name, values in _reasons(emotion).items():
                 self.console.print(f"  {'':<{width}} {name}: {values}", style="dim")
-        if answer["words"] and not is_explained:
-            words = ", ".join(f"{word['word']} {word['weight']:.2f}" for word in answer["words"])
-            self.console.print(f"  words: {printable(words)}", style="dim")
         self.console.print()
 
 
 def _reasons(emotion: dict[str, Any]) -> dict[str, str]:
     """The words and encoders that decided, where they are known, as lines of the terminal."""
     reasons = {}
-    if emotion.get("words"):
-        reasons["words"] = ", ".join(f"{printable(word['word'])} {word['fall']:.2f}" for word in emotion["words"])
+    if words := emotion["words"]:
+        value = "fall" if "fall" in words[0] else "part"
+        reasons["words"] = ", ".join(f"{printable(word['word'])} {word[value]:.2f}" for word in words)
     if parts := emotion.get("parts"):
         named = sorted(parts["encoders"].items(), key=lambda part: -part[1])
         named += [(name, parts[name]) for name in ("rest", "bias")]

@@ -44,8 +44,12 @@ from transformers import logging, pipeline
 logging.disable_progress_bar()
 classifier = pipeline("emotion-classification", model=sys.argv[1], trust_remote_code=True)
 for result in classifier(sys.argv[2:]):
-    emotions = ", ".join(f"{e['label']} {e['score']:.2f}" for e in result["emotions"]) or "none over its threshold"
-    print(f"  {result['text']}\\n    -> {emotions}   (words: {', '.join(w['word'] for w in result['words'])})")
+    print(f"  {result['text']}")
+    for emotion in result["emotions"]:
+        words = ", ".join(word["word"] for word in emotion["words"])
+        print(f"    -> {emotion['label']} {emotion['score']:.2f}   (words: {words})")
+    if not result["emotions"]:
+        print("    -> none over its threshold")
 """
 
 

@@ -4,11 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,24 +15,11 @@ from hub.browser.npm import ONNXRUNTIME, TOKENIZERS, cached_archive
 from hub.browser.staging import stage_browser
 from hub.model.mini import MINI_MODEL
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
+from scripts.benchmarks.browser import CHROMIUM, serving
 
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The address at which a folder is served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+TEXTS = {"en": "so happy about the exam, thank you! 🎉", "ar": "الحمد لله نجحت أختي في الامتحان 😍 thanks"}
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}} &amp;"
 
 
 def staged_space(model: Path, folder: Path) -> Path:
@@ -47,6 +30,22 @@ def staged_space(model: Path, folder: Path) -> Path:
     folder.mkdir()
     stage_browser(model, folder, repo_id="ann/emotions-browser", model_id="ann/emotions")
     return folder
+
+
+def watched_page(browser: Any, home: str, complaints: list[str], viewport: dict[str, int], scheme: str) -> Any:
+    """A page without an address that writes down what goes wrong, and what is asked of other hosts than `home`."""
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)
+    page.set_default_timeout(300_000)
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    # Those of workers are the context's.
+    page.context.on("request", lambda request: complaints.extend(_leaving(request.url, home)))
+    return page
+
+
+def _leaving(url: str, home: str) -> list[str]:
+    return [] if url.startswith((home, "data:", "blob:")) else [f"request: {url}"]
 
 
 @pytest.fixture(scope="session")

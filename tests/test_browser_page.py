@@ -16,20 +16,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_space import serving
+from served_space import DESKTOP, HOSTILE, PHONE, TEXTS, watched_page
 
 from hub.browser.npm import AXE, cached_archive, read_files
 from hub.model.mini import MINI_MODEL
 from hub.model.onnx_example import OnnxClassifier
+from scripts.benchmarks.browser import serving
 
 pytest_plugins = ["served_space"]
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 HARD_TEXTS: list[str] = json.loads((ROOT / "scripts/data/checks/hard_texts.json").read_text(encoding="utf-8"))
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
-TEXTS = {"en": "so happy about the exam, thank you! 🎉", "ar": "الحمد لله نجحت أختي في الامتحان 😍 thanks"}
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}} &amp;"
 # Tokens and words by the modules of the page, probabilities by its worker.
 ANSWERS = """
 async (texts) => {
@@ -56,7 +54,8 @@ async (texts) => {
     worker.postMessage({ id: 0, text });
     const { answer } = await answered;
     const { words, rows, isCut } = encoder.encode(text);
-    answers.push({ words, rows, isCut, scores: answer.emotions.map(({ score }) => score) });
+    const scores = answer.emotions.map(({ score }) => score);
+    answers.push({ words, rows, isCut, scores, parts: answer.words.map(({ parts }) => [...parts]) });
   }
   worker.terminate();
   return answers;
@@ -75,12 +74,7 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     pages: list[Page] = []
 
     def opened(url: str, viewport: dict[str, int] = DESKTOP, scheme: str = "light") -> Page:
-        page = browser.new_page(viewport=viewport, color_scheme=scheme)
-        page.set_default_timeout(300_000)
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        page.context.on("request", lambda request: complaints.extend(leaving(request.url, url)))
+        page = watched_page(browser, url, complaints, viewport, scheme)
         page.context.on("request", lambda request: asked.append(request.url))
         page.goto(url)
         page.wait_for_selector("#loading", state="hidden")
@@ -93,10 +87,6 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     assert complaints == []
     # Those of the worker are seen, too.
     assert any(url.endswith("/model/model.safetensors") for url in asked)
-
-
-def leaving(url: str, home: str) -> list[str]:
-    return [] if url.startswith((home, "data:", f"blob:{home}")) else [f"request: {url}"]
 
 
 def classify(page: Page, text: str) -> None:
@@ -135,9 +125,19 @@ def assert_same_answers(page: Page, classifier: OnnxClassifier, texts: list[str]
             num_tokens = int(tokens[f"{name}_attention_mask"].sum())
             assert row["ids"] == tokens[f"{name}_input_ids"][0, :num_tokens].tolist(), ascii(text)
             assert row["wordIds"] == tokens[f"{name}_word_ids"][0, :num_tokens].tolist(), ascii(text)
-        scores = {emotion["label"]: emotion["score"] for emotion in classifier([text], threshold=0.0)[0]["emotions"]}
+        (answer,) = classifier([text], threshold=0.0, top_words=len(words))
+        scores = {emotion["label"]: emotion["score"] for emotion in answer["emotions"]}
         expected = [scores[label] for label in classifier.labels]
         np.testing.assert_allclose(found["scores"], expected, atol=1e-4, rtol=0, err_msg=ascii(text))
+        starts = {start: place for place, (start, _) in enumerate(words)}
+        for emotion in answer["emotions"]:
+            label = classifier.labels.index(emotion["label"])
+            parts = np.zeros(len(words))
+            for word in emotion["words"]:
+                parts[starts[word["start"]]] = word["part"]
+            # Python names the words for an emotion, and not those against it.
+            own = np.maximum([values[label] for values in found["parts"]], 0)
+            np.testing.assert_allclose(own, parts, atol=1e-4, rtol=0, err_msg=ascii(text))
 
 
 def test_hard_texts_get_the_answers_of_python(open_page: OpenPage, space_url: str) -> None:
@@ -163,11 +163,23 @@ def test_typed_text_shows_its_emotions(
     assert hindrances(page) == []
     text = TEXTS[language]
     classify(page, text)
-    (expected,) = classifier_of(MINI_MODEL)([text], top_words=99)
+    classifier = classifier_of(MINI_MODEL)
+    (expected,) = classifier([text], top_words=99)
     over = [emotion["label"] for emotion in expected["emotions"]]
     assert page.locator("#verdict b").all_inner_texts() == over
-    assert page.locator("#bars .over > :first-child").all_inner_texts() == over
-    assert page.locator("#words mark").count() == len(expected["words"])
+    assert page.locator("#bars .over button > :first-child").all_inner_texts() == over
+    assert page.locator("#words mark").count() == len(classifier.tokenize([text])[1][0])
+    # The words for the best emotion first, then for the one that is chosen.
+    first, other = [page.locator("#bars button").nth(place) for place in (0, 1)]
+    best = expected["emotions"][0]
+    strongest = page.locator("#words mark[style*='--share: 1.000']")
+    assert strongest.inner_text() == best["words"][0]["word"]
+    assert strongest.get_attribute("title") == f"+{best['words'][0]['part']:.2f}"
+    assert page.locator("#words-title").inner_text() == f"Words for {best['label']}"
+    assert (first.get_attribute("aria-pressed"), other.get_attribute("aria-pressed")) == ("true", "false")
+    other.click()
+    assert page.locator("#words-title").inner_text() == f"Words for {other.get_attribute('data-label')}"
+    assert (first.get_attribute("aria-pressed"), other.get_attribute("aria-pressed")) == ("false", "true")
     direction = "rtl" if language == "ar" else "ltr"
     for part in ("#text", "#words"):
         assert page.locator(part).evaluate("element => getComputedStyle(element).direction") == direction
@@ -188,11 +200,12 @@ def test_keyboard_is_enough(open_page: OpenPage, space_url: str) -> None:
     page.keyboard.type("so happy")
     page.wait_for_function("() => document.querySelector('#words').textContent === 'so happy'")
     focused = []
-    for _ in range(3):
+    for _ in range(11):
         page.keyboard.press("Tab")
         focused.append(page.evaluate("document.activeElement.tagName"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    assert focused == ["SUMMARY", "BUTTON", "BUTTON"]
+    # The emotions, the rest of them, and two examples.
+    assert focused == [*["BUTTON"] * 8, "SUMMARY", "BUTTON", "BUTTON"]
     example = page.evaluate("document.activeElement.textContent")
     page.keyboard.press("Enter")
     page.wait_for_function("text => document.querySelector('#words').textContent === text", arg=example)

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import regex
 from conftest import LABELS, contents, fails
-from served_space import serving
 from tokenizers import normalizers
 
 from hub.browser import npm, staging
@@ -28,6 +27,7 @@ from hub.model.mini import MINI_MODEL
 from hub.validation.validate import file_problems
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
 from scripts import push_to_hub
+from scripts.benchmarks.browser import serving
 from trainer_ext.errors import InputError
 
 NAMES = {"repo_id": "ann/emotions-browser", "model_id": "ann/emotions"}

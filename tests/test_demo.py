@@ -124,7 +124,7 @@ def test_a_click_on_an_emotion_shows_the_words_and_encoders_that_decided(demo_mo
     (pieces, falls), parts = answer.explanation, answer.logit_parts
     html = analysis_html(answer, demo_model.encoders)
     page = Tags(html)
-    assert page.counts["details"] == html.count('<details name="se-why"><summary class="se-bar') == 4
+    assert page.counts["details"] == html.count('<summary class="se-bar') == 4
     assert page.counts["mark"] == 4 * len(pieces) + len(answer.words)
     first = max(answer.emotions, key=lambda emotion: (emotion.is_predicted, emotion.score))
     label = answer.emotions.index(first)
@@ -215,16 +215,15 @@ def test_page_links_a_model_of_the_hub_and_names_a_folder(demo_model: EmotionMod
 
 def test_json_has_the_labels_at_their_thresholds_best_first() -> None:
     words = [Word(0, 2, 0.25, []), Word(3, 8, 0.75, [])]
-    assert to_json(analysis(scores=(0.5, 0.1, 0.9), words=words)) == {
+    parts = [(0.1, 0.0, -0.5), (0.25, 0.0, 2.0)]
+    so, happy = {"word": "so", "start": 0, "end": 2}, {"word": "happy", "start": 3, "end": 8}
+    assert to_json(analysis(scores=(0.5, 0.1, 0.9), words=words, word_parts=parts)) == {
         "text": "so happy",
         "emotions": [
-            {"label": "love", "score": 0.9, "threshold": 0.5},
-            {"label": "joy", "score": 0.5, "threshold": 0.4},
+            {"label": "love", "score": 0.9, "threshold": 0.5, "words": [happy | {"part": 2.0}]},
+            {"label": "joy", "score": 0.5, "threshold": 0.4, "words": [happy | {"part": 0.25}, so | {"part": 0.1}]},
         ],
-        "words": [
-            {"word": "happy", "start": 3, "end": 8, "weight": 0.75},
-            {"word": "so", "start": 0, "end": 2, "weight": 0.25},
-        ],
+        "attention": [happy | {"weight": 0.75}, so | {"weight": 0.25}],
         "probabilities": {"joy": 0.5, "fear": 0.1, "love": 0.9},
     }
 
@@ -483,7 +482,7 @@ def test_words_keep_the_text_and_get_their_shares() -> None:
 def test_even_attention_is_said_and_not_coloured() -> None:
     html = analysis_html(analysis("so happy", words=[Word(0, 2, 0.5, []), Word(3, 8, 0.5, [])]), [])
     assert re.findall(r"--share:([\d.]+)", html) == ["0.000", "0.000"]
-    assert "Every word counted the same." in html
+    assert "Every word got the same attention." in html
     assert "--share:1.000" in analysis_html(analysis("so", words=[Word(0, 2, 1.0, [])]), [])
 
 
@@ -551,7 +550,7 @@ def test_api_classifies(demo_url: str, demo_model: EmotionModel) -> None:
     assert [emotion["label"] for emotion in first["emotions"]] == [
         emotion["label"] for emotion in expected["emotions"]
     ]
-    assert {word["word"] for word in first["words"]} == {"so", "happy", ",", "thank", "you"}
+    assert {word["word"] for word in first["attention"]} == {"so", "happy", ",", "thank", "you"}
     several = client.predict(texts=TEXTS, api_name="/classify_batch")
     assert [answer["text"] for answer in several] == TEXTS
     assert several[0]["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
@@ -598,6 +597,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
     code = {name for name in contents[0] if name.endswith(".py")}
     own = {"app.py", "analysis.py", "pages.py", "text_files.py"}
     copied = {
+        "description_stacked_emotion.py",
         "engine.py",
         "explanation_stacked_emotion.py",
         "headers.py",

@@ -16,32 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 from gradio.route_utils import delete_files_created_by_app
+from served_space import DESKTOP, HOSTILE, PHONE, TEXTS, watched_page
 
 from hub.demo.analysis import MAX_CHARACTERS, EmotionModel
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-
-CHROMIUM = Path("/usr/bin/chromium")
-pytest_plugins = ["served_demo"]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs Chromium as {CHROMIUM}"),
-]
-
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
-TEXTS = {"en": "so happy about the exam, thank you! 🎉", "ar": "الحمد لله نجحت أختي في الامتحان 😍 thanks"}
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> ${alert(3)} {{value}} &amp;"
+pytest_plugins = ["served_demo", "served_space"]
+pytestmark = pytest.mark.slow
 
 Page = Any
 OpenPage = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -51,12 +34,7 @@ def open_page(browser: Any, demo_url: str) -> Iterator[OpenPage]:
     pages: list[Page] = []
 
     def opened(viewport: dict[str, int] = DESKTOP, scheme: str = "light") -> Page:
-        page = browser.new_page(viewport=viewport, color_scheme=scheme)
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda request: complaints.extend(leaving(request.url, demo_url)))
+        page = watched_page(browser, demo_url, complaints, viewport, scheme)
         page.goto(demo_url)
         page.wait_for_selector("#se-input textarea")
         pages.append(page)
@@ -66,10 +44,6 @@ def open_page(browser: Any, demo_url: str) -> Iterator[OpenPage]:
     for page in pages:
         page.close()
     assert complaints == []
-
-
-def leaving(url: str, home: str) -> list[str]:
-    return [] if url.startswith((home, "data:", "blob:")) else [f"request: {url}"]
 
 
 def classify(page: Page, text: str) -> None:
@@ -110,8 +84,9 @@ def test_typed_text_shows_its_emotions(
     best = max(expected.predicted or expected.emotions, key=lambda emotion: emotion.score)
     assert fill["width"] / track["width"] == pytest.approx(best.score, abs=0.01)
     assert page.locator("#se-result .se-text").inner_text() == text
-    # Each label has the words once more, folded up.
-    assert page.locator("#se-result mark:visible").count() == len(expected.words)
+    assert page.locator("#se-result .se-text mark").count() == len(expected.words)
+    # Each label has the words once more; those of the first are unfolded.
+    assert page.locator("#se-result .se-why mark:visible").count() == len(expected.words)
     assert page.locator(".se-weights thead th").all_inner_texts() == ["word", *demo_model.encoders]
     assert page.locator(".se-weights tbody tr").count() == len(expected.words)
     assert is_as_wide_as_the_window(page)
@@ -125,9 +100,9 @@ def test_text_runs_in_its_own_direction(open_page: OpenPage, language: str, dire
     classify(page, TEXTS[language])
     shown = page.locator("#se-result .se-text")
     assert shown.evaluate("element => getComputedStyle(element).direction") == direction
-    first, box = page.locator("#se-result mark").first.bounding_box(), shown.bounding_box()
-    is_on_the_right = first["x"] - box["x"] > box["width"] / 2
-    assert is_on_the_right == (direction == "rtl")
+    # Of two words in a row, the second is on the left where the text runs to the left.
+    first, second = [shown.locator("mark").nth(place).bounding_box()["x"] for place in (0, 1)]
+    assert (second < first) == (direction == "rtl")
     rows = page.locator(".se-weights tbody th")
     assert rows.first.evaluate("element => getComputedStyle(element).direction") == direction
     # Of the input itself the style sheet decides, by its first letter.

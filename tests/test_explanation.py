@@ -25,6 +25,7 @@ from modeling_stacked_emotion.explanation_stacked_emotion import (
     group_words,
     leave_out,
 )
+from modeling_stacked_emotion.word_parts_stacked_emotion import attended_words, word_summands
 from trainer_ext.evaluation.prediction import iter_predictions, predict_logits
 
 DECIDED = [("so happy today!", "happy"), ("أنا سعيد جدا اليوم", "سعيد"), ("we laughed until we cried 😂😂", "😂")]
@@ -207,3 +208,74 @@ def test_any_classifier_of_transformers_is_explained(encoder_folders: dict[str, 
         assert falls == pytest.approx(expected, abs=1e-5)
         assert (prediction.words, prediction.logit_parts) == ([], None)
     assert 5 < len(predictions[3].explanation.pieces) <= 30
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"weighted_skip_connection": True}, {"skip_connection": False, "pooling": "mean"}]
+)
+def test_parts_of_the_words_and_the_bias_are_the_logits(
+    encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer, fields: dict[str, Any]
+) -> None:
+    calibration = {"calibration_scale": [0.5, 1.0, 2.0, 1.5], "calibration_bias": [0.1, -0.2, 0.3, 0.0]}
+    torch.manual_seed(0)
+    model: Any = StackedEmotionForSequenceClassification.from_encoders(
+        encoder_folders, id2label=LABELS, **calibration, **fields
+    )
+    torch.nn.init.normal_(model.classifier.weight)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs, plain = model(**batch, output_word_parts=True), model(**batch)
+    assert plain.word_parts is None
+    torch.testing.assert_close(outputs.logits, plain.logits)
+    scale, shift = (torch.tensor(values) for values in calibration.values())
+    bias = scale * model.classifier.bias + shift
+    torch.testing.assert_close(outputs.word_parts.sum(dim=1) + bias, outputs.logits, atol=1e-4, rtol=0)
+    # Padding adds nothing.
+    lengths = [max(len(split_words(text)), 1) for text in TEXTS]
+    assert not any(parts[length:].any() for parts, length in zip(outputs.word_parts, lengths, strict=True))
+
+
+@pytest.mark.parametrize("pooling", ["max", "last"])
+def test_no_parts_of_words_where_the_text_state_is_no_sum(
+    encoder_folders: dict[str, Path], tokenizer: StackedEmotionTokenizer, pooling: str
+) -> None:
+    model: Any = StackedEmotionForSequenceClassification.from_encoders(
+        encoder_folders, id2label=LABELS, pooling=pooling
+    )
+    answer = model.emotion_pipeline(tokenizer)("so happy today", threshold=0.0)
+    assert [emotion["words"] for emotion in answer["emotions"]] == [[]] * 4
+    assert answer["attention"]
+
+
+def test_words_attend_to_words_by_the_tokens_of_both() -> None:
+    # Two words of one and two tokens between two special ones; the heads look at different tokens.
+    word_ids = torch.tensor([[0, 1, 2, 2, 0]])
+    attention = torch.zeros(1, 2, 5, 5)
+    attention[0, 0, 1] = torch.tensor([0.5, 0.0, 0.25, 0.25, 0.0])
+    attention[0, 1, 1] = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.5])
+    attention[0, :, 2] = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0])
+    attention[0, :, 3] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])
+    expected = [[[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]]
+    torch.testing.assert_close(attended_words(attention, word_ids, 3), torch.tensor(expected))
+
+
+def test_a_share_of_a_part_goes_to_the_words_attended_to() -> None:
+    words, shares = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[0.25, 0.75]])
+    skipped = {"a": torch.tensor([[[10.0], [20.0]]]), "b": torch.tensor([[[1.0], [2.0]]])}
+    attended = {"a": torch.tensor([[[0.0, 1.0], [0.5, 0.5]]])}
+    # Of encoder a 0.8 x 10 + 0.2 x 0.5 x 20 and 0.8 x 20 + 0.2 x (10 + 0.5 x 20); b has no attention.
+    expected = [[[0.25, 10.0, 1.0], [2.25, 20.0, 2.0]]]
+    torch.testing.assert_close(word_summands(words, shares, skipped, attended), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(("text", "word"), DECIDED)
+def test_the_word_that_decides_has_the_greatest_part(static_folder: Path, text: str, word: str) -> None:
+    model, tokenizer = deciding_model(static_folder, text, word)
+    (joy,) = [
+        emotion
+        for emotion in model.emotion_pipeline(tokenizer)(text, threshold=0.0)["emotions"]
+        if emotion["label"] == "joy"
+    ]
+    assert joy["words"][0]["word"] == word
+    number = len(split_words(text))
+    assert joy["words"][0]["part"] == pytest.approx(8 / number, abs=1e-3)

@@ -86,7 +86,7 @@ def test_one_text_gives_one_answer(endpoint: Endpoint) -> None:
     assert answer["text"] == TEXTS[0]
     assert emotions(answer) == expected(endpoint.probabilities[0], THRESHOLDS)
     assert len(answer["emotions"]) == 3
-    assert len(answer["words"]) == 3
+    assert len(answer["attention"]) == 3
 
 
 def test_a_list_gives_a_list_in_its_order(endpoint: Endpoint) -> None:
@@ -104,10 +104,10 @@ def test_parameters_in_the_body(endpoint: Endpoint) -> None:
     assert status == 200
     assert emotions(answer) == expected(endpoint.probabilities[0], [0.0] * 4)[:1]
     assert answer["emotions"][0]["threshold"] == 0
-    assert len(answer["words"]) == 2
+    assert len(answer["attention"]) == 2
     assert endpoint.post({"inputs": TEXTS[0], "parameters": {"threshold": 1.0}})[1]["emotions"] == []
     assert endpoint.post({"inputs": TEXTS[0], "parameters": {"top_k": 0, "top_words": 0}})[1] == {
-        **{"text": TEXTS[0], "emotions": [], "words": []}
+        **{"text": TEXTS[0], "emotions": [], "attention": []}
     }
 
 
@@ -121,8 +121,8 @@ def test_lone_surrogates_can_be_sent(endpoint: Endpoint) -> None:
 def test_words_and_texts_of_any_length_are_answered(endpoint: Endpoint) -> None:
     status, answer = endpoint.post({"inputs": "a" * 1_000_000, "parameters": {"top_words": 1_000_000, "top_k": 999}})
     assert status == 200
-    assert len(answer["words"]) == 1
-    assert len(answer["words"][0]["word"]) < 1_000_000
+    assert len(answer["attention"]) == 1
+    assert len(answer["attention"][0]["word"]) < 1_000_000
 
 
 def test_parameters_in_the_address(endpoint: Endpoint) -> None:

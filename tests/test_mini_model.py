@@ -145,11 +145,14 @@ def test_a_few_texts_are_answered_without_torch(capfd: pytest.CaptureFixture[str
         assert actual["text"] == expected["text"]
         assert actual.get("unfamiliar_script") == expected.get("unfamiliar_script")
         assert [entry["label"] for entry in actual["emotions"]] == [entry["label"] for entry in expected["emotions"]]
-        for name, key in (("emotions", "score"), ("emotions", "threshold"), ("words", "weight")):
+        for name, key in (("emotions", "score"), ("emotions", "threshold"), ("attention", "weight")):
             values = [[entry[key] for entry in answer[name]] for answer in (actual, expected)]
             assert values[0] == pytest.approx(values[1], abs=1e-4)
+        for own, other in zip(actual["emotions"], expected["emotions"], strict=True):
+            parts = [[word["part"] for word in emotion["words"]] for emotion in (own, other)]
+            assert parts[0] == pytest.approx(parts[1], abs=1e-4)
         # Equal shares may stand in any order.
-        for entry in actual["words"]:
+        for entry in actual["attention"]:
             assert entry["word"] == actual["text"][entry["start"] : entry["end"]]
     assert sum(len(answer["emotions"]) for answer in quick) > 3
 
@@ -209,7 +212,8 @@ def test_one_threshold_is_for_all_labels(capfd: pytest.CaptureFixture[str]) -> N
     predict.main(["--json", "--threshold", "0", "--top_words", "0", "hm", "hm\udc80"])
     answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [len(answer["emotions"]) for answer in answers] == [30, 30]
-    assert [answer["words"] for answer in answers] == [[], []]
+    assert [answer["attention"] for answer in answers] == [[], []]
+    assert not any(emotion["words"] for answer in answers for emotion in answer["emotions"])
     assert answers[1]["text"] == "hm\ufffd"
 
 

@@ -71,7 +71,9 @@ def torch_outputs(folder: Path, texts: list[str]) -> tuple[dict[str, np.ndarray]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
-        outputs = AutoModelForSequenceClassification.from_pretrained(folder)(**batch)
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        options = {"output_word_parts": True} if hasattr(model, "logit_parts") else {}
+        outputs = model(**batch, **options)
     return {name: value.numpy() for name, value in batch.items()}, outputs
 
 
@@ -99,7 +101,7 @@ def assert_parity(folder: Path, corpus: list[str]) -> None:
 def test_stack_says_what_torch_says(exported: Path, corpus: list[str]) -> None:
     assert_parity(exported, corpus)
     session = onnxruntime.InferenceSession(exported / "onnx" / "model.onnx")
-    assert [node.name for node in session.get_outputs()] == ["logits", "word_attention"]
+    assert [node.name for node in session.get_outputs()] == ["logits", "word_attention", "word_parts"]
     shapes = {node.name: node.shape for node in session.get_inputs()}
     assert shapes["roberta_bb_input_ids"] == ["batch_size", "roberta_bb_seq_len"]
     assert shapes["words_word_ids"] == ["batch_size", "words_seq_len"]

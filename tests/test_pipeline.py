@@ -134,16 +134,16 @@ def test_thresholds_are_one_half_where_the_model_has_none(emotions: Any) -> None
 
 def test_a_score_equal_to_its_threshold_counts() -> None:
     thresholds, words = [0.3, 0.95, 0.5, 0.6], [(0, 2), (3, 6)]
-    result = describe_emotions("so sad", LABELS, [0.3, 0.94, 0.5, 0.59], thresholds, words, [0.25, 0.75, 0.0])
+    result = describe_emotions("so sad", LABELS, [0.3, 0.94, 0.5, 0.59], thresholds, words, (), [0.25, 0.75, 0.0])
     assert [entry["label"] for entry in result["emotions"]] == ["sadness", "anger"]
-    assert result["words"] == [
+    assert result["attention"] == [
         {"word": "sad", "start": 3, "end": 6, "weight": 0.75},
         {"word": "so", "start": 0, "end": 2, "weight": 0.25},
     ]
     # As long as the longest text of the batch, or up to the last word with a token: the answer is the same.
     for attention in ([1.0], [1.0, 0.0], [1.0, 0.0, 0.0]):
-        result = describe_emotions("so \u0301", LABELS, [0.0] * 4, 0.5, [(0, 2), (3, 4)], attention)
-        assert [(word["word"], word["weight"]) for word in result["words"]] == [("so", 1.0), ("\u0301", 0.0)]
+        result = describe_emotions("so \u0301", LABELS, [0.0] * 4, 0.5, [(0, 2), (3, 4)], (), attention)
+        assert [(word["word"], word["weight"]) for word in result["attention"]] == [("so", 1.0)]
 
 
 @pytest.mark.parametrize(("scripts", "named"), [(None, None), (["Arabic", "Latin"], None), (["Latin"], "Arabic")])
@@ -160,8 +160,8 @@ def test_batched_equals_single(emotions: Any, batch_size: int) -> None:
     for text, batched in zip(TEXTS, emotions(TEXTS, batch_size=batch_size, threshold=0.0, top_words=99), strict=True):
         single = emotions(text, threshold=0.0, top_words=99)
         assert batched["text"] == single["text"] == text
-        for field, key in (("emotions", "score"), ("words", "weight")):
-            name = field.removesuffix("s") if field == "words" else "label"
+        for field, key in (("emotions", "score"), ("attention", "weight")):
+            name = "word" if field == "attention" else "label"
             first = sorted((entry.get("start", 0), entry[name], entry[key]) for entry in batched[field])
             second = sorted((entry.get("start", 0), entry[name], entry[key]) for entry in single[field])
             assert [entry[:2] for entry in first] == [entry[:2] for entry in second]
@@ -172,7 +172,7 @@ def test_words_are_those_of_the_text_with_their_shares(
     emotions: Any, spread: StackedEmotionForSequenceClassification, tokenizer: StackedEmotionTokenizer
 ) -> None:
     for text in TEXTS:
-        words = emotions(text, top_words=99)["words"]
+        words = emotions(text, top_words=99)["attention"]
         assert sorted((word["start"], word["end"]) for word in words) == split_words(text)
         assert all(text[word["start"] : word["end"]] == word["word"] for word in words)
         assert [word["weight"] for word in words] == sorted((word["weight"] for word in words), reverse=True)
@@ -180,18 +180,18 @@ def test_words_are_those_of_the_text_with_their_shares(
             attention = spread(**tokenizer([text], padding=True, return_tensors="pt")).word_attention[0].tolist()
         in_order = [word["weight"] for word in sorted(words, key=lambda word: word["start"])]
         assert in_order == pytest.approx(attention[: len(words)], abs=1e-6)
-    assert emotions(TEXTS[1])["words"] == []
+    assert emotions(TEXTS[1])["attention"] == []
 
 
 @pytest.mark.parametrize(("options", "expected"), [({}, 3), ({"top_words": 1}, 1), ({"top_words": 0}, 0)])
 def test_top_words(emotions: Any, options: dict[str, int], expected: int) -> None:
-    words = emotions(TEXTS[0], **options)["words"]
-    assert words == emotions(TEXTS[0], top_words=99)["words"][:expected]
+    words = emotions(TEXTS[0], **options)["attention"]
+    assert words == emotions(TEXTS[0], top_words=99)["attention"][:expected]
     assert len(words) == expected
 
 
 def test_tokenizer_options_are_passed_on(emotions: Any) -> None:
-    assert len(emotions(TEXTS[2], top_words=99, max_length=12)["words"]) < len(split_words(TEXTS[2])) / 2
+    assert len(emotions(TEXTS[2], top_words=99, max_length=12)["attention"]) < len(split_words(TEXTS[2])) / 2
     # Those of the stock pipeline are understood as well.
     for padding in (True, False, "max_length"):
         scores, expected = (

@@ -64,7 +64,7 @@ def test_json_has_the_labels_at_their_thresholds(trained: Trained, capfd: pytest
         assert [entry[0] for entry in actual] == [entry[0] for entry in expected]
         assert [entry[1:] for entry in actual] == [pytest.approx(entry[1:], abs=1e-5) for entry in expected]
         assert result["text"] == text
-        assert all(text[word["start"] : word["end"]] == word["word"] for word in result["words"])
+        assert all(text[word["start"] : word["end"]] == word["word"] for word in result["attention"])
     assert 0 < num_emotions < 80
 
 
@@ -78,11 +78,11 @@ def test_threshold_option_is_for_all_labels(
 
 def test_top_words(trained: Trained, capfd: pytest.CaptureFixture[str]) -> None:
     (result,) = run_json(capfd, trained, "--top_words", "2", "so happy about the exam")
-    assert len(result["words"]) == 2
+    assert len(result["attention"]) == 2
     (everything,) = run_json(capfd, trained, "--top_words", "9", "so happy about the exam")
-    assert sorted(word["word"] for word in everything["words"]) == ["about", "exam", "happy", "so", "the"]
-    assert sum(word["weight"] for word in everything["words"]) == pytest.approx(1, abs=1e-4)
-    assert everything["words"][:2] == result["words"]
+    assert sorted(word["word"] for word in everything["attention"]) == ["about", "exam", "happy", "so", "the"]
+    assert sum(word["weight"] for word in everything["attention"]) == pytest.approx(1, abs=1e-4)
+    assert everything["attention"][:2] == result["attention"]
 
 
 def test_arguments_file_and_standard_input_agree(
@@ -117,11 +117,16 @@ def test_bars_are_as_long_as_the_scores(trained: Trained, capfd: pytest.CaptureF
     predict.main(["--model", str(trained.folder), "--threshold", "0", "so happy [bold] :joy:"])
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == "so happy [bold] :joy:"
-    for line, emotion in zip(lines[1:5], result["emotions"], strict=True):
+    bars = [line for line in lines if "░" in line or "█" in line]
+    for line, emotion in zip(bars, result["emotions"], strict=True):
         label, bar, score = line.split()
         assert (label, score) == (emotion["label"], f"{emotion['score']:.2f}")
         assert (bar.count("█"), len(bar)) == (round(20 * emotion["score"]), 20)
-    assert lines[5].startswith(f"  words: {result['words'][0]['word']} ")
+    named = [line.lstrip() for line in lines if line.lstrip().startswith("words: ")]
+    best = [emotion["words"][0] for emotion in result["emotions"] if emotion["words"]]
+    assert len(named) == len(best) > 0
+    for line, word in zip(named, best, strict=True):
+        assert line.startswith(f"words: {word['word']} {word['part']:.2f}")
     assert "\x1b" not in "".join(lines)
 
 
@@ -168,8 +173,8 @@ def test_highlight_stands_on_its_word_and_the_text_does_not_command_the_terminal
     monkeypatch.setattr(sys, "stdout", written)
     text = "a\x07b\rc\x1b[2J happy"
     start = text.index("happy")
-    words = [{"word": "happy", "start": start, "end": start + 5, "weight": 1.0}]
-    predict._Printer()({"text": text, "emotions": [], "words": words})
+    words = [{"word": "happy", "start": start, "end": start + 5, "part": 1.0}]
+    predict._Printer()({"text": text, "emotions": [{"label": "joy", "score": 0.9, "words": words}]})
     shown = written.getvalue()
     assert "a b c [2J " in shown
     assert "\x1b[2J" not in shown
@@ -338,9 +343,9 @@ def test_hard_text_is_classified(trained: Trained, capfd: pytest.CaptureFixture[
     assert result["text"] == text.replace("\ud83d", "\ufffd")
     assert sorted(emotion["label"] for emotion in result["emotions"]) == LABELS
     assert all(0 <= emotion["score"] <= 1 for emotion in result["emotions"])
-    assert all(result["text"][word["start"] : word["end"]] == word["word"] for word in result["words"])
+    assert all(result["text"][word["start"] : word["end"]] == word["word"] for word in result["attention"])
     if kind in ("empty", "spaces"):
-        assert result["words"] == []
+        assert result["attention"] == []
 
 
 def test_a_megabyte_in_one_line(

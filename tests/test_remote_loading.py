@@ -224,8 +224,8 @@ def test_custom_pipeline_gives_the_labels_over_their_thresholds(stranger: Strang
         assert {entry["label"]: entry["score"] for entry in result["emotions"]} == expected
         assert "fear" in expected
         assert "sadness" not in expected
-        assert all(text[word["start"] : word["end"]] == word["word"] for word in result["words"])
-        assert len(result["words"]) == (3 if text else 0)
+        assert all(text[word["start"] : word["end"]] == word["word"] for word in result["attention"])
+        assert len(result["attention"]) == (3 if text else 0)
 
 
 def test_custom_pipeline_by_its_task_and_batched_gives_the_same(stranger: Stranger) -> None:

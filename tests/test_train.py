@@ -196,8 +196,17 @@ def test_static_words_are_trained_saved_in_fp16_and_highlight_words(tmp_path: Pa
     predicted = predict_logits(model, tokenizer, [row["text"] for row in make_rows(30, 2)]) >= 0
     assert results["test_subset_accuracy_at_0.5"] == pytest.approx((predicted == labels_of("test")).all(axis=1).mean())
     (described,) = model.emotion_pipeline(tokenizer)(["so happy, what a lovely day 🎉"], top_words=2)
-    assert {word["word"] for word in described["words"]} <= {"so", "happy", ",", "what", "a", "lovely", "day", "🎉"}
-    assert len(described["words"]) == 2
+    assert {word["word"] for word in described["attention"]} <= {
+        "so",
+        "happy",
+        ",",
+        "what",
+        "a",
+        "lovely",
+        "day",
+        "🎉",
+    }
+    assert len(described["attention"]) == 2
 
 
 def test_shrinkage_and_calibration_of_the_recipe_are_used(tmp_path: Path) -> None:

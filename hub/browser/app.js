@@ -59,14 +59,15 @@ function show(answer) {
   const numOthers = Math.max(NUM_SHOWN - predicted.length, 0);
   const names = predicted.flatMap(({ label }, index) => [index ? ", " : "", make("b", "", label)]);
   verdict("", ...(names.length ? names : ["No emotion reaches its threshold."]));
-  element("bars").replaceChildren(...[...predicted, ...others.slice(0, numOthers)].map(bar));
-  element("rest").replaceChildren(...others.slice(numOthers).map(bar));
+  const barOf = (emotion) => bar(emotion, () => showWords(answer, emotion));
+  element("bars").replaceChildren(...[...predicted, ...others.slice(0, numOthers)].map(barOf));
+  element("rest").replaceChildren(...others.slice(numOthers).map(barOf));
   element("more").textContent = `${others.length - numOthers} more labels`;
   element("more").parentElement.hidden = others.length <= numOthers;
   element("script").hidden = !answer.unfamiliarScript;
   element("script").textContent =
     `This model was not trained on the script of this text (${answer.unfamiliarScript}): do not rely on its answer.`;
-  showWords(answer);
+  showWords(answer, byScore[0]);
   element("details").hidden = false;
 }
 
@@ -81,7 +82,8 @@ function clear() {
   element("script").hidden = true;
 }
 
-function bar({ label, score, threshold, isPredicted }) {
+/** A bar that shows the words of its emotion when it is chosen. */
+function bar({ label, score, threshold, isPredicted }, choose) {
   const name = make("span", "", label);
   name.dir = "auto";
   const [fill, limit] = [make("span", "fill"), make("span", "limit")];
@@ -90,26 +92,40 @@ function bar({ label, score, threshold, isPredicted }) {
   const track = make("span", "track", fill, limit);
   track.title = `probability ${score.toFixed(3)}, threshold ${threshold.toFixed(3)}`;
   const spoken = `, threshold ${percent(threshold)}${isPredicted ? ", predicted" : ""}`;
-  return make("li", isPredicted ? "over" : "", name, track, make("span", "", percent(score), make("span", "hidden", spoken)));
+  const button = make("button", "", name, track, make("span", "", percent(score), make("span", "hidden", spoken)));
+  button.type = "button";
+  button.dataset.label = label;
+  button.addEventListener("click", choose);
+  return make("li", isPredicted ? "over" : "", button);
 }
 
-function showWords({ chars, words, isCut }) {
-  const shares = words.map(({ share }) => share);
-  const highest = Math.max(...shares, 0) || 1;
-  const isEven = words.length > 1 && highest - Math.min(...shares) < 1e-6;
+/** The words that speak for an emotion; where a model has no parts of words, those that got the attention. */
+function showWords({ chars, words, isCut }, { label, index }) {
+  const hasParts = words.some(({ parts }) => parts);
+  const values = words.map(({ parts, share }) => (hasParts ? parts[index] : share));
+  // Each word knows the others, so that all have a part: the least one has no colour. A single word has all of it.
+  const lowest = words.length > 1 ? Math.min(...values) : 0;
+  const range = Math.max(...values) - lowest;
   const pieces = [];
   let end = 0;
-  for (const word of words) {
+  words.forEach((word, place) => {
+    const value = values[place];
     pieces.push(chars.slice(end, word.start).join(""));
     const mark = make("mark", "", chars.slice(word.start, word.end).join(""));
-    mark.style.setProperty("--share", isEven ? 0 : (word.share / highest).toFixed(3));
-    mark.title = `${percent(word.share)} of the attention`;
+    mark.style.setProperty("--share", (range < 1e-6 ? 0 : (value - lowest) / range).toFixed(3));
+    mark.title = hasParts ? `${value < 0 ? "" : "+"}${value.toFixed(2)}` : `${percent(value)} of the attention`;
     pieces.push(mark);
     end = word.end;
-  }
+  });
   element("words").replaceChildren(...pieces, chars.slice(end).join(""));
+  for (const button of document.querySelectorAll(".bars button")) {
+    button.setAttribute("aria-pressed", button.dataset.label === label);
+  }
+  element("words-title").replaceChildren(...(hasParts ? ["Words for ", make("bdi", "", label)] : ["Words by attention"]));
   element("about-words").textContent =
-    (isEven ? "Every word counted the same." : "The stronger the colour, the more attention the word got.") +
+    (hasParts
+      ? "The stronger the colour, the more the word adds to the emotion."
+      : "The stronger the colour, the more attention the word got.") +
     (isCut ? " The end of the text is too long for this model and was not read." : "");
 }
 

@@ -61,14 +61,20 @@ async function load(space) {
 
   return async (text) => {
     const { chars, words, isCut, rows } = encoder.encode(text);
-    const { logits, word_attention: attention } = await session.run(inputs(rows));
+    const { logits, word_attention: attention, word_parts: parts } = await session.run(inputs(rows));
     return {
       emotions: labels.map((label, index) => {
         const score = 1 / (1 + Math.exp(-logits.data[index]));
-        return { label, score, threshold: thresholds[index], isPredicted: score >= thresholds[index] };
+        return { label, index, score, threshold: thresholds[index], isPredicted: score >= thresholds[index] };
       }),
       chars,
-      words: words.map(([start, end], index) => ({ start, end, share: attention?.data[index] ?? 0 })),
+      words: words.map(([start, end], index) => ({
+        start,
+        end,
+        share: attention?.data[index] ?? 0,
+        // What it adds to each logit; the last words, if no encoder has a token for them, add nothing.
+        parts: parts && labels.map((_, label) => parts.data[index * labels.length + label] ?? 0),
+      })),
       isCut,
       unfamiliarScript: unfamiliarScript(chars, config.scripts, tables.scripts),
     };

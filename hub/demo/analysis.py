@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
 from modeling_stacked_emotion.explanation_stacked_emotion import Explanation
 from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
 from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
@@ -63,6 +64,7 @@ class Analysis(NamedTuple):
         explanation ([`Explanation`], *optional*): Which words decided, if that was asked for.
         logit_parts (`np.ndarray` of shape `(num_encoders + 2, num_labels)`, *optional*): The logits as a sum: the part
             of each encoder, of the rest of the model, and the bias.
+        word_parts (`list[list[float]]`): For each word what it adds to each logit; empty where that is not known.
     """
 
     text: str
@@ -72,6 +74,7 @@ class Analysis(NamedTuple):
     unfamiliar_script: str | None = None
     explanation: Explanation | None = None
     logit_parts: np.ndarray | None = None
+    word_parts: Sequence[Sequence[float]] = ()
 
     @property
     def predicted(self) -> list[Emotion]:
@@ -141,7 +144,8 @@ class EmotionModel:
             if report is not None:
                 report(num_done, len(texts))
 
-        options: dict[str, Any] = {"precision": self.precision, "report": count, "explain": explain}
+        options: dict[str, Any] = {"precision": self.precision, "report": count}
+        options |= {"name_words": True, "explain": explain}
         outputs = iter_outputs(self.model, self.tokenizer, iter_chunks(texts), **options)
         return [analysis for chunk in outputs for analysis in self._analyses(chunk)]
 
@@ -156,12 +160,14 @@ class EmotionModel:
                 unfamiliar_script(text, self.scripts),
                 explanation,
                 parts,
+                word_parts.tolist(),
             )
-            for text, scores, spans, shares, weights, is_truncated, parts, explanation in zip(
+            for text, scores, spans, shares, word_parts, weights, is_truncated, parts, explanation in zip(
                 outputs.texts,
                 probabilities,
                 outputs.words,
                 outputs.word_attention,
+                outputs.word_parts,
                 outputs.encoder_weights,
                 outputs.is_truncated,
                 outputs.logit_parts,
@@ -190,22 +196,13 @@ def _words(spans: list[tuple[int, int]], shares: list[float], weights: list[list
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
     """The API's answer for one text: as the model's pipeline, and `probabilities`."""
+    labels, scores, thresholds = zip(*analysis.emotions, strict=True)
+    spans = [(word.start, word.end) for word in analysis.words]
+    shares = [word.attention for word in analysis.words]
     unfamiliar = {"unfamiliar_script": analysis.unfamiliar_script} if analysis.unfamiliar_script else {}
-    return {
-        "text": analysis.text,
-        "emotions": [emotion._asdict() for emotion in analysis.predicted],
-        "words": [
-            {
-                "word": analysis.text[word.start : word.end],
-                "start": word.start,
-                "end": word.end,
-                "weight": word.attention,
-            }
-            for word in sorted(analysis.words, key=lambda word: -word.attention)
-        ],
-        "probabilities": {emotion.label: emotion.score for emotion in analysis.emotions},
-        **unfamiliar,
-    }
+    described = (analysis.text, labels, scores, thresholds, spans, analysis.word_parts, shares)
+    answer = describe_emotions(*described, top_words=len(spans))
+    return answer | {"probabilities": dict(zip(labels, scores, strict=True)), **unfamiliar}
 
 
 def check_text(text: Any, name: str = "The text") -> str:

@@ -97,7 +97,7 @@ def build(model: EmotionModel) -> gr.Blocks:
         return gr.DownloadButton(value=target, interactive=True), summary_html(file, analyses, model.labels)
 
     def classify(text: str) -> dict[str, Any]:
-        """Emotions of one text at their thresholds, its words by attention, and the probability of every label."""
+        """Emotions of one text at their thresholds, each with the words for it, and the probability of every label."""
         return _answer(lambda: to_json(model.analyse([check_text(text)])[0]))
 
     def classify_batch(texts: list[str]) -> list[dict[str, Any]]:

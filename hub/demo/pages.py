@@ -27,7 +27,7 @@ def message_html(message: str) -> str:
 
 
 def analysis_html(analysis: Analysis, encoders: Sequence[str]) -> str:
-    """Everything about one text: its emotions, its words and the weight of each encoder for each word."""
+    """Everything about one text: emotions, the words that decided, attention, the weight of each encoder per word."""
     return _emotions_html(analysis, encoders) + _words_html(analysis) + _encoder_weights_html(analysis, encoders)
 
 
@@ -77,11 +77,12 @@ def _bar(emotion: Emotion) -> str:
 
 
 def _explained_bars(emotions: Iterable[Emotion], analysis: Analysis, encoders: Sequence[str]) -> str:
-    """Bars that open on a click and say why; one at a time."""
+    """Bars that open on a click and say why; one at a time, the first from the start."""
     return "".join(
-        f'<li><details name="se-why"><summary class="{_bar_class(emotion)}">{_bar(emotion)}</summary>'
+        f'<li><details name="se-why"{"" if rank else " open"}>'
+        f'<summary class="{_bar_class(emotion)}">{_bar(emotion)}</summary>'
         f"{_why_html(analysis, emotion, encoders)}</details></li>"
-        for emotion in emotions
+        for rank, emotion in enumerate(emotions)
     )
 
 
@@ -130,9 +131,9 @@ def _words_html(analysis: Analysis) -> str:
     highest = max(word.attention for word in analysis.words) or 1.0
     # As from a model that takes the mean of the words: colour everywhere would say that all of them were picked.
     is_even = len(analysis.words) > 1 and highest - min(word.attention for word in analysis.words) < 1e-6
-    note = "The stronger the colour, the more attention the word got."
+    note = "The stronger the colour, the more attention the word got: where the model looked, which is not why."
     if is_even:
-        note = "Every word counted the same."
+        note = "Every word got the same attention."
     if analysis.is_truncated:
         note += " The end of the text is too long for this model and was not read."
     marks = [
@@ -145,7 +146,7 @@ def _words_html(analysis: Analysis) -> str:
         for word in analysis.words
     ]
     return (
-        f'<section><h2>Words that counted</h2><p class="se-text" dir="auto">{_marked(analysis.text, marks)}</p>'
+        f'<section><h2>Attention</h2><p class="se-text" dir="auto">{_marked(analysis.text, marks)}</p>'
         f'<p class="se-note">{note}</p></section>'
     )
 

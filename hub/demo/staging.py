@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 _CODE = (
     *(HERE / name for name in ("app.py", "analysis.py", "pages.py", "text_files.py")),
     HERE.parent / "languages.py",
+    HERE.parent.parent / "modeling_stacked_emotion" / "description_stacked_emotion.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "explanation_stacked_emotion.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "scripts_stacked_emotion.py",
     HERE.parent.parent / "trainer_ext" / "data" / "headers.py",

@@ -48,9 +48,9 @@ def load_answers(
         are_few (`bool`): Whether so few texts will come that torch is not worth the seconds that it takes to start.
         precision (`str`, *optional*, defaults to `"auto"`): As of [`~trainer_ext.evaluation.engine.prepare`]; the
             graph is one in fp32.
-        top_words (`int`, *optional*, defaults to 3): How many words to name.
+        top_words (`int`, *optional*, defaults to 3): How many words to name, for each emotion and by attention.
         source (`str`, *optional*): Name of a data set, for its thresholds.
-        explain (`bool`, *optional*, defaults to `False`): Whether answers say which words and encoders decided, as of
+        explain (`bool`, *optional*, defaults to `False`): Whether words are left out, and encoders are named, as of
             [`~modeling_stacked_emotion.explanation_stacked_emotion.describe_explanation`]; torch answers then.
         options: `tokens_per_batch`, `report` and `processes`, where torch is to answer, as of
             [`~trainer_ext.evaluation.prediction.iter_predictions`].
@@ -99,9 +99,10 @@ def _load_torch(
 
     def answers(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
         cleaned = map(clean_surrogates, texts)
-        predictions = iter_predictions(model, tokenizer, cleaned, **options)
-        for text, _, scores, words, shares, parts, explanation in predictions:
-            answer = describe_emotions(text, labels, scores.tolist(), 0.0, words, shares, top_words, scripts)
+        predictions = iter_predictions(model, tokenizer, cleaned, name_words=top_words > 0, **options)
+        for text, _, scores, words, shares, word_parts, parts, explanation in predictions:
+            described = (words, word_parts, shares, top_words, scripts)
+            answer = describe_emotions(text, labels, scores.tolist(), 0.0, *described)
             if explanation is not None:
                 answer = describe_explanation(answer, labels, explanation, parts, encoders, top_words)
             yield answer

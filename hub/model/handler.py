@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model on Inference Endpoints: texts in, emotions over their thresholds and the words that decided out."""
+"""The model on Inference Endpoints: texts in, emotions over their thresholds, each with the words for it, out."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class EndpointHandler:
     Request:
         inputs (`str` or `list[str]`): One text, or at most 1,000 of them; of at most 1,000,000 characters in all.
         threshold (`float`, *optional*): One threshold in [0, 1] for all labels instead of the model's own.
-        top_words (`int`, *optional*, defaults to 3): How many words to name.
+        top_words (`int`, *optional*, defaults to 3): How many words to name, for each emotion and by attention.
         source (`str`, *optional*): Name of a data set whose thresholds are taken, of `source_thresholds` in
             `config.json`.
         top_k (`int`, *optional*): The most emotions to name, best first; all over their thresholds when absent.
 
     Answer, for a text, or in a list for a list:
-        `{"text": ..., "emotions": [{"label", "score", "threshold"}, ...], "words": [{"word", "start", "end",
-        "weight"}, ...]}`, with U+FFFD for lone surrogates, which cannot be sent; and `"unfamiliar_script"` for a text
-        mostly in a script that the model was not trained on.
+        `{"text": ..., "emotions": [{"label", "score", "threshold", "words": [{"word", "start", "end", "part"}, ...]},
+        ...], "attention": [{"word", "start", "end", "weight"}, ...]}`, with U+FFFD for lone surrogates, which cannot
+        be sent; and `"unfamiliar_script"` for a text mostly in a script that the model was not trained on.
     """
 
     def __init__(self, path: str = "") -> None:

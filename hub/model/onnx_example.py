@@ -5,8 +5,8 @@ Emotions of texts by the ONNX files of this folder, with neither torch nor trans
     pip install numpy onnxruntime regex tokenizers
     python onnx_example.py "thank you so much!" "what a day"
 
-Prints a JSON object for each text, in UTF-8: the labels at or above their thresholds, best first, and the words that
-decided.
+Prints a JSON object for each text, in UTF-8: the labels at or above their thresholds, best first, each with the words
+that speak for it.
 """
 
 from __future__ import annotations
@@ -78,13 +78,14 @@ class OnnxClassifier:
         Args:
             texts (`Sequence[str]`): Any texts.
             threshold (`float`, *optional*): One for all labels instead of the model's own.
-            top_words (`int`, *optional*, defaults to 3): How many words to name.
+            top_words (`int`, *optional*, defaults to 3): How many words to name, for each emotion and by attention.
 
         Returns:
             `list[dict]`: For each text `text`, with U+FFFD for lone surrogates; `emotions`, the labels at or above
-            their thresholds with `score` and `threshold`, best first; `words`, with `start`, `end` and `weight`,
-            best first, none for models without words; and `unfamiliar_script`, the name of a script that the model
-            was not trained on, for texts that are mostly in one.
+            their thresholds with `score`, `threshold` and `words`, best first; each of `words` with `start`, `end` and
+            `part`, what it adds to the logit, none for models without words; `attention`, the words by attention, with
+            `weight`; and `unfamiliar_script`, the name of a script that the model was not trained on, for texts that
+            are mostly in one.
         """
         texts = [self.clean(text) for text in texts]
         tokens, words = self.tokenize(texts)
@@ -92,12 +93,13 @@ class OnnxClassifier:
         names = [node.name for node in self.session.get_outputs()]
         outputs = dict(zip(names, self.session.run(names, inputs), strict=True))
         probabilities = 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
-        attention = outputs.get("word_attention", np.zeros((len(texts), 0)))
+        # Models without words have neither, and some heads are no sum over words.
+        parts, attention = (outputs.get(name, np.zeros((len(texts), 0))) for name in ("word_parts", "word_attention"))
         thresholds = self.thresholds if threshold is None else threshold
         return [
-            self.describe(text, self.labels, scores, thresholds, spans, shares, top_words, self.scripts)
-            for text, scores, spans, shares in zip(
-                texts, probabilities.tolist(), words, attention.tolist(), strict=True
+            self.describe(text, self.labels, scores, thresholds, *of_words, top_words, self.scripts)
+            for text, scores, *of_words in zip(
+                texts, probabilities.tolist(), words, parts.tolist(), attention.tolist(), strict=True
             )
         ]
 

@@ -56,9 +56,9 @@ def export_onnx(source: Path, target: Path, *, int8: bool = True) -> None:
     that it needs for any model.
 
     The inputs are those of the model, int64, with free batch size and lengths; the outputs `logits`, calibrated where
-    the model is, and for a stacked model `word_attention`. The int8 file holds the weights of matrix products, of the
-    Bi-LSTM and of embeddings as integers, one scale per output, and computes the products in 8 bits (dynamic
-    quantisation). Twice the same model gives the same bytes.
+    the model is, and for a stacked model `word_attention` and, where it has them, `word_parts`. The int8 file holds
+    the weights of matrix products, of the Bi-LSTM and of embeddings as integers, one scale per output, and computes
+    the products in 8 bits (dynamic quantisation). Twice the same model gives the same bytes.
 
     Args:
         source (`Path`): Folder of a trained model, stacked or any `AutoModelForSequenceClassification`.
@@ -145,7 +145,8 @@ class _Positional(nn.Module):
         self.inputs, self.outputs = inputs, outputs
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs = self.model(**dict(zip(self.inputs, values, strict=True)), return_dict=True)
+        options = {"output_word_parts": True} if "word_parts" in self.outputs else {}
+        outputs = self.model(**dict(zip(self.inputs, values, strict=True)), return_dict=True, **options)
         return tuple(outputs[name] for name in self.outputs)
 
 
@@ -189,6 +190,8 @@ def _write_fp32(model: Any, batch: Mapping[str, torch.Tensor], path: Path) -> No
     if isinstance(model, StackedEmotionForSequenceClassification):
         outputs.append("word_attention")
         base: Any = model.stacked_emotion
+        if base.has_word_summands:
+            outputs.append("word_parts")
         if base.bilstm is not None:
             base.bilstm = _OnnxBiLSTM(base.bilstm.lstm)
     axes = tuple({0: "batch_size", 1: _length_axis(name)} for name in batch)

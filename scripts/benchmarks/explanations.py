@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from hub.model.mini import mini_model
 from modeling_stacked_emotion import StaticWordsModel, decision_thresholds, split_words
-from modeling_stacked_emotion.explanation_stacked_emotion import MAX_PIECES, explain_texts, leave_out
+from modeling_stacked_emotion.explanation_stacked_emotion import explain_texts, leave_out
 from modeling_stacked_emotion.text_stacked_emotion import Span, clean_surrogates
 from trainer_ext.data.length_batches import length_batches
 from trainer_ext.data.loading import iter_texts
@@ -31,7 +32,6 @@ from .timing import seconds
 
 # Shares of the words that are left out, or kept alone: those of ERASER.
 _RATIOS = (0.01, 0.05, 0.1, 0.2, 0.5)
-_FEW_PIECES = 8
 _BATCH_SIZE = 16
 
 
@@ -89,21 +89,15 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 def _methods(model: PreTrainedModel) -> dict[str, _Method]:
     methods: dict[str, _Method] = {
-        "leave-one-out": partial(_fall_of_words, max_pieces=MAX_PIECES),
-        f"{_FEW_PIECES} pieces left out": partial(_fall_of_words, max_pieces=_FEW_PIECES),
+        "leave-one-out": _fall_of_words,
+        "gradient, fixed norms": _gradient_with_fixed_norms,
         "gradient x input": _gradient_times_input,
-        "gradient norm": partial(_gradient_times_input, is_norm=True),
     }
     if _encoders(model):
-        methods["attention"] = _attention
-        if _is_sum_over_words(model.config):
+        if model.base_model.has_word_summands:
             methods["parts of words"] = _parts_of_words
+        methods["attention"] = _attention
     return methods | {"random": _chance}
-
-
-def _is_sum_over_words(config: PreTrainedConfig) -> bool:
-    is_weighted = getattr(config, "weighted_skip_connection", False)
-    return config.skip_connection and not is_weighted and config.pooling in ("attention", "mean")
 
 
 def _encoders(model: PreTrainedModel) -> dict[str, nn.Module]:
@@ -128,11 +122,11 @@ def _cases(subject: _Subject, texts: Iterator[str]) -> list[_Case]:
 # ------------------------------------------------------------------------------------------------------- methods
 
 
-def _fall_of_words(subject: _Subject, cases: Sequence[_Case], max_pieces: int) -> list[np.ndarray]:
+def _fall_of_words(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
     """How far the logit falls without the word, or without the piece of the text that it is in."""
     words = {case.text: case.words for case in cases}
     texts = list(words)
-    explanations = explain_texts(texts, [*words.values()], subject.logits(texts), subject.logits, max_pieces)
+    explanations = explain_texts(texts, [*words.values()], subject.logits(texts), subject.logits)
     found = dict(zip(texts, explanations, strict=True))
     scores = []
     for text, spans, label in cases:
@@ -143,12 +137,23 @@ def _fall_of_words(subject: _Subject, cases: Sequence[_Case], max_pieces: int) -
 
 
 def _attention(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
+    outputs = _outputs(subject, cases)
+    return [outputs[case.text][0] for case in cases]
+
+
+def _parts_of_words(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
+    """What each word's states add to the logit: the words that an answer names."""
+    outputs = _outputs(subject, cases, name_words=True)
+    return [outputs[case.text][1][:, case.label] for case in cases]
+
+
+def _outputs(subject: _Subject, cases: Sequence[_Case], **options: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each text the attention and the parts of its words."""
     texts = iter_chunks(dict.fromkeys(case.text for case in cases))
-    outputs = iter_outputs(subject.model, subject.tokenizer, texts, precision=subject.precision)
-    found = {
-        text: attention for chunk in outputs for text, attention in zip(chunk.texts, chunk.word_attention, strict=True)
-    }
-    return [found[case.text] for case in cases]
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for chunk in iter_outputs(subject.model, subject.tokenizer, texts, precision=subject.precision, **options):
+        found |= dict(zip(chunk.texts, zip(chunk.word_attention, chunk.word_parts, strict=True), strict=True))
+    return found
 
 
 def _chance(_: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
@@ -156,38 +161,8 @@ def _chance(_: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
     return [generator.random(len(case.words)) for case in cases]
 
 
-def _parts_of_words(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
-    """
-    What each word's states add to the logit, which is a sum over words: by the skip connection, and by attention over
-    what mixer and Bi-LSTM make of them. A word's state knows the words around it.
-    """
-    model = prepare(subject.model, subject.precision)
-    base: Any = model.base_model
-    scores = [np.zeros(len(case.words)) for case in cases]
-    first = min(place.start for place in base.skip_places.values())
-    for rows in length_batches([len(case.text) for case in cases], _BATCH_SIZE):
-        own = [cases[row] for row in rows]
-        inputs, _ = _encode(subject.tokenizer, own, [])
-        with torch.inference_mode():
-            stack, has_tokens, num_words = base.encode_words(
-                **{name: values.to(model.device) for name, values in inputs.items()}
-            )
-            output = base.mix_words(stack, has_tokens, num_words)
-            weight = model.classifier.weight[[case.label for case in own]].unsqueeze(-1)
-            skipped = (stack @ weight[:, first:]).squeeze(-1) / num_words.unsqueeze(-1)
-            mixed = (output.last_hidden_state @ weight[:, :first]).squeeze(-1) * output.word_attention
-            parts = ((skipped + mixed) * output.word_mask).cpu().numpy()
-        for row, values in zip(rows, parts, strict=True):
-            number = min(len(scores[row]), len(values))
-            scores[row][:number] = values[:number]
-    return scores
-
-
-def _gradient_times_input(subject: _Subject, cases: Sequence[_Case], is_norm: bool = False) -> list[np.ndarray]:
-    """
-    The sum over the tokens of a word of the logit's gradient times the token's embedding, over all encoders; or of the
-    gradient's norm.
-    """
+def _gradient_times_input(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
+    """The sum over the tokens of a word of the logit's gradient times the token's embedding, over all encoders."""
     model = prepare(subject.model, "fp32")
     encoders = _encoders(model) or {"": model.base_model}
     embedded: list[torch.Tensor] = []
@@ -207,7 +182,7 @@ def _gradient_times_input(subject: _Subject, cases: Sequence[_Case], is_norm: bo
             logits = model(**{name: values.to(model.device) for name, values in inputs.items()}).logits
             chosen = logits[torch.arange(len(own)), [case.label for case in own]].sum()
             for ids, states, gradients in zip(word_ids, embedded, torch.autograd.grad(chosen, embedded), strict=True):
-                of_tokens = gradients.norm(dim=-1) if is_norm else (states.detach() * gradients).sum(dim=-1)
+                of_tokens = (states.detach() * gradients).sum(dim=-1)
                 for row, places, values in zip(rows, ids, of_tokens.cpu().numpy(), strict=True):
                     np.add.at(scores[row], places, values)
     finally:
@@ -215,6 +190,21 @@ def _gradient_times_input(subject: _Subject, cases: Sequence[_Case], is_norm: bo
             hook.remove()
     # The first entry is that of tokens outside of words.
     return [values[1:] for values in scores]
+
+
+def _gradient_with_fixed_norms(subject: _Subject, cases: Sequence[_Case]) -> list[np.ndarray]:
+    """
+    The same, with the scales of layer norms taken for constants (Ali et al. 2022, XAI for Transformers: Better
+    Explanations through Conservative Propagation, section 4.2). It needs a backward pass for each label.
+    """
+
+    def normalized(self: nn.LayerNorm, states: torch.Tensor) -> torch.Tensor:
+        centred = states - states.mean(dim=-1, keepdim=True)
+        scale = (centred.square().mean(dim=-1, keepdim=True) + self.eps).sqrt().detach()
+        return centred / scale * self.weight + self.bias
+
+    with patch.object(nn.LayerNorm, "forward", normalized):
+        return _gradient_times_input(subject, cases)
 
 
 def _embedding(encoder: Any) -> nn.Module:
@@ -280,10 +270,10 @@ def _rests(case: _Case, scores: np.ndarray) -> list[str]:
 def _print_table(values: dict[str, np.ndarray], times: dict[str, float]) -> dict[str, float]:
     base = "attention" if "attention" in values else "random"
     beside = f"beside {base}"
-    print(f"{'':<20}{'comprehensiveness':>18}{beside:>20}{'sufficiency':>14}{beside:>20}{'time':>8}")
+    print(f"{'':<22}{'comprehensiveness':>18}{beside:>20}{'sufficiency':>14}{beside:>20}{'time':>8}")
     results: dict[str, float] = {}
     for title, own in values.items():
-        line = f"{title:<20}"
+        line = f"{title:<22}"
         for name, width, quality, other in zip(
             ("comprehensiveness", "sufficiency"), (18, 14), own, values[base], strict=True
         ):

@@ -42,7 +42,9 @@ class Outputs(NamedTuple):
         texts (`list[str]`): The texts.
         logits (`np.ndarray` of shape `(num_texts, num_labels)`): fp32.
         words (`list[list[tuple[int, int]]]`): Character spans of each text's words; none for models without words.
-        word_attention (`list[np.ndarray]`): For each text the share of each word in the decision, `(num_words,)`.
+        word_attention (`list[np.ndarray]`): For each text the share of each word in its state, `(num_words,)`.
+        word_parts (`list[np.ndarray]`): For each text what each word adds to each logit, `(num_words, num_labels)`, if
+            that was asked for and the model's pooling is a weighted mean of words; else `num_words` is 0.
         encoder_weights (`list[np.ndarray]`): For each text how much each encoder counts for each word,
             `(num_words, num_encoders)`; `num_encoders` is 0 for models without a meta-learner.
         is_truncated (`list[bool]`): Which texts were cut; nothing is known of it for models without words.
@@ -55,6 +57,7 @@ class Outputs(NamedTuple):
     logits: np.ndarray
     words: list[list[tuple[int, int]]]
     word_attention: list[np.ndarray]
+    word_parts: list[np.ndarray]
     encoder_weights: list[np.ndarray]
     is_truncated: list[bool]
     logit_parts: list[np.ndarray | None]
@@ -137,6 +140,7 @@ def iter_outputs(
     precision: str = "auto",
     tokens_per_batch: int | None = None,
     report: _Report | None = None,
+    name_words: bool = False,
     explain: bool = False,
 ) -> Iterator[Outputs]:
     """
@@ -153,6 +157,7 @@ def iter_outputs(
         tokens_per_batch (`int`, *optional*): Tokens of a forward pass, those of all encoders and padding included; a
             text that has more is a batch by itself. By default 4,096 on the CPU and 32,768 elsewhere.
         report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
+        name_words (`bool`, *optional*, defaults to `False`): Whether `word_parts` are wanted.
         explain (`bool`, *optional*, defaults to `False`): Whether the model is asked about each text without each of
             its words, too, or without each of 32 runs of them; `report` is then told of texts that are explained.
 
@@ -180,7 +185,7 @@ def iter_outputs(
                 following = begin()
             except Exception as error:
                 following, failure = None, error
-            outputs = _compute(prepared, present.result(), None if explain else report)
+            outputs = _compute(prepared, present.result(), None if explain else report, name_words)
             if explain:
                 outputs = _explained(prepared, tokenizer, outputs, tokens_per_batch, report)
             yield outputs
@@ -230,15 +235,21 @@ def _pad_lists(tokenizer: Any, encoded: Mapping[str, list[Any]], rows: np.ndarra
 
 
 @torch.inference_mode()
-def _compute(model: PreTrainedModel, chunk: _Tokenized, report: _Report | None) -> Outputs:
+def _compute(
+    model: PreTrainedModel, chunk: _Tokenized, report: _Report | None = None, name_words: bool = False
+) -> Outputs:
     logits = np.zeros((len(chunk.texts), model.config.num_labels), dtype=np.float32)
     attention = [np.zeros(0, dtype=np.float32)] * len(chunk.texts)
     weights = [np.zeros((0, 0), dtype=np.float32)] * len(chunk.texts)
+    word_parts = [np.zeros((0, model.config.num_labels), dtype=np.float32)] * len(chunk.texts)
     parts: list[np.ndarray | None] = [None] * len(chunk.texts)
+    # Other models have no words.
+    options = {"output_word_parts": True} if name_words and hasattr(model, "logit_parts") else {}
     for rows, inputs in chunk.batches:
-        outputs = model(**{key: values.to(model.device) for key, values in inputs.items()})
+        outputs = model(**{key: values.to(model.device) for key, values in inputs.items()}, **options)
         logits[rows] = outputs.logits.float().cpu().numpy()
-        for name, found in (("word_attention", attention), ("encoder_weights", weights)):
+        found_of = {"word_attention": attention, "word_parts": word_parts, "encoder_weights": weights}
+        for name, found in found_of.items():
             if (values := getattr(outputs, name, None)) is not None:
                 for row, value in zip(rows, values.float().cpu().numpy(), strict=True):
                     found[row] = _of_words(value, len(chunk.words[row]))
@@ -247,7 +258,7 @@ def _compute(model: PreTrainedModel, chunk: _Tokenized, report: _Report | None) 
                 parts[row] = value
         if report is not None:
             report(len(rows))
-    return Outputs(chunk.texts, logits, chunk.words, attention, weights, chunk.is_truncated, parts, [])
+    return Outputs(chunk.texts, logits, chunk.words, attention, word_parts, weights, chunk.is_truncated, parts, [])
 
 
 def _explained(
@@ -256,7 +267,7 @@ def _explained(
     """The outputs with their explanations."""
 
     def answer(texts: list[str]) -> np.ndarray:
-        return _compute(model, _tokenize(tokenizer, texts, tokens_per_batch), None).logits
+        return _compute(model, _tokenize(tokenizer, texts, tokens_per_batch)).logits
 
     words = outputs.words if hasattr(tokenizer, "tokenizers") else _read_words(tokenizer, outputs.texts)
     explanations: list[Explanation] = []

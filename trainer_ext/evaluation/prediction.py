@@ -29,7 +29,9 @@ class Prediction(NamedTuple):
         logits (`np.ndarray` of shape `(num_labels,)`): One logit per label, fp32.
         probabilities (`np.ndarray` of shape `(num_labels,)`): Their sigmoid, fp32.
         words (`list[tuple[int, int]]`): Character spans of the words; empty for models without words.
-        word_attention (`list[float]`): Share of each word in the decision; empty for models without words.
+        word_attention (`list[float]`): Share of each word in the text state; empty for models without words.
+        word_parts (`list[list[float]]`): For each word what it adds to each logit; empty where that is not asked for
+            or not known.
         logit_parts (`np.ndarray` of shape `(num_encoders + 2, num_labels)`, *optional*): The logits as a sum, as of
             [`StackedEmotionForSequenceClassification.logit_parts`].
         explanation ([`Explanation`], *optional*): Which words decided, if that was asked for.
@@ -40,6 +42,7 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray
     words: list[tuple[int, int]]
     word_attention: list[float]
+    word_parts: list[list[float]]
     logit_parts: np.ndarray | None
     explanation: Explanation | None
 
@@ -67,6 +70,7 @@ def iter_predictions(
     tokens_per_batch: int | None = None,
     report: Callable[[int], object] | None = None,
     processes: Processes | None = None,
+    name_words: bool = False,
     explain: bool = False,
 ) -> Iterator[Prediction]:
     """
@@ -79,18 +83,21 @@ def iter_predictions(
         precision, tokens_per_batch, report: As of [`~trainer_ext.evaluation.engine.iter_outputs`].
         processes ([`Processes`], *optional*): Those that share the texts of the main one, each with the model and the
             same arguments; the others have no texts of their own, and no results.
-        explain (`bool`, *optional*, defaults to `False`): As of [`~trainer_ext.evaluation.engine.iter_outputs`].
+        name_words, explain (`bool`, *optional*, defaults to `False`): As of
+            [`~trainer_ext.evaluation.engine.iter_outputs`].
 
     Yields:
         [`Prediction`]: One per text, in the order of the texts.
     """
-    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch, "explain": explain}
+    options: dict[str, Any] = {"precision": precision, "tokens_per_batch": tokens_per_batch}
+    options |= {"name_words": name_words, "explain": explain}
     for chunk in _outputs(model, tokenizer, texts, processes=processes, report=report, **options):
         probabilities = calibrated_probabilities(chunk.logits, None)
         shares = (attention.tolist() for attention in chunk.word_attention)
+        parts = (of_words.tolist() for of_words in chunk.word_parts)
         explanations = chunk.explanations or repeat(None, len(chunk.texts))
-        columns = (chunk.texts, chunk.logits, probabilities, chunk.words, shares, chunk.logit_parts, explanations)
-        yield from map(Prediction, *columns)
+        columns = (chunk.texts, chunk.logits, probabilities, chunk.words, shares, parts, chunk.logit_parts)
+        yield from map(Prediction, *columns, explanations)
 
 
 def predict_outputs(model: PreTrainedModel, tokenizer: Any, texts: Iterable[str], **options: Any) -> SplitOutputs:
