@@ -243,8 +243,9 @@ def _compute(
     weights = [np.zeros((0, 0), dtype=np.float32)] * len(chunk.texts)
     word_parts = [np.zeros((0, model.config.num_labels), dtype=np.float32)] * len(chunk.texts)
     parts: list[np.ndarray | None] = [None] * len(chunk.texts)
-    # Other models have no words.
-    options = {"output_word_parts": True} if name_words and hasattr(model, "logit_parts") else {}
+    # Other models have no words, and those that bring older code of their own no parts of words.
+    has_parts = getattr(model.base_model, "has_word_summands", False)
+    options = {"output_word_parts": True} if name_words and has_parts else {}
     for rows, inputs in chunk.batches:
         outputs = model(**{key: values.to(model.device) for key, values in inputs.items()}, **options)
         logits[rows] = outputs.logits.float().cpu().numpy()
