@@ -43,7 +43,7 @@ class FewerPasses(TorchFunctionMode):
         return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
-def dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:  # noqa: A002
+def dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
     """That of torch, with `p` rounded to a multiple of 1 / 65,536, in which the scale is exact."""
     num_dropped = round(p * _STEPS)
     if not training or not 0 < num_dropped < _STEPS:
