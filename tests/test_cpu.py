@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from modeling_stacked_emotion import StackedEmotionTokenizer
-from trainer_ext.training.cpu import FewerPasses, attention, dropout, freed_memory_kept
+from trainer_ext.training.cpu import FewerPasses, attention, dropout, fewer_passes, freed_memory_kept
 
 
 def in_bf16() -> torch.autocast:
@@ -119,6 +119,30 @@ def test_gradients_of_an_encoder_are_the_same_but_for_rounding(
     # As far from fp32 as bf16 is anyway.
     assert (ours - exact).norm() < 2 * (stock - exact).norm()
     assert (ours - exact).norm() < 0.1 * exact.norm()
+
+
+def test_checkpointed_activations_are_computed_again_with_the_same_masks(tokenizer: StackedEmotionTokenizer) -> None:
+    own = tokenizer.tokenizers["bert_wp"]
+    model = stock_classifier(own, num_hidden_layers=2).train()
+    batch = own(CORPUS[:8], padding=True, return_tensors="pt")
+    gradients = []
+    for is_checkpointed in (False, True):
+        if is_checkpointed:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        model.zero_grad()
+        torch.manual_seed(5)
+        with FewerPasses():
+            with in_bf16():
+                loss = model(**batch, labels=torch.ones(8, 4)).loss
+            loss.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    assert gradients[0].any()
+    assert torch.equal(*gradients)
+
+
+def test_only_bf16_on_a_cpu_is_trained_by_them() -> None:
+    assert isinstance(fewer_passes("cpu", "bf16"), FewerPasses)
+    assert not any(isinstance(fewer_passes(*chosen), FewerPasses) for chosen in (("cpu", "fp32"), ("cuda", "bf16")))
 
 
 def test_memory_is_kept_for_a_while_only() -> None:

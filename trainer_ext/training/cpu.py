@@ -7,7 +7,7 @@ import ctypes
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -96,6 +96,11 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.layer_norm: layer_norm,
     F.scaled_dot_product_attention: attention,
 }
+
+
+def fewer_passes(device_type: str, precision: str) -> AbstractContextManager[Any]:
+    """[`FewerPasses`] where it helps: on a CPU in bf16; no change elsewhere."""
+    return FewerPasses() if device_type == "cpu" and precision == "bf16" else nullcontext()
 
 
 @contextmanager

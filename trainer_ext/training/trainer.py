@@ -47,7 +47,7 @@ from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..losses.meter import TermMeter
 from ..reports.callback import EvaluationPredictions, ReportCallback
 from .arguments import StackedEmotionTrainingArguments
-from .cpu import FewerPasses, freed_memory_kept
+from .cpu import fewer_passes, freed_memory_kept
 from .layers import find_encoders, freeze_layers, layers_from_top
 
 logger = logging.get_logger(__name__)
@@ -316,8 +316,9 @@ class StackedEmotionTrainer(Trainer):
         Raises:
             `InputError`: At the first loss that is not finite.
         """
-        has_bf16_units = self.args.device.type == "cpu" and self.args.bf16
-        with FewerPasses() if has_bf16_units and not self.args.torch_compile else nullcontext():
+        precision = self.args.chosen_precision
+        # A compiled model fuses its passes by itself.
+        with nullcontext() if self.args.torch_compile else fewer_passes(self.args.device.type, precision):
             loss = super().training_step(model, inputs, num_items_in_batch)
         # Costs nothing: the parent asks the same of the loss next (`logging_nan_inf_filter`, transformers 5.23).
         if not torch.isfinite(loss):
