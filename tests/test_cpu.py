@@ -121,25 +121,6 @@ def test_gradients_of_an_encoder_are_the_same_but_for_rounding(
     assert (ours - exact).norm() < 0.1 * exact.norm()
 
 
-def test_checkpointed_activations_are_computed_again_with_the_same_masks(tokenizer: StackedEmotionTokenizer) -> None:
-    own = tokenizer.tokenizers["bert_wp"]
-    model = stock_classifier(own, num_hidden_layers=2).train()
-    batch = own(CORPUS[:8], padding=True, return_tensors="pt")
-    gradients = []
-    for is_checkpointed in (False, True):
-        if is_checkpointed:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        model.zero_grad()
-        torch.manual_seed(5)
-        with FewerPasses():
-            with in_bf16():
-                loss = model(**batch, labels=torch.ones(8, 4)).loss
-            loss.backward()
-        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
-    assert gradients[0].any()
-    assert torch.equal(*gradients)
-
-
 def test_only_bf16_on_a_cpu_is_trained_by_them() -> None:
     assert isinstance(fewer_passes("cpu", "bf16"), FewerPasses)
     assert not any(isinstance(fewer_passes(*chosen), FewerPasses) for chosen in (("cpu", "fp32"), ("cuda", "bf16")))

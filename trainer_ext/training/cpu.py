@@ -26,7 +26,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = 128 * 1024, 65_536
 class FewerPasses(TorchFunctionMode):
     """
     Within this context three functions of torch, whatever model calls them, run as a CPU with units for bf16 has them
-    fastest under autocast:
+    fastest under autocast. The backward pass does not meet it: no activations may be computed again there.
 
     - `dropout` makes its mask of 16 random bits for each entry, where torch draws a number of 64;
     - `layer_norm` returns bf16, the type in which all that follows multiplies, so that sums, dropouts and casts

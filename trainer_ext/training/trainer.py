@@ -317,8 +317,9 @@ class StackedEmotionTrainer(Trainer):
             `InputError`: At the first loss that is not finite.
         """
         precision = self.args.chosen_precision
-        # A compiled model fuses its passes by itself.
-        with nullcontext() if self.args.torch_compile else fewer_passes(self.args.device.type, precision):
+        # A compiled model fuses its passes by itself; activations computed again would not meet the same functions.
+        is_plain = not (self.args.torch_compile or getattr(self.model, "is_gradient_checkpointing", False))
+        with fewer_passes(self.args.device.type, precision) if is_plain else nullcontext():
             loss = super().training_step(model, inputs, num_items_in_batch)
         # Costs nothing: the parent asks the same of the loss next (`logging_nan_inf_filter`, transformers 5.23).
         if not torch.isfinite(loss):
