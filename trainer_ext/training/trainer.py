@@ -318,7 +318,7 @@ class StackedEmotionTrainer(Trainer):
         """
         precision = self.args.chosen_precision
         # A compiled model fuses its passes by itself; activations computed again would not meet the same functions.
-        is_plain = not (self.args.torch_compile or getattr(self.model, "is_gradient_checkpointing", False))
+        is_plain = not (self.args.torch_compile or self.args.activation_checkpointing)
         with fewer_passes(self.args.device.type, precision) if is_plain else nullcontext():
             loss = super().training_step(model, inputs, num_items_in_batch)
         # Costs nothing: the parent asks the same of the loss next (`logging_nan_inf_filter`, transformers 5.23).
