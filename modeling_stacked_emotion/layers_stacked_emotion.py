@@ -165,7 +165,9 @@ class BiLSTM(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_words, 2 * hidden_size)`, zero behind each text's end.
         """
-        if torch.compiler.is_exporting():
+        # oneDNN, whose steps of an LSTM are one function, takes no packed sequences: 2 to 3 times as fast in bf16.
+        is_half = states.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if is_half or torch.compiler.is_exporting():
             return self._forward_unpacked(states, lengths)
         # On the CPU because packing wants them there; moved here because a device map moves every input of a layer.
         lengths = lengths.cpu()
@@ -177,30 +179,43 @@ class BiLSTM(nn.Module):
 
     def _forward_unpacked(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The same without packing, which `torch.export` cannot follow: each direction meets the padding last."""
+        run, turn = (_run_exported, _turn_exported) if torch.compiler.is_exporting() else (_run_lstm, _turn)
         torch._check(states.shape[1] > 0)
         positions = torch.arange(states.shape[1], device=states.device)
         lengths = lengths.to(states.device).unsqueeze(-1)
         is_word = positions < lengths
         # Turns the words of each text round, and back again; padding stays in its place.
-        turned = torch.where(is_word, lengths - 1 - positions, positions).unsqueeze(-1)
+        turned = torch.where(is_word, lengths - 1 - positions, positions)
         for layer in range(self.lstm.num_layers):
             states = nn.functional.dropout(states, self.lstm.dropout if layer else 0.0, self.training)
-            forward = _run_lstm(states, *self._weights(f"_l{layer}"))
-            backward = states.gather(1, turned.expand(-1, -1, states.shape[-1]))
-            backward = _run_lstm(backward, *self._weights(f"_l{layer}_reverse"))
-            backward = backward.gather(1, turned.expand(-1, -1, backward.shape[-1]))
+            forward = run(states, self._weights(f"_l{layer}"))
+            backward = turn(run(turn(states, turned), self._weights(f"_l{layer}_reverse")), turned)
             states = torch.cat([forward, backward], dim=-1).masked_fill(~is_word.unsqueeze(-1), 0)
         return states
 
     def _weights(self, ending: str) -> list[torch.Tensor]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        weight_ih, weight_hh, *biases = (getattr(self.lstm, name + ending) for name in names)
-        return [weight_ih, weight_hh, torch.stack(biases).sum(dim=0)]
+        return [getattr(self.lstm, name + ending) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
-def _run_lstm(
-    states: torch.Tensor, weight_ih: torch.Tensor, weight_hh: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
+def _turn(states: torch.Tensor, turned: torch.Tensor) -> torch.Tensor:
+    """The words at the places `turned`; by whole rows, which takes less time than an index for each number."""
+    rows = turned + states.shape[1] * torch.arange(len(states), device=states.device).unsqueeze(-1)
+    return states.flatten(0, 1).index_select(0, rows.flatten()).view_as(states)
+
+
+def _turn_exported(states: torch.Tensor, turned: torch.Tensor) -> torch.Tensor:
+    return states.gather(1, turned.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def _run_lstm(states: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+    """One direction of one layer."""
+    start = states.new_zeros(1, len(states), weights[1].shape[1])
+    options = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_first": True}
+    output: torch.Tensor = torch.lstm(states, (start, start), weights, train=torch.is_grad_enabled(), **options)[0]
+    return output
+
+
+def _run_exported(states: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     """One direction of one layer as a loop that an exported graph keeps: torch 2.13 unrolls `nn.LSTM` there."""
     from torch._higher_order_ops import while_loop
 
@@ -215,7 +230,8 @@ def _run_lstm(
         hidden = shown.sigmoid() * cell.tanh()
         return step + 1, hidden, cell, output.index_copy(1, index, hidden.unsqueeze(1))
 
-    gates = nn.functional.linear(states, weight_ih, bias)
+    weight_ih, weight_hh, *biases = weights
+    gates = nn.functional.linear(states, weight_ih, torch.stack(biases).sum(dim=0))
     output = torch.zeros_like(gates[:, :, : weight_hh.shape[1]])
     start = states.new_zeros(states.shape[0], weight_hh.shape[1])
     step = torch.zeros((), dtype=torch.long, device=states.device)

@@ -183,6 +183,26 @@ def test_bilstm_equals_unpadded_runs(num_layers: int) -> None:
     assert output[~mask].abs().sum() == 0
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_bilstm_in_bf16_learns_as_in_fp32(num_layers: int) -> None:
+    torch.manual_seed(0)
+    states = torch.randn(len(LENGTHS), max(LENGTHS), 6, requires_grad=True)
+    bilstm = BiLSTM(6, 4, num_layers, dropout=0.0)
+    outputs, gradients = [], []
+    for is_half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            output = bilstm(states, torch.tensor(LENGTHS))
+        outputs.append(output.float())
+        weights = [states, *bilstm.parameters()]
+        gradients.append(torch.autograd.grad(output.float().square().sum(), weights))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=0.02)
+    for row, length in enumerate(LENGTHS):
+        assert not outputs[1][row, length:].any()
+        assert not gradients[1][0][row, length:].any()
+    for half, exact in zip(gradients[1], gradients[0], strict=True):
+        assert (half - exact).norm() < 0.05 * exact.norm()
+
+
 def test_bilstm_takes_the_longest_first_as_any_other_order() -> None:
     states, _ = word_states()
     lengths = torch.tensor(LENGTHS)

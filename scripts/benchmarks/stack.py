@@ -26,6 +26,7 @@ from trainer_ext.loading import load_tokenizer
 from trainer_ext.precision import autocast
 from trainer_ext.stages.feature_cache import EncoderFeatures, FeatureCollator, plan_features, write_features
 from trainer_ext.stages.staged_training import encoder_classifier, without_encoders
+from trainer_ext.training.cpu import fewer_passes
 
 from .timing import chosen_precision, synchronize, take_turns
 
@@ -147,7 +148,10 @@ def forward_pair(model: Any, batches: list[dict[str, Any]], precision: str) -> _
 
 
 def _training_pair(model: Any, batches: list[dict[str, Any]], precision: str) -> _Pair:
-    """A step is forward, backward, clipping and AdamW; alone, the loss is the mean of the encoder's states."""
+    """
+    A step is forward, backward, clipping and AdamW; that of the stack as our Trainer runs it. Alone, the loss is the
+    mean of the encoder's states.
+    """
     first = next(iter(batches[0].values()))
     labels = (torch.rand(len(first), _NUM_LABELS, device=first.device) < 0.05).float()
     optimizers = {name: torch.optim.AdamW(encoder.parameters(), 1e-6) for name, encoder in _parts(model).items()}
@@ -177,7 +181,7 @@ def _training_pair(model: Any, batches: list[dict[str, Any]], precision: str) ->
 
 
 def _training_step(model: Any, batch: dict[str, Any], labels: Any, optimizer: Any, precision: str) -> None:
-    with autocast(model.device.type, precision):
+    with fewer_passes(model.device.type, precision), autocast(model.device.type, precision):
         outputs = model(**batch, labels=labels)
         auxiliary = torch.nn.functional.binary_cross_entropy_with_logits(outputs.auxiliary_logits.float(), labels)
     (outputs.loss + auxiliary).backward()

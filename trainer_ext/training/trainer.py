@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..losses.meter import TermMeter
 from ..reports.callback import EvaluationPredictions, ReportCallback
 from .arguments import StackedEmotionTrainingArguments
+from .cpu import fewer_passes, freed_memory_kept
 from .layers import find_encoders, freeze_layers, layers_from_top
 
 logger = logging.get_logger(__name__)
@@ -212,7 +214,8 @@ class StackedEmotionTrainer(Trainer):
                 "`train` trains jointly, but `training_mode` is staged: call `train_staged` of "
                 "trainer_ext.stages.staged_training, or train with scripts.train."
             )
-        return super().train(resume_from_checkpoint, *arguments, **kwargs)
+        with freed_memory_kept() if self.args.device.type == "cpu" else nullcontext():
+            return super().train(resume_from_checkpoint, *arguments, **kwargs)
 
     def _hp_search_setup(self, trial: Any) -> None:
         """The parent's, at the start of every training: the model and the arguments are those to train with now."""
@@ -313,7 +316,11 @@ class StackedEmotionTrainer(Trainer):
         Raises:
             `InputError`: At the first loss that is not finite.
         """
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        precision = self.args.chosen_precision
+        # A compiled model fuses its passes by itself; activations computed again would not meet the same functions.
+        is_plain = not (self.args.torch_compile or self.args.activation_checkpointing)
+        with fewer_passes(self.args.device.type, precision) if is_plain else nullcontext():
+            loss = super().training_step(model, inputs, num_items_in_batch)
         # Costs nothing: the parent asks the same of the loss next (`logging_nan_inf_filter`, transformers 5.23).
         if not torch.isfinite(loss):
             terms = ", ".join(f"{name} {value.item():.3g}" for name, value in self.last_terms.items())
