@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders stacked word by word, a meta-learner over the stack, a Bi-LSTM, pooling, and a multi-label classifier."""
 
-import functools
-import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import MethodType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
 
 from .configuration_stacked_emotion import StackedEmotionConfig
+from .encoders_stacked_emotion import (
+    build_encoder,
+    encoder_arguments,
+    encoder_config,
+    load_encoder,
+    portable_dict,
+    run_encoder,
+)
+from .inputs_stacked_emotion import NamedInputs, check_inputs, input_names
 from .layers_stacked_emotion import (
     BiLSTM,
     Convolutions,
@@ -26,104 +29,13 @@ from .layers_stacked_emotion import (
     average_words,
     mark_words,
 )
-from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel
-from .storage_stacked_emotion import not_finite, stored_weights
-from .word_parts_stacked_emotion import attended_words, showing_attention, word_summands
+from .outputs_stacked_emotion import StackedEmotionClassifierOutput, StackedEmotionModelOutput
+from .static_words_stacked_emotion import StaticWordsModel
+from .storage_stacked_emotion import stored_weights
+from .word_parts_stacked_emotion import attended_words, word_summands
 
 _ENCODED_INPUTS = {"word_states", "has_tokens", "num_words"}
 _HEADS = ("classifier.", "auxiliary_classifier.")
-
-
-@dataclass
-class StackedEmotionModelOutput(ModelOutput):
-    """
-    Output of [`StackedEmotionModel`].
-
-    Args:
-        last_hidden_state (`torch.Tensor` of shape `(batch_size, num_words, hidden_size)`):
-            Word states, zero behind each text's end; with the meta-learner's output and after the Bi-LSTM if any.
-        pooler_output (`torch.Tensor` of shape `(batch_size, output_size)`):
-            Text states: the pooled word states and, with the skip connection, the mean of the encoders' word states;
-            with a weighted one each encoder's mean is that of its weighted states, and its mean weight follows.
-        word_mask (`torch.BoolTensor` of shape `(batch_size, num_words)`): True for real words.
-        word_attention (`torch.Tensor` of shape `(batch_size, num_words)`): Share of each word in the text state.
-        encoder_weights (`torch.Tensor` of shape `(batch_size, num_words, num_encoders)`, *optional*):
-            How much each encoder counts for each word; with the meta-learner only.
-        meta_state (`torch.Tensor` of shape `(batch_size, meta_hidden_size)`, *optional*):
-            Mean over the words of the meta-learner's output.
-        encoder_means (`torch.Tensor` of shape `(batch_size, sum of the hidden sizes)`, *optional*):
-            The mean of the encoders' word states; with the skip connection only.
-        word_summands (`torch.Tensor` of shape `(batch_size, num_words, output_size)`, *optional*):
-            What each word adds to `pooler_output`, if it was asked for and the pooling is a weighted mean of words.
-    """
-
-    last_hidden_state: torch.Tensor | None = None
-    pooler_output: torch.Tensor | None = None
-    word_mask: torch.Tensor | None = None
-    word_attention: torch.Tensor | None = None
-    encoder_weights: torch.Tensor | None = None
-    meta_state: torch.Tensor | None = None
-    encoder_means: torch.Tensor | None = None
-    word_summands: torch.Tensor | None = None
-
-
-@dataclass
-class StackedEmotionClassifierOutput(ModelOutput):
-    """
-    Output of [`StackedEmotionForSequenceClassification`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): Binary cross-entropy, mean over the known labels, fp32.
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
-            One logit per label; calibrated, and then fp32, if the config holds a calibration.
-        auxiliary_logits (`torch.Tensor` of shape `(batch_size, num_labels)`, *optional*):
-            The meta-learner's own, never calibrated.
-        encoder_logits (`torch.Tensor` of shape `(batch_size, num_encoders, num_labels)`, *optional*):
-            The classifier's logits for each encoder's words alone, never calibrated; with the skip connection only.
-        pooler_output, word_attention, encoder_weights: As in [`StackedEmotionModelOutput`].
-        word_parts (`torch.Tensor` of shape `(batch_size, num_words, num_labels)`, *optional*):
-            What each word adds to each logit, if it was asked for and the pooling is a weighted mean of words: with
-            the bias, their sum is the logits; calibrated as these, fp32.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    auxiliary_logits: torch.Tensor | None = None
-    encoder_logits: torch.Tensor | None = None
-    pooler_output: torch.Tensor | None = None
-    word_attention: torch.Tensor | None = None
-    encoder_weights: torch.Tensor | None = None
-    word_parts: torch.Tensor | None = None
-
-
-class _NamedInputs:
-    """
-    A method whose signature, asked of a model, names the inputs of the model's encoders before `**inputs`: the Trainer
-    removes the columns of a data set that the signature of `forward` does not name.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __get__(self, model: Any, owner: type | None = None) -> Callable[..., Any]:
-        if model is None:
-            return self.function
-        if torch.compiler.is_compiling():
-            return functools.partial(self.function, model)
-        return MethodType(_with_inputs(self.function, tuple(model.config.encoders)), model)
-
-
-@functools.lru_cache
-def _with_inputs(function: Callable[..., Any], encoders: tuple[str, ...]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def named(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    signature = inspect.signature(function)
-    *others, rest = signature.parameters.values()
-    inputs = [rest.replace(name=name, kind=rest.KEYWORD_ONLY, default=None) for name in _input_names(encoders)]
-    named.__signature__ = signature.replace(parameters=[*others, *inputs, rest])  # type: ignore[attr-defined]
-    return named
 
 
 class StackedEmotionPreTrainedModel(PreTrainedModel):
@@ -142,7 +54,7 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
 
     def _name_inputs(self) -> None:
         """The main input of a batch is the ids of the first encoder."""
-        self.main_input_name = _input_names(self.config.encoders)[0]
+        self.main_input_name = input_names(self.config.encoders)[0]
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
@@ -216,13 +128,13 @@ class StackedEmotionPreTrainedModel(PreTrainedModel):
         hub: dict[str, Any] = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         hub["trust_remote_code"] = False
         configs = {name: AutoConfig.from_pretrained(path, **hub) for name, path in encoders.items()}
-        entries = {name: _portable_dict(config) for name, config in configs.items()}
+        entries = {name: portable_dict(config) for name, config in configs.items()}
         config = StackedEmotionConfig(encoders=entries, attn_implementation=attn_implementation, **config_fields)
         model = cls(config)
         modules: nn.ModuleDict = getattr(model, cls.base_model_prefix, model).encoders  # type: ignore[union-attr]
         for name, path in encoders.items():
-            arguments = _encoder_arguments(configs[name], attn_implementation)
-            modules[name] = _load_encoder(name, path, **hub, **arguments)
+            arguments = encoder_arguments(configs[name], attn_implementation)
+            modules[name] = load_encoder(name, path, **hub, **arguments)
         return model.eval()
 
 
@@ -246,9 +158,9 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 "`config.encoders` is empty: use `from_encoders` to build a model on pretrained encoders."
             )
         self._name_inputs()
-        encoder_configs = {name: _encoder_config(entry) for name, entry in config.encoders.items()}
+        encoder_configs = {name: encoder_config(entry) for name, entry in config.encoders.items()}
         self.encoders = nn.ModuleDict(
-            {name: _build_encoder(entry, requested_attention) for name, entry in encoder_configs.items()}
+            {name: build_encoder(entry, requested_attention) for name, entry in encoder_configs.items()}
         )
         hidden_sizes = [entry.hidden_size for entry in encoder_configs.values()]
         self.hidden_sizes = hidden_sizes
@@ -318,7 +230,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         self, inputs: dict[str, torch.Tensor], with_attention: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """The same, and if asked for, of each encoder how much the words attend to each other in its last layer."""
-        _check_inputs(inputs, list(self.encoders))
+        check_inputs(inputs, list(self.encoders))
         # Tokens that the mask hides belong to no word.
         word_ids = {name: inputs[f"{name}_word_ids"] * inputs[f"{name}_attention_mask"] for name in self.encoders}
         num_words = torch.stack([ids.amax(dim=1) for ids in word_ids.values()]).amax(dim=0).clamp(min=1)
@@ -332,7 +244,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 words = encoder(input_ids=ids, word_ids=of_words, num_words=longest).last_hidden_state
                 present = mark_words(of_words, longest)
             else:
-                outputs = _run_encoder(encoder, ids, mask, with_attention)
+                outputs = run_encoder(encoder, ids, mask, with_attention)
                 hidden = outputs.last_hidden_state
                 of_words = of_words.to(hidden.device)
                 words, present = average_tokens(hidden, of_words, longest)
@@ -426,7 +338,7 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
                 }
         return word_summands(output.last_hidden_state, output.word_attention, skipped, attended)
 
-    @_NamedInputs
+    @NamedInputs
     def forward(
         self, return_dict: bool | None = None, output_word_parts: bool = False, **inputs: torch.Tensor
     ) -> StackedEmotionModelOutput | tuple:
@@ -490,7 +402,7 @@ class StackedEmotionForSequenceClassification(StackedEmotionPreTrainedModel):
         if module is self.classifier or module is self.auxiliary_classifier:
             init.constant_(module.bias, self.config.prior_logit)
 
-    @_NamedInputs
+    @NamedInputs
     def forward(
         self,
         labels: torch.Tensor | None = None,
@@ -621,79 +533,3 @@ def _mean_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 
 def _wants_dict(return_dict: bool | None, config: PreTrainedConfig) -> bool:
     return bool(config.return_dict if return_dict is None else return_dict)
-
-
-def _input_names(encoders: Iterable[str]) -> list[str]:
-    return [f"{name}_{field}" for name in encoders for field in ("input_ids", "attention_mask", "word_ids")]
-
-
-def _check_inputs(inputs: Mapping[str, Any], encoders: list[str]) -> None:
-    expected = {*_input_names(encoders)}
-    if missing := sorted(expected - inputs.keys()):
-        raise ValueError(f"The inputs lack {', '.join(missing)}: use this model's StackedEmotionTokenizer.")
-    if unknown := sorted(inputs.keys() - expected):
-        raise TypeError(
-            f"Unexpected inputs {', '.join(unknown)}: the encoders of this model are {', '.join(encoders)}."
-        )
-
-
-def _encoder_config(entry: dict[str, Any]) -> PreTrainedConfig:
-    # Not through the Auto classes: where two repositories register one name there, the last one wins.
-    if entry["model_type"] == StaticWordsConfig.model_type:
-        return StaticWordsConfig(**{**entry, "dtype": None})
-    return AutoConfig.for_model(**{**entry, "dtype": None})
-
-
-def _build_encoder(config: PreTrainedConfig, attn_implementation: str | None) -> PreTrainedModel:
-    if isinstance(config, StaticWordsConfig):
-        return StaticWordsModel(config)
-    return AutoModel.from_config(config, **_encoder_arguments(config, attn_implementation))
-
-
-def _encoder_arguments(config: PreTrainedConfig, attn_implementation: str | None) -> dict[str, Any]:
-    """How an encoder is built: without its pooler, which nothing trains, and with the attention that was asked for."""
-    arguments: dict[str, Any] = {}
-    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
-        arguments["add_pooling_layer"] = False
-    # sdpa is the default wherever an encoder supports it; passed on, it would be an error for those that do not.
-    if attn_implementation not in (None, "sdpa"):
-        arguments["attn_implementation"] = attn_implementation
-    return arguments
-
-
-def _run_encoder(encoder: Any, ids: torch.Tensor, mask: torch.Tensor, with_attention: bool) -> ModelOutput:
-    if not with_attention:
-        return encoder(input_ids=ids, attention_mask=mask)
-    with showing_attention(encoder):
-        return encoder(input_ids=ids, attention_mask=mask, output_attentions=True)
-
-
-def _load_encoder(name: str, path: str | os.PathLike[str], **arguments: Any) -> PreTrainedModel:
-    """One pretrained encoder in fp32. Heads that come with it are left out; weights that do not come are an error."""
-    verbosity = logging.get_verbosity()
-    # The report of transformers lists the heads left out as a warning; missing weights are checked here.
-    logging.set_verbosity_error()
-    try:
-        encoder, report = AutoModel.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **arguments
-        )
-    except (RuntimeError, OSError) as error:
-        raise ValueError(f"Encoder {name!r}: {path} cannot be loaded: {error}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(
-            f"Encoder {name!r}: {path} lacks {len(missing)} weights of a {type(encoder).__name__}, e.g. {missing[0]}."
-        )
-    if (weight := not_finite(encoder.state_dict())) is not None:
-        raise ValueError(f"Encoder {name!r}: {path} has weights that are not finite, e.g. {weight}.")
-    return encoder
-
-
-def _portable_dict(config: PreTrainedConfig) -> dict[str, Any]:
-    """The encoder's config as a dict, without the dtype it was stored in or the path of a folder on this machine."""
-    entry = config.to_dict()
-    entry.pop("dtype", None)
-    if Path(entry.get("_name_or_path", "")).is_dir():
-        del entry["_name_or_path"]
-    return entry
