@@ -110,15 +110,15 @@ def test_logits_are_equal_where_fp16_holds_the_states_exactly(
     model: Model, tokenizer: StackedEmotionTokenizer, tmp_path: Path
 ) -> None:
     # Rounded word states: the mean of a word's tokens is not cached unrounded.
-    encode_words = type(model.stacked_emotion).encode_words
+    encode_words = type(model.stacked_emotion)._encode_words
 
-    def rounded(self: Any, **inputs: torch.Tensor) -> Any:
-        stack, has_tokens, num_words = encode_words(self, **inputs)
-        return stack.half().float(), has_tokens, num_words
+    def rounded(self: Any, *arguments: Any) -> Any:
+        stack, *others = encode_words(self, *arguments)
+        return stack.half().float(), *others
 
     rows = tokenize(tokenizer)
     features = cache(model, rows, tmp_path)
-    model.stacked_emotion.encode_words = rounded.__get__(model.stacked_emotion)
+    model.stacked_emotion._encode_words = rounded.__get__(model.stacked_emotion)
     inputs = EmotionDataCollator(tokenizer)(list(rows))
     with torch.no_grad():
         assert torch.equal(model(**batch_of(features, list(range(len(TEXTS))))).logits, model(**inputs).logits)
@@ -194,7 +194,7 @@ def test_key_changes_with_every_ingredient(
         key(of=tokenize(normalised, ["@you https://a.b"])),
         key(of=tokenize(tokenizer, ["@you https://a.b"])),
     ]
-    monkeypatch.setattr(feature_cache, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(feature_cache, "FORMAT_VERSION", feature_cache.FORMAT_VERSION + 1)
     keys.append(key())
     assert len(set(keys)) == len(keys)
 

@@ -24,10 +24,10 @@ from ..data.batching import padded_rows, stack_labels
 from ..data.length_batches import length_batches
 from ..digests import ragged_column, rows_digest, settings_digest, weights_digest
 from ..errors import InputError
+from ..evaluation.engine import prepare
 from ..files import replacing
-from ..precision import autocast
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Column of the rows that `FeatureCollator` gets: the text's number in the cache.
 ROW_COLUMN = "row"
 # Batches among which texts are sorted by length; they become one record batch of the file, in their own order.
@@ -131,7 +131,7 @@ def write_features(
         `InputError`: If a word state is beyond the range of fp16.
     """
     (name,) = model.config.encoders
-    model.eval()
+    prepared = prepare(model, precision)
     file.path.parent.mkdir(parents=True, exist_ok=True)
     lock = file.path.with_name(f".{file.path.name}.lock")
     with FileLock(lock):
@@ -145,7 +145,7 @@ def write_features(
             with progress, replacing(file.path) as partial, pa.ipc.new_file(str(partial), schema) as writer:
                 for first in range(0, len(rows), step):
                     window = rows.select(range(first, min(first + step, len(rows))))
-                    writer.write_batch(_encode(model, window, precision, batch_size, progress))
+                    writer.write_batch(_encode(prepared, window, batch_size, progress))
         finally:
             lock.unlink(missing_ok=True)
 
@@ -167,7 +167,6 @@ def _count_words(rows: datasets.Dataset, name: str) -> np.ndarray:
 def _encode(
     model: StackedEmotionForSequenceClassification,
     rows: datasets.Dataset,
-    precision: str,
     batch_size: int,
     progress: tqdm,
 ) -> pa.RecordBatch:
@@ -178,13 +177,10 @@ def _encode(
     starts = np.concatenate([[0], np.cumsum(num_words)])
     states = np.zeros((starts[-1], model.stacked_emotion.hidden_sizes[0]), dtype=np.float16)
     has_tokens = np.zeros(starts[-1], dtype=np.uint8)
-    # The shortest first: the batches, and so the states to the bit, of the files that caches hold already.
-    for texts in length_batches(-np.diff(columns[f"{name}_input_ids"][1]), batch_size):
+    for texts in length_batches(np.diff(columns[f"{name}_input_ids"][1]), batch_size):
         padded = {key: torch.from_numpy(padded_rows(*column, texts)) for key, column in columns.items()}
-        with autocast(model.device.type, precision):
-            words, present, _ = model.stacked_emotion.encode_words(
-                **{key: ids.to(model.device) for key, ids in padded.items()}
-            )
+        inputs = {key: ids.to(model.device) for key, ids in padded.items()}
+        words, present, _ = model.stacked_emotion.encode_words(**inputs)
         rows_of, words_of = np.nonzero(np.arange(words.shape[1]) < num_words[texts, None])
         places = starts[texts][rows_of] + words_of
         states[places] = words[rows_of, words_of].to(torch.float16).cpu().numpy()
