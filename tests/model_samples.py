@@ -30,6 +30,15 @@ RESULTS = {
     **{"test_f1/joy": 0.75, "test_precision/joy": 0.625, "test_recall/joy": 0.9375, "test_support/joy": 16.0},
     **{"test_f1/anger": 0.0, "test_support/anger": 40.0},
 }
+# What a saved model brings along.
+CODE_FILES = {
+    f"{part}_stacked_emotion.py"
+    for part in (
+        *("alignment", "checks", "configuration", "description", "encoders", "encoding", "explanation", "inputs"),
+        *("layers", "modeling", "outputs", "pipeline", "scripts", "static_tokenizer", "static_words", "storage"),
+        *("text", "tokenization", "word_parts"),
+    )
+}
 # Where the project is installed, a stranger's process is not to find it.
 _STRANGER = (
     'import sys\nsys.modules["modeling_stacked_emotion"] = sys.modules["trainer_ext"] = sys.modules["hub"] = None\n'

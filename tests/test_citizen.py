@@ -141,7 +141,13 @@ def test_the_signature_of_forward_survives_copies(model: Model) -> None:
         assert [*parameters][:2] == ["labels", "return_dict"]
         assert {*model.dummy_inputs} < {*parameters}
         assert twin.forward.__self__ is twin
-    assert [*inspect.signature(Model.forward).parameters] == ["self", "labels", "return_dict", "inputs"]
+    assert [*inspect.signature(Model.forward).parameters] == [
+        "self",
+        "labels",
+        "return_dict",
+        "output_word_parts",
+        "inputs",
+    ]
 
 
 @pytest.mark.parametrize("is_remote", [False, True])

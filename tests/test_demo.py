@@ -103,7 +103,7 @@ def test_analysis_is_what_the_model_says_of_each_text_alone(demo_model: EmotionM
         encoded = demo_model.tokenizer([text], padding=True, return_words=True, return_tensors="pt")
         spans = encoded.pop("words")[0]
         with torch.inference_mode():
-            outputs = demo_model.model(**encoded)
+            outputs = demo_model.model(**encoded, output_word_parts=True)
         assert [emotion.label for emotion in answer.emotions] == ["anger", "joy", "sadness", "fear"]
         assert [emotion.threshold for emotion in answer.emotions] == demo_model.config.thresholds
         scores = [emotion.score for emotion in answer.emotions]

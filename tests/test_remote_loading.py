@@ -11,17 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_samples import TEXTS, run_isolated
+from model_samples import CODE_FILES, TEXTS, run_isolated
 
 from modeling_stacked_emotion import StackedEmotionForSequenceClassification, StackedEmotionTokenizer
-
-CODE_FILES = {
-    f"{part}_stacked_emotion.py"
-    for part in (
-        *("alignment", "checks", "configuration", "description", "encoding", "explanation", "layers", "modeling"),
-        *("pipeline", "scripts", "static_tokenizer", "static_words", "storage", "text", "tokenization"),
-    )
-}
 
 # Run in a process of its own; writes one JSON object, whose entries the tests below judge.
 STRANGER = r"""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import contents, fails
+from model_samples import CODE_FILES
 from recipe_samples import LABELS, SPLITS, make_rows, write_recipe, write_rows, write_vectors
 from safetensors.torch import load_file, save_file
 
@@ -57,10 +58,13 @@ def probabilities_of(trained: Trained, split: str) -> np.ndarray:
 
 
 def test_folder_is_a_complete_repository_without_checkpoints(trained: Trained) -> None:
-    parts = ("alignment", "configuration", "encoding", "layers", "modeling", "pipeline", "text", "tokenization")
-    parts += ("checks", "description", "explanation", "static_tokenizer", "static_words", "storage", "scripts")
-    files = {f"{part}_stacked_emotion.py" for part in parts}
-    files |= {"README.md", "config.json", "eval_results.json", "model.safetensors", "tokenizer_config.json"}
+    files = CODE_FILES | {
+        "README.md",
+        "config.json",
+        "eval_results.json",
+        "model.safetensors",
+        "tokenizer_config.json",
+    }
     files |= {"label_statistics.json", "reliability.png", "training_summary.json"}
     reports = ("class_report", "label_correlation")
     files |= {f"reports/{report}_{step}.json" for report in reports for step in (8, 16)}
