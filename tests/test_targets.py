@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_blanks_among_values_are_refused_without_a_meaning(tmp_path: Path) -> No
     path = write(tmp_path, "a.csv", BLANKS)
     with pytest.raises(InputError, match=message(path, ", row 2, column 'anger'", "give blank_labels: negative if")):
         read_file(path)
+
+
+def test_intensities_that_are_too_low_for_any_emotion_are_said(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,anger,joy\na,0,1\nb,0,0\n")
+    with pytest.warns(UserWarning, match=r"a\.csv: the greatest intensity is 1 of 3, .* Is max_intensity right"):
+        np.testing.assert_array_equal(labels_of(path, max_intensity=3), [[0, np.float32(1 / 3)], [0, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels_of(write(tmp_path, "b.csv", "text,anger,joy\na,0,2\nb,0,0\n"), max_intensity=3)
+        labels_of(write(tmp_path, "c.csv", "text,anger,joy\na,0,0\nb,0,0\n"), max_intensity=3)
 
 
 def test_column_of_blanks_is_a_label_that_the_file_does_not_know(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from .targets import (
     join_targets,
     may_be_target_column,
     read_target_columns,
+    warn_of_low_intensities,
     worded_columns,
 )
 from .votes import RATER_COLUMNS, join_raters, rater_columns, read_rater_columns
@@ -85,6 +86,7 @@ def read_labelled_texts(table: Table, options: LayoutOptions) -> tuple[LabelledT
         rows = join_raters(table, texts, labels, options.labels.targets)
     if options.labels.names is None:
         warn_of_variants(table.source, names, rows.labels)
+    warn_of_low_intensities(table.source, rows.labels, options.labels.targets)
     return rows, names
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -152,6 +153,15 @@ def join_targets(targets: FloatArray) -> FloatArray:
     """
     greatest: FloatArray = np.where(np.isnan(targets), np.float32(0), targets).max(axis=1)
     return np.where(np.isnan(targets).any(axis=1) & (greatest < 1), np.float32(np.nan), greatest)
+
+
+def warn_of_low_intensities(source: str, labels: FloatArray, options: TargetOptions) -> None:
+    """Warn of a file, such as one of 0 and 1, with intensities above 0 of which none is high enough for a yes."""
+    known = labels[~np.isnan(labels)]
+    if options.max_intensity is not None and known.any() and known.max() < 0.5:
+        greatest = f"{known.max() * options.max_intensity:g} of {options.max_intensity:g}"
+        problem = f"the greatest intensity is {greatest}, and a text has an emotion from half of that on: none has one"
+        warnings.warn(f"{source}: {problem}. Is max_intensity right for this file?", stacklevel=2)
 
 
 def _wrong_target(
