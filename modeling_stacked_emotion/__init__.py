@@ -5,12 +5,11 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from .configuration_stacked_emotion import StackedEmotionConfig, decision_thresholds, label_names
 from .modeling_stacked_emotion import (
-    StackedEmotionClassifierOutput,
     StackedEmotionForSequenceClassification,
     StackedEmotionModel,
-    StackedEmotionModelOutput,
     StackedEmotionPreTrainedModel,
 )
+from .outputs_stacked_emotion import StackedEmotionClassifierOutput, StackedEmotionModelOutput
 from .pipeline_stacked_emotion import StackedEmotionPipeline
 from .static_tokenizer_stacked_emotion import StaticWordsTokenizer
 from .static_words_stacked_emotion import StaticWordsConfig, StaticWordsModel

@@ -210,9 +210,17 @@ def _turn_exported(states: torch.Tensor, turned: torch.Tensor) -> torch.Tensor:
 def _run_lstm(states: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     """One direction of one layer."""
     start = states.new_zeros(1, len(states), weights[1].shape[1])
-    options = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_first": True}
-    output: torch.Tensor = torch.lstm(states, (start, start), weights, train=torch.is_grad_enabled(), **options)[0]
-    return output
+    return torch.lstm(
+        states,
+        (start, start),
+        weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=torch.is_grad_enabled(),
+        bidirectional=False,
+        batch_first=True,
+    )[0]
 
 
 def _run_exported(states: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
