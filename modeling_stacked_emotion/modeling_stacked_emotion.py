@@ -240,11 +240,12 @@ class StackedEmotionModel(StackedEmotionPreTrainedModel):
         device = num_words.device
         for name, encoder in self.encoders.items():
             ids, mask, of_words = inputs[f"{name}_input_ids"], inputs[f"{name}_attention_mask"], word_ids[name]
-            if isinstance(encoder, StaticWordsModel) and not torch.compiler.is_exporting():
+            is_static = isinstance(encoder, StaticWordsModel)
+            if is_static and not torch.compiler.is_exporting():
                 words = encoder(input_ids=ids, word_ids=of_words, num_words=longest).last_hidden_state
                 present = mark_words(of_words, longest)
             else:
-                outputs = run_encoder(encoder, ids, mask, with_attention)
+                outputs = run_encoder(encoder, ids, mask, with_attention and not is_static)
                 hidden = outputs.last_hidden_state
                 of_words = of_words.to(hidden.device)
                 words, present = average_tokens(hidden, of_words, longest)

@@ -512,4 +512,5 @@ with subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=settings, stdo
     found = json.loads(run_stranger(hub, tmp_path / "home", code, "I am so happy today!"))
     with torch.no_grad():
         expected = model(**tokenizer(["I am so happy today!"], padding=True, return_tensors="pt")).logits.sigmoid()[0]
-    assert found == pytest.approx(dict(zip(model.config.labels, expected.tolist(), strict=True)), abs=1e-5)
+    # The demo answers in bf16 where the processor has units for it.
+    assert found == pytest.approx(dict(zip(model.config.labels, expected.tolist(), strict=True)), abs=5e-3)

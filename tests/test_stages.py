@@ -215,7 +215,9 @@ def test_results_and_pipeline_are_those_of_any_run(tmp_path: Path) -> None:
     text = "so happy, what a lovely day 🎉"
     classify = pipeline("text-classification", model=str(tmp_path / "output"), top_k=None)
     scores = {entry["label"]: entry["score"] for entry in classify([text])[0]}
-    (probabilities,) = predict_probabilities(*load_classifier(str(tmp_path / "output"), "cpu"), [text])
+    (probabilities,) = predict_probabilities(
+        *load_classifier(str(tmp_path / "output"), "cpu"), [text], precision="fp32"
+    )
     assert [scores[label] for label in LABELS] == pytest.approx(probabilities.tolist(), abs=1e-6)
     assert (tmp_path / "output" / "README.md").is_file()
 
