@@ -45,7 +45,7 @@ def watched_page(browser: Any, home: str, complaints: list[str], viewport: dict[
 
 
 def _leaving(url: str, home: str) -> list[str]:
-    return [] if url.startswith((home, "data:", "blob:")) else [f"request: {url}"]
+    return [] if url.startswith((home, "data:", f"blob:{home}")) else [f"request: {url}"]
 
 
 @pytest.fixture(scope="session")
