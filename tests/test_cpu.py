@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from modeling_stacked_emotion import StackedEmotionTokenizer
-from trainer_ext.training.cpu import FewerPasses, attention, dropout, fewer_passes, freed_memory_kept
+from trainer_ext.training.cpu import FewerPasses, attention, dropout, fewer_passes
 
 
 def in_bf16() -> torch.autocast:
@@ -124,11 +124,3 @@ def test_gradients_of_an_encoder_are_the_same_but_for_rounding(
 def test_only_bf16_on_a_cpu_is_trained_by_them() -> None:
     assert isinstance(fewer_passes("cpu", "bf16"), FewerPasses)
     assert not any(isinstance(fewer_passes(*chosen), FewerPasses) for chosen in (("cpu", "fp32"), ("cuda", "bf16")))
-
-
-def test_memory_is_kept_for_a_while_only() -> None:
-    with freed_memory_kept():
-        blocks = [torch.zeros(10_000_000) for _ in range(2)]
-        del blocks
-    with pytest.raises(RuntimeError), freed_memory_kept():
-        raise RuntimeError

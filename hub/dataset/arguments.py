@@ -54,7 +54,9 @@ class BalancedDatasetArguments:
         default="auto",
         metadata={"help": "Of the teacher: auto, fp32, bf16 or fp16.", "choices": ("auto", "fp32", "bf16", "fp16")},
     )
-    tokens_per_batch: int = field(default=4096, metadata={"help": "Tokens of the teacher's forward pass."})
+    tokens_per_batch: int | None = field(
+        default=None, metadata={"help": "Tokens of the teacher's forward pass, padding included; by device if empty."}
+    )
     shard_size: int = field(
         default=16384, metadata={"help": "Tweets read for one shard of scores, the most that a kill costs."}
     )

@@ -26,7 +26,7 @@ from .candidates import saving
 # Tweets and comments are shorter; our own tokenizers have their own limit.
 _MAX_TOKENS = 128
 # Another one where the engine rounds differently.
-_ENGINE = 2
+_ENGINE = 3
 
 ScoreArray = npt.NDArray[np.float16]
 
@@ -55,7 +55,7 @@ class Teacher(NamedTuple):
         tokenizer: Its tokenizer.
         columns (`list[int]`): Place among its labels of each of `GOEMOTIONS_LABELS`.
         precision (`str`): `"fp32"`, `"bf16"` or `"fp16"`.
-        tokens_per_batch (`int`): Tokens of a forward pass, padding included, at most.
+        tokens_per_batch (`int`, *optional*): Tokens of a forward pass, padding included, at most; by device if `None`.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Teacher(NamedTuple):
     tokenizer: Any
     columns: list[int]
     precision: str
-    tokens_per_batch: int
+    tokens_per_batch: int | None
 
     @property
     def key(self) -> str:
@@ -91,7 +91,7 @@ def load_teacher(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     precision: str = "fp32",
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int | None = None,
 ) -> Teacher:
     """
     Load a teacher.
@@ -101,7 +101,7 @@ def load_teacher(
         revision (`str`, *optional*): Git revision on the Hub.
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it runs.
         precision (`str`, *optional*, defaults to `"fp32"`): `"fp32"`, `"bf16"` or `"fp16"`.
-        tokens_per_batch (`int`, *optional*, defaults to 4096): Tokens of a forward pass, at least 1.
+        tokens_per_batch (`int`, *optional*): Tokens of a forward pass, at least 1; by default as the engine's.
 
     Raises:
         `InputError`: If there is no such model, it is no multi-label classifier, or its labels are not the 28 of

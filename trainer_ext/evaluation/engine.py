@@ -23,12 +23,13 @@ from modeling_stacked_emotion.explanation_stacked_emotion import MAX_PIECES, Exp
 from modeling_stacked_emotion.text_stacked_emotion import split_words
 
 from ..data.length_batches import length_batches
+from ..memory import freed_memory_kept
 from ..precision import DTYPES, named_precision
 
 # Texts that are sorted by length at a time: enough that a batch holds texts of nearly one length.
 TEXTS_PER_CHUNK = 2048
-# Tokens of a forward pass, padding included: what the caches of a CPU hold, and what keeps an accelerator busy.
-_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 4096, 32_768
+# Tokens of an encoder's forward pass, padding included: what the caches of a CPU hold, and what keeps an accelerator busy.
+_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 32_768
 
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 _Report = Callable[[int], object]
@@ -154,8 +155,8 @@ def iter_outputs(
         tokenizer: Its tokenizer.
         chunks (`Iterable[list[str]]`): The texts, as of [`iter_chunks`]; read one chunk ahead of the results.
         precision (`str`, *optional*, defaults to `"auto"`): As of [`prepare`].
-        tokens_per_batch (`int`, *optional*): Tokens of a forward pass, those of all encoders and padding included; a
-            text that has more is a batch by itself. By default 4,096 on the CPU and 32,768 elsewhere.
+        tokens_per_batch (`int`, *optional*): Tokens of a forward pass, padding included, in the encoder that has most;
+            a text that has more is a batch by itself. By default 2,048 on the CPU and 32,768 elsewhere.
         report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
         name_words (`bool`, *optional*, defaults to `False`): Whether `word_parts` are wanted.
         explain (`bool`, *optional*, defaults to `False`): Whether the model is asked about each text without each of
@@ -173,7 +174,7 @@ def iter_outputs(
         raise ValueError(f"`tokens_per_batch` must be at least 1, got {tokens_per_batch}.")
     prepared = prepare(model, precision)
     iterator, failure = iter(chunks), None
-    with ThreadPoolExecutor(1, thread_name_prefix="tokenizing") as pool:
+    with freed_memory_kept(model.device.type), ThreadPoolExecutor(1, thread_name_prefix="tokenizing") as pool:
 
         def begin() -> Any:
             chunk = next(iterator, None)
@@ -216,7 +217,7 @@ def _tokenize(tokenizer: Any, texts: list[str], tokens_per_batch: int) -> _Token
         return _Tokenized([], [], [], [])
     if hasattr(tokenizer, "tokenizers"):
         words, encoded, is_truncated = tokenizer.encode_rows(texts)
-        lengths = np.sum([flat.lengths for flat in encoded.values()], axis=0)
+        lengths = np.max([flat.lengths for flat in encoded.values()], axis=0)
         pad = partial(tokenizer.pad_rows, encoded)
     else:
         words, is_truncated = [[] for _ in texts], [False] * len(texts)

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,9 +16,6 @@ from torch.overrides import TorchFunctionMode
 _STEPS = 1 << 16
 # Up to so many tokens attention takes less time step by step, and its weights little memory.
 _MAX_TOKENS = 128
-# Of mallopt, as glibc's malloc.h numbers them, and the number that glibc begins with.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_TRIM_THRESHOLD, _MMAP_MAX = 128 * 1024, 65_536
 
 
 class FewerPasses(TorchFunctionMode):
@@ -101,25 +96,3 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
 def fewer_passes(device_type: str, precision: str) -> AbstractContextManager[Any]:
     """[`FewerPasses`] where it helps: on a CPU in bf16; no change elsewhere."""
     return FewerPasses() if device_type == "cpu" and precision == "bf16" else nullcontext()
-
-
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """
-    Let the process keep the memory that it frees meanwhile, where the system's allocator is glibc.
-
-    It gets any block of 32 MB or more from the system, which fills it with zeros page by page, and gives it back when
-    it is freed: for a table of 30,522 x 384 embeddings 11,400 pages in every step.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None:
-        yield
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    # No trimming.
-    mallopt(_M_TRIM_THRESHOLD, -1)
-    try:
-        yield
-    finally:
-        mallopt(_M_MMAP_MAX, _MMAP_MAX)
-        mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)

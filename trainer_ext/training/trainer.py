@@ -45,9 +45,10 @@ from ..losses.distillation import DistillationLoss
 from ..losses.gathering import gather_batch
 from ..losses.hybrid import HybridLoss, LabelStatistics, LossInputs
 from ..losses.meter import TermMeter
+from ..memory import freed_memory_kept
 from ..reports.callback import EvaluationPredictions, ReportCallback
 from .arguments import StackedEmotionTrainingArguments
-from .cpu import fewer_passes, freed_memory_kept
+from .cpu import fewer_passes
 from .layers import find_encoders, freeze_layers, layers_from_top
 
 logger = logging.get_logger(__name__)
@@ -214,7 +215,7 @@ class StackedEmotionTrainer(Trainer):
                 "`train` trains jointly, but `training_mode` is staged: call `train_staged` of "
                 "trainer_ext.stages.staged_training, or train with scripts.train."
             )
-        with freed_memory_kept() if self.args.device.type == "cpu" else nullcontext():
+        with freed_memory_kept(self.args.device.type):
             return super().train(resume_from_checkpoint, *arguments, **kwargs)
 
     def _hp_search_setup(self, trial: Any) -> None:
