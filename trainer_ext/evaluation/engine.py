@@ -28,7 +28,7 @@ from ..precision import DTYPES, named_precision
 
 # Texts that are sorted by length at a time: enough that a batch holds texts of nearly one length.
 TEXTS_PER_CHUNK = 2048
-# Tokens of an encoder's forward pass, padding included: what the caches of a CPU hold, and what keeps an accelerator busy.
+# Tokens of an encoder's forward pass, padding included: what a CPU's caches hold, and what keeps an accelerator busy.
 _TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 32_768
 
 _Model = TypeVar("_Model", bound=PreTrainedModel)
