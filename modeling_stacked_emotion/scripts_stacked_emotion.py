@@ -73,7 +73,7 @@ def unfamiliar_script(text: str, scripts: Collection[str] | None) -> str | None:
         `str`, *optional*: The most frequent one of the other scripts if more than half of the text's characters are
         of those; `None` for every other text, such as one without letters.
     """
-    if scripts is None:
+    if scripts is None or (text.isascii() and "Latin" in scripts):
         return None
     counts = count_scripts(text)
     others = Counter({script: count for script, count in counts.items() if script not in scripts})

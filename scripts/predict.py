@@ -37,6 +37,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -223,10 +224,7 @@ def _write_table(options: argparse.Namespace, processes: Processes | None) -> No
                 options.output,
                 replace(rows, rows=texts),
                 list(limits),
-                lambda texts: (
-                    _values(answer, limits, options.probabilities)
-                    for answer in _name_unfamiliar(classifier.answers(texts))
-                ),
+                partial(_columns, classifier, limits, options.probabilities),
                 float if options.probabilities else int,
             )
     rate = num_texts / (time.perf_counter() - start)
@@ -270,11 +268,20 @@ def _name_replaced(source: str, columns: list[str]) -> None:
         print(f"{printable(source)}: predictions replace the columns {short_list(columns)}.", file=sys.stderr)
 
 
-def _values(answer: dict[str, Any], limits: dict[str, float], is_scores: bool) -> list[float]:
-    scores = {emotion["label"]: emotion["score"] for emotion in answer["emotions"]}
-    if is_scores:
-        return [round(scores[label], _DIGITS) for label in limits]
-    return [int(scores[label] >= limit) for label, limit in limits.items()]
+def _columns(
+    classifier: Classifier, limits: dict[str, float], are_probabilities: bool, texts: Iterable[str]
+) -> Iterator[list[float]]:
+    """For each text the values of the labels that are asked for."""
+    places = [classifier.labels.index(label) for label in limits]
+    pairs = [*zip(places, limits.values(), strict=True)]
+    unfamiliar = _Unfamiliar()
+    for scores, script in classifier.scores(texts):
+        unfamiliar.count(script)
+        if are_probabilities:
+            yield [round(scores[place], _DIGITS) for place in places]
+        else:
+            yield [int(scores[place] >= limit) for place, limit in pairs]
+    unfamiliar.report()
 
 
 # ----------------------------------------------------------------------------------------------------------- printing
@@ -298,10 +305,13 @@ def _print_answers(options: argparse.Namespace, processes: Processes | None) -> 
         }
         classifier, limits = _load(options, processes, **settings)
         show = _print_json if options.json else _Printer()
+        unfamiliar = _Unfamiliar()
         with _progress(_count(options.input)) if is_shown else nullcontext() as bar:
             try:
-                for answer in _name_unfamiliar(classifier.answers(texts)):
+                for answer in classifier.answers(texts):
+                    unfamiliar.count(answer.get("unfamiliar_script"))
                     show(_decide(answer, limits))
+                unfamiliar.report()
             except BrokenPipeError:
                 # The reader has seen enough.
                 return
@@ -329,22 +339,25 @@ def _decide(answer: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
     return answer | {"emotions": emotions}
 
 
-def _name_unfamiliar(answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The answers; those of texts in a script that the model was not trained on are named once, and counted."""
-    num_texts = num_unfamiliar = 0
-    for answer in answers:
-        num_texts += 1
-        if script := answer.get("unfamiliar_script"):
-            num_unfamiliar += 1
-            if num_unfamiliar == 1:
-                line = (
-                    f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
-                )
-                print(line, file=sys.stderr)
-        yield answer
-    if num_unfamiliar > 1:
-        line = f"{num_unfamiliar:,} of {num_texts:,} texts are in scripts that the model was not trained on."
-        print(line, file=sys.stderr)
+class _Unfamiliar:
+    """Texts in a script that the model was not trained on: the first is named, and all are counted."""
+
+    def __init__(self) -> None:
+        self.num_texts = self.num_unfamiliar = 0
+
+    def count(self, script: str | None) -> None:
+        self.num_texts += 1
+        if script is None:
+            return
+        self.num_unfamiliar += 1
+        if self.num_unfamiliar == 1:
+            line = f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
+            print(line, file=sys.stderr)
+
+    def report(self) -> None:
+        if self.num_unfamiliar > 1:
+            counts = f"{self.num_unfamiliar:,} of {self.num_texts:,} texts"
+            print(f"{counts} are in scripts that the model was not trained on.", file=sys.stderr)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -604,6 +604,7 @@ def test_staged_space_is_complete_and_the_same_each_time(tmp_path: Path) -> None
         "label_order.py",
         "languages.py",
         "length_batches.py",
+        "memory.py",
         "precision.py",
         "scripts_stacked_emotion.py",
         "text_stacked_emotion.py",

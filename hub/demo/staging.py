@@ -23,6 +23,7 @@ _CODE = (
     HERE.parent.parent / "trainer_ext" / "data" / "length_batches.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "engine.py",
     HERE.parent.parent / "trainer_ext" / "evaluation" / "label_order.py",
+    HERE.parent.parent / "trainer_ext" / "memory.py",
     HERE.parent.parent / "trainer_ext" / "precision.py",
     HERE.parent.parent / "modeling_stacked_emotion" / "text_stacked_emotion.py",
 )

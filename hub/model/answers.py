@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from trainer_ext.errors import InputError, reading
@@ -21,11 +21,14 @@ class Classifier(NamedTuple):
         answers (`Callable`): Makes of texts one answer for each, in order, as of
             [`~modeling_stacked_emotion.description_stacked_emotion.describe_emotions`] with all labels: whatever
             their thresholds, which are 0 there.
+        scores (`Callable`): Makes of texts the probabilities of each, `(num_labels,)`, and its script if the model was
+            not trained on it, else `None`; in less time than answers.
     """
 
     labels: list[str]
     thresholds: list[float]
     answers: Callable[[Iterable[str]], Iterator[dict[str, Any]]]
+    scores: Callable[[Iterable[str]], Iterator[tuple[Sequence[float], str | None]]]
 
 
 def load_answers(
@@ -76,7 +79,13 @@ def load_answers(
             if report := options.get("report"):
                 report(1)
 
-    return Classifier(labels, thresholds if isinstance(thresholds, list) else [thresholds] * len(labels), answers)
+    def scores(texts: Iterable[str]) -> Iterator[tuple[Sequence[float], str | None]]:
+        for answer in answers(texts):
+            found = {emotion["label"]: emotion["score"] for emotion in answer["emotions"]}
+            yield [found[label] for label in labels], answer.get("unfamiliar_script")
+
+    limits = thresholds if isinstance(thresholds, list) else [thresholds] * len(labels)
+    return Classifier(labels, limits, answers, scores)
 
 
 def _load_torch(
@@ -87,6 +96,7 @@ def _load_torch(
     from modeling_stacked_emotion import decision_thresholds, label_names
     from modeling_stacked_emotion.description_stacked_emotion import describe_emotions
     from modeling_stacked_emotion.explanation_stacked_emotion import describe_explanation
+    from modeling_stacked_emotion.scripts_stacked_emotion import unfamiliar_script
     from modeling_stacked_emotion.text_stacked_emotion import clean_surrogates
     from trainer_ext.evaluation.prediction import find_device, iter_predictions, load_classifier
 
@@ -107,6 +117,10 @@ def _load_torch(
                 answer = describe_explanation(answer, labels, explanation, parts, encoders, top_words)
             yield answer
 
+    def scores(texts: Iterable[str]) -> Iterator[tuple[Sequence[float], str | None]]:
+        for prediction in iter_predictions(model, tokenizer, map(clean_surrogates, texts), **options):
+            yield prediction.probabilities.tolist(), unfamiliar_script(prediction.text, scripts)
+
     with reading():
         thresholds = decision_thresholds(model.config, source)
-    return Classifier(labels, thresholds, answers)
+    return Classifier(labels, thresholds, answers, scores)

@@ -220,10 +220,13 @@ _WRITERS: dict[str, Callable[[Path, _Columns, _Records], None]] = {
 
 def _delimited(row: Iterable[Any], delimiter: str) -> str:
     """One record; the csv module leaves a carriage return in a field unquoted, which ends the record for readers."""
-    return delimiter.join(
-        '"{}"'.format(field.replace('"', '""')) if _QUOTABLE.search(field) or delimiter in field else field
-        for field in map(_to_field, row)
-    )
+    # Most fields are answers.
+    return delimiter.join(str(value) if type(value) is int else _quoted(_to_field(value), delimiter) for value in row)
+
+
+def _quoted(field: str, delimiter: str) -> str:
+    is_plain = not _QUOTABLE.search(field) and delimiter not in field
+    return field if is_plain else '"{}"'.format(field.replace('"', '""'))
 
 
 def _unquoted(row: Iterable[Any]) -> str:

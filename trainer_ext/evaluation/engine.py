@@ -28,8 +28,9 @@ from ..precision import DTYPES, named_precision
 
 # Texts that are sorted by length at a time: enough that a batch holds texts of nearly one length.
 TEXTS_PER_CHUNK = 2048
-# Tokens of an encoder's forward pass, padding included: what a CPU's caches hold, and what keeps an accelerator busy.
-_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 32_768
+# Tokens of an encoder's forward pass, padding included: what a CPU's caches hold, more where words are only looked
+# up, and what keeps an accelerator busy.
+_TOKENS_ON_CPU, _STATIC_TOKENS_ON_CPU, _TOKENS_ELSEWHERE = 2048, 16_384, 32_768
 
 _Model = TypeVar("_Model", bound=PreTrainedModel)
 _Report = Callable[[int], object]
@@ -156,7 +157,8 @@ def iter_outputs(
         chunks (`Iterable[list[str]]`): The texts, as of [`iter_chunks`]; read one chunk ahead of the results.
         precision (`str`, *optional*, defaults to `"auto"`): As of [`prepare`].
         tokens_per_batch (`int`, *optional*): Tokens of a forward pass, padding included, in the encoder that has most;
-            a text that has more is a batch by itself. By default 2,048 on the CPU and 32,768 elsewhere.
+            a text that has more is a batch by itself. By default 2,048 on the CPU, 16,384 there for static words
+            alone, and 32,768 elsewhere.
         report (`Callable[[int], object]`, *optional*): Told after every forward pass the number of its texts.
         name_words (`bool`, *optional*, defaults to `False`): Whether `word_parts` are wanted.
         explain (`bool`, *optional*, defaults to `False`): Whether the model is asked about each text without each of
@@ -169,7 +171,8 @@ def iter_outputs(
         `ValueError`: If `tokens_per_batch` is below 1.
     """
     if tokens_per_batch is None:
-        tokens_per_batch = _TOKENS_ON_CPU if model.device.type == "cpu" else _TOKENS_ELSEWHERE
+        on_cpu = _TOKENS_ON_CPU if _encoders(model) else _STATIC_TOKENS_ON_CPU
+        tokens_per_batch = on_cpu if model.device.type == "cpu" else _TOKENS_ELSEWHERE
     if tokens_per_batch < 1:
         raise ValueError(f"`tokens_per_batch` must be at least 1, got {tokens_per_batch}.")
     prepared = prepare(model, precision)
