@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if processes is None or processes.is_main:
             _answer(options, processes)
         else:
-            for _ in _load(options, processes)[0].answers(()):
+            classifier, _ = _load(options, processes, top_words=options.top_words)
+            for _ in (classifier.scores if options.output else classifier.answers)(()):
                 pass
 
 
