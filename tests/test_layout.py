@@ -24,7 +24,7 @@ ALLOWED = {
 }
 # From the lowest to the highest; a module may import its own room and those before it.
 ROOMS = (
-    *("errors", "files", "digests", "precision", "loading", "data", "evaluation", "losses", "reports"),
+    *("errors", "files", "digests", "precision", "memory", "loading", "data", "evaluation", "losses", "reports"),
     *("training", "encoders", "recipe_file", "recipe", "fields", "stages", "comparison"),
 )
 COMMANDS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py"))
