@@ -22,7 +22,7 @@ def freed_memory_kept(device_type: str = "cpu") -> Iterator[None]:
 
     Otherwise every block of 32 MB or more is got from the system, which fills it with zeros page by page, and given
     back when it is freed, as is the end of the heap from 64 MB on: for a table of 30,522 x 384 embeddings 11,400 pages
-    in every step of a training, for the states of 4,096 tokens in fp32 as many in every batch.
+    in every step of a training, and more than that for a batch of 4,096 tokens in fp32.
     """
     is_glibc = device_type == "cpu" and sys.platform == "linux"
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if is_glibc else None
