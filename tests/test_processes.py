@@ -140,7 +140,9 @@ def test_launched_prediction_writes_what_one_process_writes(trained: Trained, tm
 @pytest.mark.slow
 def test_launched_evaluation_finds_what_one_process_finds(trained: Trained, tmp_path: Path) -> None:
     write_rows(tmp_path / "data.jsonl", make_rows(300, 3))
+    # Each text by itself: a batch of others would round otherwise, and swap neighbours of a ranking.
     shared = ["--model", str(trained.folder), "--data", str(tmp_path / "data.jsonl"), "--precision", "fp32"]
+    shared += ["--tokens_per_batch", "1"]
     done = launch(tmp_path, "-m", "scripts.evaluate_model", *shared, "--json", "two.json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Results on") == 1
