@@ -79,8 +79,6 @@ def name_words(
     Returns:
         `list[dict[str, Any]]`: `word`, `start`, `end` and the value of each.
     """
-    if not values or not top_words:
-        return []
     above = [place for place, value in enumerate(values[: len(spans)]) if value > 0]
     return [
         {"word": text[slice(*spans[place])], "start": spans[place][0], "end": spans[place][1], name: values[place]}

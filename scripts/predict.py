@@ -275,14 +275,11 @@ def _columns(
     """For each text the values of the labels that are asked for."""
     places = [classifier.labels.index(label) for label in limits]
     pairs = [*zip(places, limits.values(), strict=True)]
-    unfamiliar = _Unfamiliar()
-    for scores, script in classifier.scores(texts):
-        unfamiliar.count(script)
+    for scores in _name_unfamiliar(classifier.scores(texts)):
         if are_probabilities:
             yield [round(scores[place], _DIGITS) for place in places]
         else:
             yield [int(scores[place] >= limit) for place, limit in pairs]
-    unfamiliar.report()
 
 
 # ----------------------------------------------------------------------------------------------------------- printing
@@ -306,13 +303,11 @@ def _print_answers(options: argparse.Namespace, processes: Processes | None) -> 
         }
         classifier, limits = _load(options, processes, **settings)
         show = _print_json if options.json else _Printer()
-        unfamiliar = _Unfamiliar()
         with _progress(_count(options.input)) if is_shown else nullcontext() as bar:
             try:
-                for answer in classifier.answers(texts):
-                    unfamiliar.count(answer.get("unfamiliar_script"))
+                answers = ((answer, answer.get("unfamiliar_script")) for answer in classifier.answers(texts))
+                for answer in _name_unfamiliar(answers):
                     show(_decide(answer, limits))
-                unfamiliar.report()
             except BrokenPipeError:
                 # The reader has seen enough.
                 return
@@ -340,25 +335,22 @@ def _decide(answer: dict[str, Any], limits: dict[str, float]) -> dict[str, Any]:
     return answer | {"emotions": emotions}
 
 
-class _Unfamiliar:
-    """Texts in a script that the model was not trained on: the first is named, and all are counted."""
-
-    def __init__(self) -> None:
-        self.num_texts = self.num_unfamiliar = 0
-
-    def count(self, script: str | None) -> None:
-        self.num_texts += 1
-        if script is None:
-            return
-        self.num_unfamiliar += 1
-        if self.num_unfamiliar == 1:
-            line = f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
-            print(line, file=sys.stderr)
-
-    def report(self) -> None:
-        if self.num_unfamiliar > 1:
-            counts = f"{self.num_unfamiliar:,} of {self.num_texts:,} texts"
-            print(f"{counts} are in scripts that the model was not trained on.", file=sys.stderr)
+def _name_unfamiliar(items: Iterable[tuple[_Item, str | None]]) -> Iterator[_Item]:
+    """What comes with scripts that the model was not trained on, or none; the first is named, and they are counted."""
+    num_texts = num_unfamiliar = 0
+    for item, script in items:
+        num_texts += 1
+        if script is not None:
+            num_unfamiliar += 1
+            if num_unfamiliar == 1:
+                line = (
+                    f"A text is in a script that the model was not trained on ({script}): do not rely on its answer."
+                )
+                print(line, file=sys.stderr)
+        yield item
+    if num_unfamiliar > 1:
+        line = f"{num_unfamiliar:,} of {num_texts:,} texts are in scripts that the model was not trained on."
+        print(line, file=sys.stderr)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from model_samples import run_isolated
 
 from trainer_ext.memory import freed_memory_kept
 
@@ -32,9 +33,9 @@ _FEW = 20
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have other allocators")
-def test_memory_is_kept_for_a_while_only() -> None:
-    process = subprocess.run([sys.executable, "-c", _COUNT_FAULTS], capture_output=True, text=True, check=True)
-    before, kept, afterwards = ([int(count) for count in line.split()] for line in process.stdout.splitlines())
+def test_memory_is_kept_for_a_while_only(tmp_path: Path) -> None:
+    lines = run_isolated(_COUNT_FAULTS, cwd=tmp_path).stdout.splitlines()
+    before, kept, afterwards = ([int(count) for count in line.split()] for line in lines)
     assert min(before) >= _FEW
     assert kept[1] < _FEW
     assert min(afterwards) >= _FEW
